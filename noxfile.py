@@ -1,0 +1,129 @@
+"""What is checked, and how: ``nox`` runs everything that a change must pass.
+
+Installing the package with everything the checks need takes longer than most of the checks, so they
+share one environment, made by the session ``environment``. Only the sessions whose point is a
+different set of packages (``bench``, ``mindeps``, ``extras``) make their own.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.5.1"
+nox.options.default_venv_backend = "virtualenv"
+nox.options.sessions = ["format", "lint", "types", "layers", "tests", "docs", "examples"]
+
+PROJECT = nox.project.load_toml("pyproject.toml")
+EXTRAS = PROJECT["project"]["optional-dependencies"]
+SOURCES = ["streamhouse", "tests", "examples", "noxfile.py"]
+APART = ["tests/docs", "tests/examples"]  # sessions of their own
+
+
+def group(*names: str) -> list[str]:
+    """The requirements of dependency groups."""
+    return nox.project.dependency_groups(PROJECT, *names)
+
+
+def python(session: nox.Session, *arguments: str) -> None:
+    """Run Python in the shared environment."""
+    folder = "Scripts" if sys.platform == "win32" else "bin"
+    interpreter = Path(session.env.get("NOX_ENVDIR", ".nox"), "environment", folder, "python")
+    session.run(str(interpreter), *arguments, external=True)
+
+
+checks = functools.partial(nox.session, venv_backend="none", requires=["environment"])
+"""A session that runs in the shared environment."""
+
+
+@nox.session(reuse_venv=True, default=False)
+def environment(session: nox.Session) -> None:
+    """Install the package with its extras and the development tools."""
+    session.install("--quiet", "--editable", f".[{','.join(EXTRAS)}]", *group("check", "test"))
+
+
+@checks(name="format")
+def format_(session: nox.Session) -> None:
+    """Every file is formatted (``nox -s format -- --fix`` does it)."""
+    check = [] if "--fix" in session.posargs else ["--check"]
+    python(session, "-m", "ruff", "format", *check, *SOURCES)
+
+
+@checks()
+def lint(session: nox.Session) -> None:
+    """No file breaks a lint rule."""
+    python(session, "-m", "ruff", "check", *SOURCES, *session.posargs)
+
+
+@checks()
+def types(session: nox.Session) -> None:
+    """The package passes mypy's strict mode."""
+    python(session, "-m", "mypy", *session.posargs)
+
+
+@checks()
+def layers(session: nox.Session) -> None:
+    """Imports point downwards only."""
+    python(
+        session, "-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"
+    )
+
+
+@checks()
+def tests(session: nox.Session) -> None:
+    """The tests of the package."""
+    apart = [f"--ignore={folder}" for folder in APART]
+    python(session, "-m", "pytest", "tests", *apart, *session.posargs)
+
+
+@checks()
+def docs(session: nox.Session) -> None:
+    """Every code block of the README and the documentation runs."""
+    python(session, "-m", "pytest", "tests/docs", *session.posargs)
+
+
+@checks()
+def examples(session: nox.Session) -> None:
+    """The examples run, and print what is true."""
+    python(session, "-m", "pytest", "tests/examples", *session.posargs)
+
+
+@checks(default=False)
+def sim(session: nox.Session) -> None:
+    """The long simulation of the commit protocol: ``nox -s sim -- --seeds 100000``."""
+    python(session, "-m", "tests.sim", *session.posargs)
+
+
+@nox.session(reuse_venv=True, default=False)
+def bench(session: nox.Session) -> None:
+    """Measure speed, in ratios that hold on any machine."""
+    session.install("--quiet", "--editable", ".[cli,test]", *group("test", "bench"))
+    session.run("python", "-m", "tests.bench", *session.posargs)
+
+
+@nox.session(reuse_venv=True, default=False)
+def mindeps(session: nox.Session) -> None:
+    """The tests, on the lowest versions that pyproject.toml allows."""
+    runtime = [*PROJECT["project"]["dependencies"], *EXTRAS["cli"]]
+    floors = [requirement.replace(">=", "==") for requirement in runtime]
+    session.install("--quiet", "--editable", f".[{','.join(EXTRAS)}]", *floors, *group("test"))
+    apart = [f"--ignore={folder}" for folder in APART]
+    session.run("python", "-m", "pytest", "tests", *apart, *session.posargs)
+
+
+@nox.session(default=False)
+@nox.parametrize("extra", ["none", *EXTRAS])
+def extras(session: nox.Session, extra: str) -> None:
+    """Each extra, installed alone, can be imported; what is missing is named with the pip line."""
+    session.install("--quiet", "." if extra == "none" else f".[{extra}]", silent=True)
+    session.chdir(session.create_tmp())
+    session.run("python", "-I", "-c", "import streamhouse; streamhouse.Log('memory://').close()")
+    if extra == "cli":
+        session.run("streamctl", "--help", silent=True)
+    else:
+        session.run("streamctl", "--help", success_codes=[3])
+    if extra == "test":
+        session.run("python", "-I", "-c", "import streamhouse.testing, streamhouse.testing.plugin")

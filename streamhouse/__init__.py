@@ -1,0 +1,78 @@
+"""A streaming platform that is a library: topics and records on a directory or a bucket.
+
+::
+
+    import streamhouse
+
+    with streamhouse.Log("memory://") as log:
+        log.create_topic("orders", partitions=3)
+        with log.producer() as producer:
+            producer.send("orders", {"amount": 99.99}, key="user-1").result()
+        for record in log.read("orders", start="earliest", until="end"):
+            print(record.key, record.value)
+
+The names below are loaded when they are first used, so that ``import streamhouse`` costs a script
+that only wants a type or an error next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from streamhouse import aio as aio
+    from streamhouse import errors as errors
+    from streamhouse.config import Settings
+    from streamhouse.consumer import Consumer
+    from streamhouse.log import Log
+    from streamhouse.producer import Producer
+    from streamhouse.read.batch import RecordBatch
+    from streamhouse.records import Record, RecordMetadata, TopicPartition
+    from streamhouse.topic import Partition, Topic
+
+__version__: Final = "0.1.0"
+
+__all__ = [
+    "Consumer",
+    "Log",
+    "Partition",
+    "Producer",
+    "Record",
+    "RecordBatch",
+    "RecordMetadata",
+    "Settings",
+    "Topic",
+    "TopicPartition",
+    "__version__",
+    "aio",
+    "errors",
+]
+
+_MODULES: Final = {
+    "Consumer": "streamhouse.consumer",
+    "Log": "streamhouse.log",
+    "Partition": "streamhouse.topic",
+    "Producer": "streamhouse.producer",
+    "Record": "streamhouse.records",
+    "RecordBatch": "streamhouse.read.batch",
+    "RecordMetadata": "streamhouse.records",
+    "Settings": "streamhouse.config",
+    "Topic": "streamhouse.topic",
+    "TopicPartition": "streamhouse.records",
+}
+_SUBMODULES: Final = ("aio", "errors")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _SUBMODULES:
+        return importlib.import_module(f"streamhouse.{name}")
+    if name not in _MODULES:
+        raise AttributeError(f"module 'streamhouse' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_MODULES[name]), name)
+    globals()[name] = value  # the next look-up does not come here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))
