@@ -1,0 +1,1 @@
+"""The commit log: proposals go in, an order and verdicts come out."""

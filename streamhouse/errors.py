@@ -1,0 +1,193 @@
+"""Every exception that StreamHouse raises, in one tree.
+
+::
+
+    StreamhouseError
+    ├── InvalidInputError (ValueError)            what was passed in cannot be right; fix the call
+    │   ├── InvalidUrlError                       the log URL cannot be understood
+    │   ├── InvalidSettingError                   unknown or impossible setting
+    │   ├── InvalidTopicNameError                 breaks Kafka's naming rule
+    │   ├── InvalidPartitionCountError            outside 1 to 100,000
+    │   ├── InvalidPositionError                  neither earliest, latest, offset nor datetime
+    │   ├── InvalidRecordError (TypeError)        a key, value, header or timestamp of a wrong type
+    │   ├── RecordTooLargeError                   above ``record_bytes_max``
+    │   └── DeserializationError                  a stored value that the chosen deserialiser refuses
+    ├── TopicNotFoundError (KeyError)             no topic of that name (or it was deleted)
+    ├── TopicExistsError                          the name is taken
+    ├── PartitionNotFoundError (IndexError)       the topic has fewer partitions
+    ├── OffsetOutOfRangeError (IndexError)        below the log start or above the high watermark
+    ├── NotAssignedError                          a consumer was asked about a partition it does not read
+    ├── BufferFullError (BufferError)             retriable: pending records fill the buffer
+    ├── DeliveryError                             a record was not, or perhaps not, written
+    │   ├── DeliveryTimeoutError (TimeoutError)   outcome unknown: it may appear later
+    │   ├── ProducerFencedError                   another producer took this identity
+    │   └── SequenceError                         records would have been out of order
+    ├── ClosedError                               the handle was closed
+    ├── ForkedError                               the handle belongs to the parent process
+    ├── MissingExtraError (ImportError)           an optional dependency is not installed
+    ├── StoreError (OSError)                      the directory or bucket
+    │   ├── StoreUnavailableError (ConnectionError)  retriable: cannot be reached, or answers with errors
+    │   ├── StoreAccessError (PermissionError)    reached, but access is denied or it is read-only
+    │   ├── StoreFullError                        no space left
+    │   ├── StoreUnsafeError                      ignores create-if-absent: unsafe to share
+    │   └── ObjectNotFoundError (FileNotFoundError)  an object is not there
+    ├── NotALogError                              the place holds something else, or nothing
+    ├── UnsupportedFormatError                    written by a newer StreamHouse
+    ├── CorruptionError                           bytes that fail their checksum
+    └── StateDivergedError                        two processes disagree about the log: writing stops
+
+Each class also inherits the builtin that callers would catch, and says in ``retriable`` whether the
+same call may succeed later without a change.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class StreamhouseError(Exception):
+    """Base of all errors raised by this library."""
+
+    retriable: bool = False
+
+    def __str__(self) -> str:  # KeyError would show the repr of the message
+        return str(self.args[0]) if self.args else type(self).__name__
+
+
+class InvalidInputError(StreamhouseError, ValueError):
+    """What was passed in cannot be right, whatever the state of the log."""
+
+
+class InvalidUrlError(InvalidInputError):
+    """The URL of the log cannot be understood."""
+
+
+class InvalidSettingError(InvalidInputError):
+    """An unknown setting, or a value it cannot have."""
+
+
+class InvalidTopicNameError(InvalidInputError):
+    """The name breaks the rule ``[a-zA-Z0-9._-]{1,249}``, not ``.`` or ``..``."""
+
+
+class InvalidPartitionCountError(InvalidInputError):
+    """A topic has 1 to 100,000 partitions."""
+
+
+class InvalidPositionError(InvalidInputError):
+    """A start or end that is neither earliest, latest, an offset nor a datetime."""
+
+
+class InvalidRecordError(InvalidInputError, TypeError):
+    """A key, value, header or timestamp of a type that cannot be stored."""
+
+
+class RecordTooLargeError(InvalidInputError):
+    """Key, value and headers together exceed ``record_bytes_max``."""
+
+
+class DeserializationError(InvalidInputError):
+    """A stored key or value that the chosen deserialiser refuses."""
+
+
+class TopicNotFoundError(StreamhouseError, KeyError):
+    """No topic of that name; create it first, or check the spelling."""
+
+
+class TopicExistsError(StreamhouseError):
+    """The name is taken; pass ``exist_ok=True`` to accept the present topic."""
+
+
+class PartitionNotFoundError(StreamhouseError, IndexError):
+    """The topic has no partition of that number."""
+
+
+class OffsetOutOfRangeError(StreamhouseError, IndexError):
+    """The offset lies below the log start offset or above the high watermark."""
+
+
+class NotAssignedError(StreamhouseError):
+    """The consumer does not read that partition; ``assign`` it first."""
+
+
+class BufferFullError(StreamhouseError, BufferError):
+    """Records that wait to be written fill the buffer; try again later."""
+
+    retriable = True
+
+
+class DeliveryError(StreamhouseError):
+    """A record was not, or perhaps not, written."""
+
+
+class DeliveryTimeoutError(DeliveryError, TimeoutError):
+    """Not confirmed in time. The outcome is unknown: the record may still appear in the log."""
+
+
+class ProducerFencedError(DeliveryError):
+    """Another producer took over this identity; this one must stop."""
+
+
+class SequenceError(DeliveryError):
+    """Records would have been stored out of order, so they were refused."""
+
+
+class ClosedError(StreamhouseError):
+    """The handle was closed; open a new one."""
+
+
+class ForkedError(StreamhouseError):
+    """The handle was made before ``fork``; open the log again in the child process."""
+
+
+class MissingExtraError(StreamhouseError, ImportError):
+    """An optional dependency is not installed; the message has the pip line."""
+
+
+class StoreError(StreamhouseError, OSError):
+    """The directory or bucket refused or failed an operation, and changed nothing by it."""
+
+
+class StoreUnavailableError(StoreError, ConnectionError):
+    """The store cannot be reached, or keeps answering with errors; try again later."""
+
+    retriable = True
+
+
+class StoreAccessError(StoreError, PermissionError):
+    """The store was reached, but access is denied or it is read-only."""
+
+
+class StoreFullError(StoreError):
+    """No space left; free some, then write again."""
+
+
+class StoreUnsafeError(StoreError):
+    """The store does not honour create-if-absent, so two writers would overwrite each other."""
+
+
+class ObjectNotFoundError(StoreError, FileNotFoundError):
+    """An object is not in the store."""
+
+
+class NotALogError(StreamhouseError):
+    """The place holds something that is not a log, or nothing where a log was expected."""
+
+
+class UnsupportedFormatError(StreamhouseError):
+    """The log was written by a newer StreamHouse; upgrade this one."""
+
+
+class CorruptionError(StreamhouseError):
+    """Stored bytes fail their checksum or structure. The message names the object."""
+
+
+class StateDivergedError(StreamhouseError):
+    """Two processes computed different states from the same log; this one stopped writing."""
+
+
+def nearest(name: str, candidates: Iterable[str]) -> str:
+    """A hint such as ``; did you mean 'orders'?``, or nothing when no candidate is close."""
+    match = difflib.get_close_matches(name, list(candidates), n=1)
+    return f"; did you mean {match[0]!r}?" if match else ""

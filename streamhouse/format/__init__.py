@@ -1,0 +1,1 @@
+"""Persisted bytes: everything that is stored is encoded and decoded here, without I/O."""

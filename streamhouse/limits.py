@@ -1,0 +1,34 @@
+"""Hard limits, and the relations between them that the rest of the code relies on."""
+
+from __future__ import annotations
+
+from typing import Final
+
+KIB: Final = 1 << 10
+MIB: Final = 1 << 20
+GIB: Final = 1 << 30
+
+TOPIC_NAME_CHARS_MAX: Final = 249  # Kafka's limit: a file name minus room for a suffix
+PARTITIONS_PER_TOPIC_MAX: Final = 100_000
+
+RECORD_BYTES_DEFAULT: Final = 16 * MIB
+RECORD_BYTES_MAX: Final = GIB  # block buffers use 32-bit offsets
+HEADERS_PER_RECORD_MAX: Final = 10_000
+
+BLOCK_BYTES_TARGET: Final = 2 * MIB  # raw bytes; one block is the unit of reading
+INLINE_BYTES_MAX: Final = 1 * MIB  # blocks inside a commit; above, they go to the lane first
+COMMIT_BYTES_MAX: Final = 8 * MIB  # a commit is never a multipart upload
+LANE_OBJECT_BYTES_TARGET: Final = 32 * MIB
+INDEX_BYTES_MAX: Final = 64 * MIB
+
+PRODUCERS_MAX: Final = 100_000  # identities remembered by the fold, least recently used first out
+PRODUCER_BATCHES_REMEMBERED: Final = 5  # as in Kafka: a late retry still learns its offset
+
+SNAPSHOT_COMMITS: Final = 1_000
+SLOT_KEEP_SECONDS: Final = 3_600.0  # a slot outlives the boundary above it by this, on the store's clock
+BOUNDARY_CHECK_SECONDS: Final = 30.0  # how long a look at the boundary stays good
+
+assert BLOCK_BYTES_TARGET < LANE_OBJECT_BYTES_TARGET
+assert INLINE_BYTES_MAX < COMMIT_BYTES_MAX
+assert RECORD_BYTES_DEFAULT <= RECORD_BYTES_MAX < 2**31 - BLOCK_BYTES_TARGET
+assert BOUNDARY_CHECK_SECONDS * 10 <= SLOT_KEEP_SECONDS

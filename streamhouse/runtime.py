@@ -1,0 +1,67 @@
+"""The only door to time, randomness, identity and environment.
+
+Everything else takes a :class:`Runtime` as an argument, so that a simulation can supply its own
+clock and its own dice, and a run can be repeated from its seed.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Mapping
+from typing import Protocol
+
+
+class Runtime(Protocol):
+    """What the engine may ask of the world outside."""
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that never jumps back and runs on while the machine is suspended."""
+
+    def time_ms(self) -> int:
+        """Milliseconds since 1970 on the wall clock; for people and record timestamps only."""
+
+    def random_bytes(self, count: int) -> bytes:
+        """Bytes nobody else will draw (ids, nonces)."""
+
+    def uniform(self, low: float, high: float) -> float:
+        """A number between the two, for jitter."""
+
+
+class SystemRuntime:
+    """The real world."""
+
+    def __init__(self) -> None:
+        self._random = random.Random(os.urandom(16))
+
+    if hasattr(time, "CLOCK_BOOTTIME"):
+
+        def monotonic(self) -> float:
+            # CLOCK_MONOTONIC stands still in suspend: a laptop woken after a night would believe
+            # that its look at the boundary is seconds old.
+            return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+    else:
+
+        def monotonic(self) -> float:
+            return time.monotonic()
+
+    def time_ms(self) -> int:
+        return time.time_ns() // 1_000_000
+
+    def random_bytes(self, count: int) -> bytes:
+        return os.urandom(count)
+
+    def uniform(self, low: float, high: float) -> float:
+        return self._random.uniform(low, high)
+
+
+def environment() -> Mapping[str, str]:
+    """The environment variables of this process."""
+    return os.environ
+
+
+def process_id() -> int:
+    """The id of this process; differs in a forked child."""
+    return os.getpid()
