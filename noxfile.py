@@ -31,7 +31,7 @@ def group(*names: str) -> list[str]:
 def python(session: nox.Session, *arguments: str) -> None:
     """Run Python in the shared environment."""
     folder = "Scripts" if sys.platform == "win32" else "bin"
-    interpreter = Path(session.env.get("NOX_ENVDIR", ".nox"), "environment", folder, "python")
+    interpreter = Path(nox.options.envdir or ".nox", "environment", folder, "python")
     session.run(str(interpreter), *arguments, external=True)
 
 

@@ -1,0 +1,63 @@
+"""The public names: a name that appears or vanishes is a decision, not an accident."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+
+import pytest
+
+import streamhouse
+
+PUBLIC = {
+    "Consumer",
+    "Log",
+    "Partition",
+    "Producer",
+    "Record",
+    "RecordBatch",
+    "RecordMetadata",
+    "Settings",
+    "Topic",
+    "TopicPartition",
+    "__version__",
+    "aio",
+    "errors",
+}
+
+
+def test_all_names_exactly_the_public_ones() -> None:
+    assert set(streamhouse.__all__) == PUBLIC
+    assert set(dir(streamhouse)) >= PUBLIC
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC))
+def test_every_public_name_can_be_used(name: str) -> None:
+    assert getattr(streamhouse, name) is getattr(importlib.import_module("streamhouse"), name)
+
+
+def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="Prodocer"):
+        _ = streamhouse.Prodocer
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC - {"__version__", "aio", "errors"}))
+def test_every_public_method_is_documented(name: str) -> None:
+    cls = getattr(streamhouse, name)
+    assert inspect.getdoc(cls)
+    bare = [
+        method
+        for method, value in vars(cls).items()
+        if not method.startswith("_")
+        and (inspect.isfunction(value) or isinstance(value, property | classmethod | staticmethod))
+        and not inspect.getdoc(getattr(cls, method))
+    ]
+    assert bare == []
+
+
+def test_every_error_says_what_it_means_and_is_in_the_tree() -> None:
+    tree = streamhouse.errors.__doc__
+    for name, value in vars(streamhouse.errors).items():
+        if inspect.isclass(value) and issubclass(value, Exception):
+            assert value.__doc__, name
+            assert f"─ {name}" in tree or name == "StreamhouseError", name
