@@ -1,0 +1,204 @@
+"""Records of one partition as columns, in Arrow's buffer layout.
+
+A block never holds a list of records: it holds one buffer of timestamps and, for keys and values, one
+blob of bytes with 32-bit offsets into it and a bitmap of what is not null. That is exactly what Arrow
+calls a ``binary`` array, so a decoded block is scanned by DuckDB without a copy, and it is what LZ4
+compresses best. Lists turn into columns with ``map``, ``accumulate`` and ``join`` only; a Python
+loop per record here would cost more than the compression after it.
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from collections.abc import Sequence
+from itertools import accumulate, chain, repeat
+from operator import is_not, itemgetter
+from typing import Final
+
+import msgspec
+
+from streamhouse.records import Headers
+
+Buffer = bytes | bytearray | memoryview
+
+OFFSET_BYTES: Final = 4
+INT64_BYTES: Final = 8
+
+# Buffers are stored as they lie in memory; on a big-endian machine they would be stored reversed.
+assert sys.byteorder == "little", "StreamHouse needs a little-endian machine"
+assert array("i").itemsize == OFFSET_BYTES and array("q").itemsize == INT64_BYTES
+
+
+class BinaryColumn(msgspec.Struct, frozen=True):
+    """A column of byte strings, some of which may be null.
+
+    Attributes:
+        validity: Arrow bitmap, least significant bit first; ``None`` when nothing is null.
+        offsets: ``count + 1`` int32, little-endian: value ``i`` is ``data[offsets[i]:offsets[i + 1]]``.
+        data: All values, one after the other; nulls take no room.
+    """
+
+    validity: Buffer | None
+    offsets: Buffer
+    data: Buffer
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the buffers."""
+        return len(self.validity or b"") + len(self.offsets) + len(self.data)
+
+
+class HeaderColumns(msgspec.Struct, frozen=True):
+    """The headers of all records, as Arrow's ``list<struct<name, value>>``.
+
+    Attributes:
+        offsets: ``count + 1`` int32: record ``i`` has the entries ``offsets[i]`` to ``offsets[i + 1]``.
+        names: UTF-8, never null.
+        values: Bytes or null.
+    """
+
+    offsets: Buffer
+    names: BinaryColumn
+    values: BinaryColumn
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the buffers."""
+        return len(self.offsets) + self.names.nbytes + self.values.nbytes
+
+
+class Columns(msgspec.Struct, frozen=True):
+    """The records of one block.
+
+    Attributes:
+        count: Number of records.
+        timestamps: int64, little-endian, milliseconds since 1970.
+        timestamp_min: Smallest of them; 0 when there are no records.
+        timestamp_max: Largest of them; 0 when there are no records.
+        key: One entry per record.
+        value: One entry per record.
+        headers: ``None`` when no record has any.
+        deltas: int64, rising: offset of each record minus the base offset of the block. ``None`` when
+            the offsets have no gaps (0, 1, 2, ...).
+    """
+
+    count: int
+    timestamps: Buffer
+    timestamp_min: int
+    timestamp_max: int
+    key: BinaryColumn
+    value: BinaryColumn
+    headers: HeaderColumns | None = None
+    deltas: Buffer | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of all buffers."""
+        headers = 0 if self.headers is None else self.headers.nbytes
+        deltas = 0 if self.deltas is None else len(self.deltas)
+        return len(self.timestamps) + self.key.nbytes + self.value.nbytes + headers + deltas
+
+    @property
+    def payload_bytes(self) -> int:
+        """Bytes the user sent: keys, values, header names and header values."""
+        sent = len(self.key.data) + len(self.value.data)
+        if self.headers is not None:
+            sent += len(self.headers.names.data) + len(self.headers.values.data)
+        return sent
+
+
+def columns_from_lists(
+    keys: Sequence[bytes | None] | None,
+    values: Sequence[bytes | None],
+    timestamps: Sequence[int] | int,
+    headers: Sequence[Headers] | None,
+) -> Columns:
+    """Turn parallel lists into columns.
+
+    Args:
+        keys: One per value; ``None`` in place of the list means that no record has a key.
+        values: Bytes or ``None`` (tombstones).
+        timestamps: One per value, or one for all; milliseconds since 1970.
+        headers: One tuple of pairs per value; ``None`` in place of the list means no headers.
+
+    Raises:
+        ValueError: The lists differ in length.
+        TypeError: An entry is neither bytes nor ``None``.
+        OverflowError: A column holds 2 GiB or more, or a timestamp does not fit 64 bits.
+    """
+    count = len(values)
+    for name, column in (("keys", keys), ("timestamps", timestamps), ("headers", headers)):
+        if column is not None and not isinstance(column, int) and len(column) != count:
+            raise ValueError(f"{len(column)} {name} for {count} values")
+    if isinstance(timestamps, int):
+        low = high = timestamps if count else 0
+        stamps = timestamps.to_bytes(INT64_BYTES, "little", signed=True) * count
+    else:
+        low, high = min(timestamps, default=0), max(timestamps, default=0)
+        stamps = array("q", timestamps).tobytes()
+    return Columns(
+        count=count,
+        timestamps=stamps,
+        timestamp_min=low,
+        timestamp_max=high,
+        key=null_column(count) if keys is None else binary_column(keys),
+        value=binary_column(values),
+        headers=None if headers is None else _header_columns(headers),
+    )
+
+
+def binary_column(values: Sequence[bytes | None]) -> BinaryColumn:
+    """A column out of byte strings and nulls."""
+    try:
+        # Nulls raise in here: the usual list without any is never searched for them.
+        return BinaryColumn(None, _offsets(values), b"".join(values))  # type: ignore[arg-type]
+    except TypeError:
+        nulls = values.count(None)
+        if not nulls:
+            raise
+        if nulls == len(values):
+            return null_column(nulls)
+    filled = [b"" if value is None else value for value in values]
+    validity = bitmap(bytes(map(is_not, values, repeat(None))))
+    return BinaryColumn(validity, _offsets(filled), b"".join(filled))
+
+
+def null_column(count: int) -> BinaryColumn:
+    """A column of nulls only."""
+    return BinaryColumn(bytes(bitmap_bytes(count)), bytes(OFFSET_BYTES * (count + 1)), b"")
+
+
+def bitmap(flags: bytes) -> bytes:
+    """Pack bytes of 0 and 1 into bits, least significant first."""
+    digits = flags[::-1].translate(_DIGITS)  # base 2 puts the first flag last
+    return int(digits or b"0", 2).to_bytes(bitmap_bytes(len(flags)), "little")
+
+
+def unpack_bitmap(bits: Buffer, count: int) -> bytes:
+    """The first ``count`` bits as bytes of 0 and 1; the reverse of :func:`bitmap`."""
+    mask = (1 << count) - 1
+    digits = f"{int.from_bytes(bits, 'little') & mask:0{count}b}" if count else ""
+    return digits[::-1].encode().translate(_FLAGS)
+
+
+def bitmap_bytes(count: int) -> int:
+    """Size of a bitmap for ``count`` entries."""
+    return (count + 7) // 8
+
+
+_DIGITS: Final = bytes.maketrans(b"\0\1", b"01")
+_FLAGS: Final = bytes.maketrans(b"01", b"\0\1")
+
+
+def _offsets(values: Sequence[object]) -> bytes:
+    return array("i", accumulate(map(len, values), initial=0)).tobytes()  # type: ignore[arg-type]
+
+
+def _header_columns(headers: Sequence[Headers]) -> HeaderColumns | None:
+    flat = list(chain.from_iterable(headers))
+    if not flat:
+        return None
+    names = list(map(str.encode, map(itemgetter(0), flat)))
+    values = list(map(itemgetter(1), flat))
+    return HeaderColumns(_offsets(headers), binary_column(names), binary_column(values))
