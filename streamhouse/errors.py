@@ -29,6 +29,7 @@
     │   ├── StoreUnavailableError (ConnectionError)  retriable: cannot be reached, or answers with errors
     │   ├── StoreAccessError (PermissionError)    reached, but access is denied or it is read-only
     │   ├── StoreFullError                        no space left
+    │   ├── StoreDurabilityError                  written, but perhaps not durable: writing has to stop
     │   ├── StoreUnsafeError                      ignores create-if-absent: unsafe to share
     │   └── ObjectNotFoundError (FileNotFoundError)  an object is not there
     ├── NotALogError                              the place holds something else, or nothing
@@ -161,6 +162,13 @@ class StoreAccessError(StoreError, PermissionError):
 
 class StoreFullError(StoreError):
     """No space left; free some, then write again."""
+
+
+class StoreDurabilityError(StoreError):
+    """An object was made, but may not survive a loss of power; stop writing and check the disk.
+
+    Unlike with other store errors, others may see the object: neither acknowledge it nor write it anew.
+    """
 
 
 class StoreUnsafeError(StoreError):
