@@ -81,8 +81,9 @@ def tests(session: nox.Session) -> None:
 
 @checks()
 def docs(session: nox.Session) -> None:
-    """Every code block of the README and the documentation runs."""
-    python(session, "-m", "pytest", "tests/docs", *session.posargs)
+    """Every code block of the README, the documentation and the docstrings runs."""
+    doctests = ["--doctest-modules", "streamhouse"]
+    python(session, "-m", "pytest", "tests/docs", *doctests, *session.posargs)
 
 
 @checks()

@@ -2,6 +2,7 @@
 
 =============================  ====================================================================
 :mod:`.plugin`                 pytest fixtures: a log per test, in memory, on a directory or on S3
-:mod:`.history`                checks a recorded history for lost, doubled and reordered records
+:mod:`.history`                what producers were told and consumers saw, written down
+:mod:`.checker`                checks such a history for lost, doubled and reordered records
 =============================  ====================================================================
 """

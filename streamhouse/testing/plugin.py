@@ -2,7 +2,7 @@
 
 It is loaded by the entry point ``pytest11`` into every test run of everybody who has StreamHouse
 installed, so it imports nothing of the engine before a fixture is asked for, changes no setting and
-has no autouse fixture. All fixtures are safe under pytest-xdist: nothing is shared between processes.
+has no autouse fixture. Nothing is shared between processes, so pytest-xdist may be used.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def streamhouse_dir_log(tmp_path: Path) -> Iterator[Log]:
 
 @pytest.fixture(scope="session")
 def streamhouse_s3_server() -> Iterator[FakeS3Server]:
-    """The S3 server that the tests of a session share; it listens on the loopback interface only."""
+    """The S3 server that the tests of a session share; it listens on loopback only."""
     from streamhouse.testing.s3server import FakeS3Server
 
     with FakeS3Server() as server:
