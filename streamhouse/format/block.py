@@ -11,9 +11,9 @@
     24     header: msgpack, see BlockHeader
            the buffers of all columns, one after the other, in the order of the header
 
-The header lists columns by name and Arrow type, and for each buffer how it is packed, its stored and
-its raw size. A reader takes the columns it knows by name and steps over the others, so typed value
-columns need no new version; a packing it does not know, in a column it needs, it refuses.
+The header lists columns by name and Arrow type, and for each buffer how it is packed, its stored
+and its raw size. A reader takes the columns it knows by name and steps over the others, so typed
+value columns need no new version; a packing it does not know, in a column it needs, it refuses.
 
 The lengths lie under the checksum too. Without that a flipped bit in a length would make a reader
 allocate or read nonsense before it noticed. For the same reason raw sizes are bounded *before*
@@ -31,15 +31,8 @@ import msgspec
 
 from streamhouse.errors import CorruptionError, UnsupportedFormatError
 from streamhouse.format import codecs
-from streamhouse.format.columns import (
-    INT64_BYTES,
-    OFFSET_BYTES,
-    BinaryColumn,
-    Buffer,
-    Columns,
-    HeaderColumns,
-    bitmap_bytes,
-)
+from streamhouse.format.columns import BinaryColumn, Buffer, Columns, HeaderColumns
+from streamhouse.format.integers import INT64_BYTES, OFFSET_BYTES, bitmap_bytes, int64s
 
 BLOCK_RECORDS_MAX: Final = 1 << 20  # bounds what a block of nothing but equal values expands to
 BLOCK_RAW_BYTES_MAX: Final = (1 << 31) - 1  # buffers have 32-bit offsets
@@ -147,7 +140,7 @@ def decode_block(data: Buffer, where: str) -> Columns:
 
 
 class BufferHeader(msgspec.Struct, array_like=True, frozen=True):
-    """How one buffer is stored. A buffer of 0 raw bytes in the place of a bitmap: nothing is null."""
+    """How one buffer is stored. 0 raw bytes in the place of a bitmap mean that nothing is null."""
 
     codec: int
     stored: Annotated[int, msgspec.Meta(ge=0)]
@@ -182,9 +175,7 @@ _DELTA: Final = "delta"
 _HEADERS: Final = "headers"
 _HEADER_NAME: Final = "headers.name"
 _HEADER_VALUE: Final = "headers.value"
-_KNOWN: Final = frozenset(
-    (_TIMESTAMP, _KEY, _VALUE, _DELTA, _HEADERS, _HEADER_NAME, _HEADER_VALUE)
-)
+_KNOWN: Final = frozenset((_TIMESTAMP, _KEY, _VALUE, _DELTA, _HEADERS, _HEADER_NAME, _HEADER_VALUE))
 
 
 def _checked_header(view: memoryview, where: str) -> tuple[BlockHeader, int]:
@@ -238,7 +229,7 @@ def _pack(columns: Columns, out: list[Buffer]) -> list[ColumnHeader]:
         binary(_VALUE, "z", columns.value),
     ]
     if columns.deltas is not None:
-        last = memoryview(columns.deltas).cast("B").cast("q")[-1]
+        last = int64s(columns.deltas)[-1]
         packed.append(ColumnHeader(_DELTA, "l", [fixed(columns.deltas, INT64_BYTES, 0, last)]))
     if columns.headers is not None:
         packed.append(ColumnHeader(_HEADERS, "+l", [offsets(columns.headers.offsets)]))

@@ -1,29 +1,28 @@
 """How a single buffer of a block is packed. The numbers are stored: never reuse one.
 
-=== ======== =======================================================================================
+=== ======== ======================================================================================
  0  none     as it is
  1  lz4      one LZ4 block, no size in front
  2  stride   offsets of values that are all equally long: only the length is kept (16-byte keys)
- 3  planes   integers whose upper bytes are all equal: those bytes once, the others split into planes
- 4  lz4      of planes
+ 3  planes   integers whose upper bytes are all equal: those once, the others split into planes
+ 4  lz4      the same, the planes compressed
     planes
-=== ======== =======================================================================================
+=== ======== ======================================================================================
 
-Offsets and timestamps hardly compress as they lie, since neighbours differ in their lowest byte. Cut
-into planes (all lowest bytes, then all second bytes, ...) the upper planes are runs. Slices with a
-step do that at memory speed, where deltas would need a Python loop to sum up again on every read.
+Offsets and timestamps hardly compress as they lie, since neighbours differ in their lowest byte.
+Cut into planes (all lowest bytes, then all second bytes, ...) the upper planes are runs. Slices
+with a step do that at memory speed; deltas would need a sum over Python integers on every read.
 Codec 3 with no plane left over is a constant: a batch sent in one millisecond stores one timestamp.
 """
 
 from __future__ import annotations
 
-from array import array
-from functools import lru_cache
 from typing import Final, TypeAlias
 
 import lz4.block
 
-from streamhouse.format.columns import OFFSET_BYTES, Buffer
+from streamhouse.format.columns import Buffer
+from streamhouse.format.integers import OFFSET_BYTES, stride_offsets
 
 Packed: TypeAlias = tuple[int, bytes, Buffer]
 """Codec, its parameters, the stored bytes."""
@@ -37,7 +36,6 @@ LZ4_PLANES: Final = 4
 _LZ4_INPUT_BYTES_MIN: Final = 32  # below, the result is never smaller
 _LZ4_RATIO_MAX: Final = 255  # one more byte of a length adds at most 255 bytes of output
 _ITEMS_MIN: Final = 8  # below, parameters cost as much as the plain integers
-_STRIDE_CACHED_ITEMS_MAX: Final = 1 << 16
 
 
 class UnknownCodecError(ValueError):
@@ -69,7 +67,7 @@ def pack_offsets(raw: Buffer) -> Packed:
     """int32 offsets that begin with 0 and never fall."""
     count = len(raw) // OFFSET_BYTES - 1
     last = int.from_bytes(raw[-OFFSET_BYTES:], "little")
-    if count >= _ITEMS_MIN and last % count == 0 and raw == _stride_offsets(last // count, count):
+    if count >= _ITEMS_MIN and last % count == 0 and raw == stride_offsets(last // count, count):
         return STRIDE, (last // count).to_bytes(OFFSET_BYTES, "little"), b""
     return pack_integers(raw, OFFSET_BYTES, 0, last)
 
@@ -82,7 +80,7 @@ def unpack(codec: int, params: bytes, stored: memoryview, raw_bytes: int) -> byt
         ValueError: The stored bytes do not give what they should.
     """
     if codec == NONE:
-        raw = bytes(stored)
+        raw = bytes(stored)  # a copy: a view would keep the whole object alive in the cache
     elif codec == LZ4:
         raw = _decompress(stored, raw_bytes)
     elif codec == STRIDE:
@@ -110,22 +108,7 @@ def _unpack_stride(params: bytes, stored: memoryview, raw_bytes: int) -> bytes:
     width = int.from_bytes(params, "little")
     if stored or len(params) != OFFSET_BYTES or count < 1 or width * count >= 1 << 31:
         raise ValueError(f"{count} offsets of stride {width} cannot be")
-    return _stride_offsets(width, count)
-
-
-def _stride_offsets(width: int, count: int) -> bytes:
-    """0, width, 2 * width, ... as int32; remembered, since keys of one length come block by block."""
-    items = 1 << count.bit_length()
-    if items > _STRIDE_CACHED_ITEMS_MAX or items * width >= 1 << 31:
-        return array("i", range(0, width * count + 1, width or 1)).tobytes() if width else bytes(
-            OFFSET_BYTES * (count + 1)
-        )
-    return _stride_table(width, items)[: OFFSET_BYTES * (count + 1)]
-
-
-@lru_cache(maxsize=16)
-def _stride_table(width: int, items: int) -> bytes:
-    return array("i", range(0, width * items, width)).tobytes() if width else bytes(4 * items)
+    return stride_offsets(width, count)
 
 
 def _unpack_planes(params: bytes, stored: memoryview, raw_bytes: int, *, compressed: bool) -> bytes:

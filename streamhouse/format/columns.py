@@ -1,33 +1,26 @@
 """Records of one partition as columns, in Arrow's buffer layout.
 
-A block never holds a list of records: it holds one buffer of timestamps and, for keys and values, one
-blob of bytes with 32-bit offsets into it and a bitmap of what is not null. That is exactly what Arrow
-calls a ``binary`` array, so a decoded block is scanned by DuckDB without a copy, and it is what LZ4
-compresses best. Lists turn into columns with ``map``, ``accumulate`` and ``join`` only; a Python
-loop per record here would cost more than the compression after it.
+A block never holds a list of records: it holds one buffer of timestamps and, for keys and values,
+one blob of bytes with 32-bit offsets into it and a bitmap of what is not null. That is exactly what
+Arrow calls a ``binary`` array, so a decoded block is scanned by DuckDB without a copy, and it is
+what LZ4 compresses best. Lists turn into columns with ``map``, ``accumulate`` and ``join`` only; a
+Python loop per record here would cost more than the compression after it. ``lists.py`` is the way
+back.
 """
 
 from __future__ import annotations
 
-import sys
 from array import array
 from collections.abc import Sequence
 from itertools import accumulate, chain, repeat
 from operator import is_not, itemgetter
-from typing import Final
 
 import msgspec
 
+from streamhouse.format.integers import INT64_BYTES, OFFSET_BYTES, bitmap, bitmap_bytes
 from streamhouse.records import Headers
 
 Buffer = bytes | bytearray | memoryview
-
-OFFSET_BYTES: Final = 4
-INT64_BYTES: Final = 8
-
-# Buffers are stored as they lie in memory; on a big-endian machine they would be stored reversed.
-assert sys.byteorder == "little", "StreamHouse needs a little-endian machine"
-assert array("i").itemsize == OFFSET_BYTES and array("q").itemsize == INT64_BYTES
 
 
 class BinaryColumn(msgspec.Struct, frozen=True):
@@ -35,13 +28,13 @@ class BinaryColumn(msgspec.Struct, frozen=True):
 
     Attributes:
         validity: Arrow bitmap, least significant bit first; ``None`` when nothing is null.
-        offsets: ``count + 1`` int32, little-endian: value ``i`` is ``data[offsets[i]:offsets[i + 1]]``.
+        offsets: ``count + 1`` int32: value ``i`` is ``data[offsets[i]:offsets[i + 1]]``.
         data: All values, one after the other; nulls take no room.
     """
 
-    validity: Buffer | None
-    offsets: Buffer
-    data: Buffer
+    validity: bytes | None
+    offsets: bytes
+    data: bytes
 
     @property
     def nbytes(self) -> int:
@@ -53,12 +46,12 @@ class HeaderColumns(msgspec.Struct, frozen=True):
     """The headers of all records, as Arrow's ``list<struct<name, value>>``.
 
     Attributes:
-        offsets: ``count + 1`` int32: record ``i`` has the entries ``offsets[i]`` to ``offsets[i + 1]``.
+        offsets: ``count + 1`` int32: record ``i`` has entries ``offsets[i]`` to ``offsets[i + 1]``.
         names: UTF-8, never null.
         values: Bytes or null.
     """
 
-    offsets: Buffer
+    offsets: bytes
     names: BinaryColumn
     values: BinaryColumn
 
@@ -79,18 +72,18 @@ class Columns(msgspec.Struct, frozen=True):
         key: One entry per record.
         value: One entry per record.
         headers: ``None`` when no record has any.
-        deltas: int64, rising: offset of each record minus the base offset of the block. ``None`` when
-            the offsets have no gaps (0, 1, 2, ...).
+        deltas: int64, rising: offset of each record minus the base offset of the block. ``None``
+            when the offsets have no gaps (0, 1, 2, ...).
     """
 
     count: int
-    timestamps: Buffer
+    timestamps: bytes
     timestamp_min: int
     timestamp_max: int
     key: BinaryColumn
     value: BinaryColumn
     headers: HeaderColumns | None = None
-    deltas: Buffer | None = None
+    deltas: bytes | None = None
 
     @property
     def nbytes(self) -> int:
@@ -167,28 +160,6 @@ def binary_column(values: Sequence[bytes | None]) -> BinaryColumn:
 def null_column(count: int) -> BinaryColumn:
     """A column of nulls only."""
     return BinaryColumn(bytes(bitmap_bytes(count)), bytes(OFFSET_BYTES * (count + 1)), b"")
-
-
-def bitmap(flags: bytes) -> bytes:
-    """Pack bytes of 0 and 1 into bits, least significant first."""
-    digits = flags[::-1].translate(_DIGITS)  # base 2 puts the first flag last
-    return int(digits or b"0", 2).to_bytes(bitmap_bytes(len(flags)), "little")
-
-
-def unpack_bitmap(bits: Buffer, count: int) -> bytes:
-    """The first ``count`` bits as bytes of 0 and 1; the reverse of :func:`bitmap`."""
-    mask = (1 << count) - 1
-    digits = f"{int.from_bytes(bits, 'little') & mask:0{count}b}" if count else ""
-    return digits[::-1].encode().translate(_FLAGS)
-
-
-def bitmap_bytes(count: int) -> int:
-    """Size of a bitmap for ``count`` entries."""
-    return (count + 7) // 8
-
-
-_DIGITS: Final = bytes.maketrans(b"\0\1", b"01")
-_FLAGS: Final = bytes.maketrans(b"01", b"\0\1")
 
 
 def _offsets(values: Sequence[object]) -> bytes:
