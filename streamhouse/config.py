@@ -97,7 +97,5 @@ def make_settings(values: dict[str, Any]) -> Settings:
             raise InvalidSettingError(f"setting {name}={value!r} is outside {low:g} to {high:g}")
     low_poll, high_poll = settings.poll_seconds_min, settings.poll_seconds_max
     if low_poll is not None and high_poll is not None and low_poll > high_poll:
-        raise InvalidSettingError(
-            f"poll_seconds_min={low_poll:g} is above poll_seconds_max={high_poll:g}"
-        )
+        raise InvalidSettingError(f"poll_seconds_min={low_poll:g} is above poll_seconds_max={high_poll:g}")
     return settings

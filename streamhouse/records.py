@@ -68,7 +68,7 @@ class Record(msgspec.Struct, Generic[K, V], frozen=True, gc=False):
     @property
     def time(self) -> dt.datetime:
         """The timestamp as a ``datetime`` in UTC."""
-        return dt.datetime.fromtimestamp(self.timestamp / 1000, tz=dt.timezone.utc)
+        return dt.datetime.fromtimestamp(self.timestamp / 1000, tz=dt.UTC)
 
 
 def describe_position(position: Any) -> str:

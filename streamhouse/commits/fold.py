@@ -95,9 +95,7 @@ ALL_GUARDS = Guards()
 _encode_verdicts = msgspec.msgpack.Encoder().encode
 
 
-def apply(
-    state: State, seq: int, commit: Commit, body_start: int, guards: Guards = ALL_GUARDS
-) -> Applied:
+def apply(state: State, seq: int, commit: Commit, body_start: int, guards: Guards = ALL_GUARDS) -> Applied:
     """Fold the commit in slot ``seq`` into the state.
 
     Args:

@@ -107,10 +107,8 @@ class TopicState:
 
     __slots__ = ("created_ms", "created_seq", "id", "name", "partition_count", "partitions")
 
-    def __init__(
-        self, id: int, name: str, partition_count: int, created_ms: int, created_seq: int
-    ) -> None:
-        self.id = id
+    def __init__(self, id_: int, name: str, partition_count: int, created_ms: int, created_seq: int) -> None:
+        self.id = id_
         self.name = name
         self.partition_count = partition_count
         self.created_ms = created_ms
@@ -158,6 +156,10 @@ class State:
         self.lanes: dict[str, LaneState] = {}
         self.agents: list[str] = []  # by lane ordinal
         self.block_count = 0
+
+    def replace(self, other: State) -> None:
+        """Become another state; whoever holds this object sees the new one."""
+        self.__dict__ = other.__dict__
 
     def hash_at(self, seq: int) -> bytes | None:
         """The state hash at a recent commit, or ``None`` when it is no longer remembered."""

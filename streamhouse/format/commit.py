@@ -17,7 +17,6 @@ from streamhouse.errors import CorruptionError, UnsupportedFormatError
 from streamhouse.format.container import Buffer, Front, Kind, pack
 
 
-
 class AppendPart(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """Records for one partition: ``block_count`` blocks of the flush from ``first_block`` on.
 
@@ -176,9 +175,7 @@ def decode_lane(front: Front, expected: LanePart, where: str) -> LanePart:
     except msgspec.DecodeError as error:
         raise _newer(where, error) from error
     if (lane.agent, lane.number, lane.part) != (expected.agent, expected.number, expected.part):
-        raise CorruptionError(
-            f"{where}: holds part {lane.part} of flush {lane.number} of {lane.agent}"
-        )
+        raise CorruptionError(f"{where}: holds part {lane.part} of flush {lane.number} of {lane.agent}")
     return lane
 
 

@@ -81,9 +81,7 @@ class Truncated(Exception):  # noqa: N818 - not an error yet: a ranged reader as
 def pack(kind: Kind, index: bytes, body: Sequence[Buffer] = ()) -> list[Buffer]:
     """The buffers that make up a container."""
     body_length = sum(map(len, body))
-    fields = _FIELDS.pack(
-        _MAGIC, FORMAT_VERSION, kind, 0, len(index), zlib.crc32(index), body_length
-    )
+    fields = _FIELDS.pack(_MAGIC, FORMAT_VERSION, kind, 0, len(index), zlib.crc32(index), body_length)
     return [fields + _CRC.pack(zlib.crc32(fields)) + index, *body]
 
 
@@ -113,9 +111,7 @@ def unpack_front(data: Buffer, kind: Kind, where: str) -> Front:
             f"{where} has format version {version}, this StreamHouse reads {FORMAT_VERSION}; upgrade it"
         )
     if found != kind or zero != 0 or index_length > limits.INDEX_BYTES_MAX:
-        raise CorruptionError(
-            f"{where}: expected kind {kind.value} ({kind.name.lower()}), found {found}"
-        )
+        raise CorruptionError(f"{where}: expected kind {kind.value} ({kind.name.lower()}), found {found}")
     body_start = PREAMBLE_BYTES + index_length
     if len(data) < body_start:
         raise Truncated(body_start)

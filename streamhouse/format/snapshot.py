@@ -167,8 +167,7 @@ def unpack_root(data: bytes, where: str) -> Root:
         version = msgspec.json.decode(data, type=_AnyRoot).format
         if version > FORMAT_VERSION:
             raise UnsupportedFormatError(
-                f"{where} has format version {version}, this StreamHouse reads {FORMAT_VERSION}; "
-                "upgrade it"
+                f"{where} has format version {version}, this StreamHouse reads {FORMAT_VERSION}; upgrade it"
             )
         root = msgspec.json.decode(data, type=Root)
     except msgspec.DecodeError as error:
@@ -183,7 +182,8 @@ class _AnyRoot(msgspec.Struct):
 
 
 def _compress(data: bytes) -> bytes:
-    return len(data).to_bytes(8, "little") + lz4.block.compress(data, store_size=False)
+    compressed: bytes = lz4.block.compress(data, store_size=False)
+    return len(data).to_bytes(8, "little") + compressed
 
 
 def _decode(data: Buffer, type_: type[T], where: str) -> T:
@@ -197,4 +197,3 @@ def _decode(data: Buffer, type_: type[T], where: str) -> T:
         raise UnsupportedFormatError(
             f"{where} holds something this StreamHouse does not know ({error}); upgrade it"
         ) from error
-

@@ -1,0 +1,1 @@
+"""What is in the log: topics, partitions, and where their blocks lie."""

@@ -1,0 +1,203 @@
+"""Look-ups in the folded state, for threads other than the one that folds."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import msgspec
+
+from streamhouse.commits.fold import Applied, Code
+from streamhouse.commits.log import CommitLog
+from streamhouse.commits.state import BlockRef, PartitionState, TopicState
+from streamhouse.errors import (
+    PartitionNotFoundError,
+    TopicExistsError,
+    TopicNotFoundError,
+    nearest,
+)
+from streamhouse.format.commit import Commit, CreateTopic, DeleteTopic
+
+_NO_RECORDS = PartitionState()
+
+
+class TopicInfo(msgspec.Struct, frozen=True):
+    """A topic as it is now.
+
+    Attributes:
+        id: Number that is never used again, also when a topic of the same name is made anew.
+        name: Its name.
+        partitions: How many it has.
+        created_ms: When it was made, milliseconds since 1970 by its maker's clock.
+    """
+
+    id: int
+    name: str
+    partitions: int
+    created_ms: int
+
+
+class PartitionInfo(msgspec.Struct, frozen=True):
+    """A partition as it is now.
+
+    Attributes:
+        log_start: Offset of the oldest record.
+        high_watermark: Offset that the next record will get.
+        blocks: Blocks that hold its records.
+        stored_bytes: Their size in the store.
+        raw_bytes: Keys, values and headers before compression.
+    """
+
+    log_start: int
+    high_watermark: int
+    blocks: int
+    stored_bytes: int
+    raw_bytes: int
+
+
+class Catalog:
+    """Topics, partitions and blocks as far as the log was read."""
+
+    def __init__(self, commits: CommitLog) -> None:
+        self._commits = commits
+        self._changed = threading.Condition()
+        self._version = 0
+        commits.listen(self._notify)
+
+    # --- topics ------------------------------------------------------------------------------------
+
+    def topic(self, name: str) -> TopicInfo:
+        """The topic of that name.
+
+        Raises:
+            TopicNotFoundError: There is none; the message has the nearest match.
+        """
+        with self._commits.lock:
+            state = self._commits.state
+            id_ = state.topic_ids.get(name)
+            if id_ is not None:
+                return _info(state.topics[id_])
+            known = list(state.topic_ids)
+        raise TopicNotFoundError(f"no topic {name!r}{nearest(name, known)}")
+
+    def topics(self) -> list[TopicInfo]:
+        """All topics, in order of name."""
+        with self._commits.lock:
+            topics = [_info(topic) for topic in self._commits.state.topics.values()]
+        return sorted(topics, key=lambda topic: topic.name)
+
+    def create_topic(self, name: str, partitions: int, *, exist_ok: bool) -> TopicInfo:
+        """Make a topic, or return the present one when that is allowed.
+
+        Raises:
+            TopicExistsError: The name is taken, and ``exist_ok`` is not set or the number of
+                partitions is another.
+        """
+        verdict = self._commits.propose(CreateTopic(name, partitions))
+        info = self.topic(name)
+        if verdict.code is Code.TOPIC_EXISTS:
+            if not exist_ok:
+                raise TopicExistsError(f"topic {name!r} exists; pass exist_ok=True to accept it")
+            if info.partitions != partitions:
+                raise TopicExistsError(
+                    f"topic {name!r} exists with {info.partitions} partitions, not {partitions}"
+                )
+        return info
+
+    def delete_topic(self, info: TopicInfo) -> None:
+        """Remove a topic and its records.
+
+        Raises:
+            TopicNotFoundError: Somebody else was faster.
+        """
+        self._commits.propose(DeleteTopic(info.id))
+
+    # --- partitions --------------------------------------------------------------------------------
+
+    def partition(self, topic_id: int, partition: int) -> PartitionInfo:
+        """What a partition holds."""
+        with self._commits.lock:
+            p = self._partition(topic_id, partition)
+            return PartitionInfo(
+                p.log_start, p.high_watermark, len(p.base_offsets), p.stored_bytes, p.raw_bytes
+            )
+
+    def log_start(self, topic_id: int, partition: int) -> int:
+        """Offset of the oldest record."""
+        with self._commits.lock:
+            return self._partition(topic_id, partition).log_start
+
+    def high_watermark(self, topic_id: int, partition: int) -> int:
+        """Offset that the next record will get."""
+        with self._commits.lock:
+            return self._partition(topic_id, partition).high_watermark
+
+    def blocks(self, topic_id: int, partition: int, offset: int, limit: int) -> list[BlockRef]:
+        """The block that holds ``offset`` (or the next one after it) and those that follow it."""
+        with self._commits.lock:
+            p = self._partition(topic_id, partition)
+            first = p.index_of(offset)
+            state = self._commits.state
+            last = min(first + limit, len(p.base_offsets))
+            return [state.block_ref(p, index) for index in range(first, last)]
+
+    def block_at_time(self, topic_id: int, partition: int, timestamp_ms: int) -> BlockRef | None:
+        """The first block with a record at or after that time."""
+        with self._commits.lock:
+            p = self._partition(topic_id, partition)
+            index = p.index_at_time(timestamp_ms)
+            return self._commits.state.block_ref(p, index) if index < len(p.timestamps) else None
+
+    def _partition(self, topic_id: int, partition: int) -> PartitionState:
+        topic = self._commits.state.topics.get(topic_id)
+        if topic is None:
+            raise TopicNotFoundError(f"topic id {topic_id} was deleted")
+        if not 0 <= partition < topic.partition_count:
+            raise PartitionNotFoundError(
+                f"topic {topic.name!r} has partitions 0 to {topic.partition_count - 1}, not {partition}"
+            )
+        return topic.partitions.get(partition, _NO_RECORDS)
+
+    # --- change ------------------------------------------------------------------------------------
+
+    @property
+    def version(self) -> int:
+        """A number that grows with every commit that was read."""
+        return self._version
+
+    def wait(self, version: int, timeout: float) -> int:
+        """Wait until the version is another one than that, at most ``timeout`` seconds; what it is.
+
+        Raises:
+            StreamhouseError: The log cannot be read on.
+        """
+        with self._changed:
+            if self._version == version:
+                self._changed.wait(timeout)
+            version = self._version
+        if self._commits.failure is not None:
+            raise self._commits.failure
+        return version
+
+    def refresh(self) -> None:
+        """Read the log up to its present end."""
+        self._commits.refresh()
+
+    @contextmanager
+    def follow(self) -> Iterator[None]:
+        """While this is held, commits of other processes are looked for in the background."""
+        self._commits.follow(+1)
+        try:
+            yield
+        finally:
+            self._commits.follow(-1)
+
+    def _notify(self, _applied: Applied, _commit: Commit) -> None:
+        with self._changed:
+            self._version += 1
+            self._changed.notify_all()
+
+
+def _info(topic: TopicState) -> TopicInfo:
+    return TopicInfo(topic.id, topic.name, topic.partition_count, topic.created_ms)

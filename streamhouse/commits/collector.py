@@ -1,0 +1,222 @@
+"""Collection: remove what nothing can refer to any more, and nothing else.
+
+Three kinds of garbage: slots below the boundary, objects in lanes that no live block points to, and
+superseded snapshots and roll-ups. The rules that make it safe:
+
+* The boundary is published before slots below it are deleted, and they are kept for an hour after that by
+  the *store's* clock, which is read from an object written for the purpose.
+* A flush in a lane can still be committed by anybody until its lane is sealed *in the log*. So an unknown
+  or unsealed lane loses only what was applied and is no longer referred to; the rest goes after the seal.
+  An agent that was only asleep finds its lane sealed and goes on under a new name.
+* Fail closed: a listing that could not be completed raises, and nothing is deleted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from streamhouse import limits
+from streamhouse.commits.boundary import BoundaryGuard
+from streamhouse.commits.io import StoreIO
+from streamhouse.commits.state import State, lane_object
+from streamhouse.format import names
+from streamhouse.format.commit import SealLane
+from streamhouse.format.snapshot import Boundary
+from streamhouse.runtime import Runtime
+from streamhouse.store.base import ObjectInfo
+
+_SNAPSHOTS_KEPT = 2
+_BOUNDARY_STEP = 100  # slots; below that an advance is not worth an object that stays for ever
+
+
+class CollectReport(msgspec.Struct, frozen=True):
+    """What a collection did.
+
+    Attributes:
+        boundary: Slots below this one may be gone.
+        lanes_sealed: Agents that will not be heard of again.
+        objects_deleted: How many.
+        bytes_deleted: Their total size.
+    """
+
+    boundary: int
+    lanes_sealed: int
+    objects_deleted: int
+    bytes_deleted: int
+
+
+class CollectGuards(msgspec.Struct, frozen=True):
+    """Rules that the simulator can switch off, to show that it would notice."""
+
+    boundary_first: bool = True
+    keep_slots: bool = True
+    seal_first: bool = True
+
+
+class Collector:
+    """One collection at a time, by any agent."""
+
+    def __init__(
+        self,
+        io: StoreIO,
+        guard: BoundaryGuard,
+        state: State,
+        runtime: Runtime,
+        seal: Callable[[SealLane], Awaitable[object]],
+        guards: CollectGuards = CollectGuards(),  # noqa: B008 - frozen
+    ) -> None:
+        self._io = io
+        self._guard = guard
+        self._state = state
+        self._runtime = runtime
+        self._seal = seal
+        self._guards = guards
+        self._first_seen: dict[str, float] = {}  # lanes, by our own clock
+
+    async def collect(self, agent: str, active: set[str]) -> CollectReport:
+        """Collect once.
+
+        Args:
+            agent: Ourselves.
+            active: Agents known to be alive.
+        """
+        await self._guard.check()
+        now_ms = await self._store_time(agent)
+        sealed = await self._seal_idle(now_ms, active | {agent})
+        await self._advance_boundary()
+        garbage = await self._garbage(now_ms)
+        await self._io.delete_many([info.name for info in garbage])
+        return CollectReport(
+            boundary=self._guard.boundary.seq,
+            lanes_sealed=sealed,
+            objects_deleted=len(garbage),
+            bytes_deleted=sum(info.size for info in garbage),
+        )
+
+    async def _store_time(self, agent: str) -> int:
+        name = names.clock(agent)
+        await self._io.put(name, [b"now"])
+        info = await self._io.head(name)
+        return 0 if info is None else info.modified_ms  # 0: everything looks too young to delete
+
+    def _old(self, info: ObjectInfo, now_ms: int) -> bool:
+        return not self._guards.keep_slots or (now_ms - info.modified_ms >= limits.SLOT_KEEP_SECONDS * 1000)
+
+    # --- boundary and slots ------------------------------------------------------------------------
+
+    async def _advance_boundary(self) -> None:
+        snapshots = await self._io.list(names.SNAPSHOTS)
+        usable = [i for i in snapshots if names.seq_of_snapshot(i.name) <= self._state.snapshot_seq]
+        if not usable:
+            return
+        newest = usable[-1].name
+        seq = min(names.seq_of_snapshot(newest) + 1, self._oldest_live_slot())
+        if seq >= self._guard.boundary.seq + _BOUNDARY_STEP and self._guards.boundary_first:
+            await self._guard.advance(Boundary(seq, newest))
+        elif not self._guards.boundary_first:
+            old = await self._io.list(names.LOG)
+            await self._io.delete_many([i.name for i in old if names.seq_of_commit(i.name) < seq])
+            await self._guard.advance(Boundary(seq, newest))
+
+    def _oldest_live_slot(self) -> int:
+        """The first commit with a block that somebody may still read."""
+        oldest = self._state.seq + 1
+        for topic in self._state.topics.values():
+            for partition in topic.partitions.values():
+                for lane, obj in zip(partition.lanes, partition.objects, strict=True):
+                    if lane < 0:  # blocks are in order of commit: the first inline one is the oldest
+                        oldest = min(oldest, obj)
+                        break
+        return oldest
+
+    async def _garbage(self, now_ms: int) -> list[ObjectInfo]:
+        found = await self._old_slots(now_ms)
+        found += await self._old_lane_objects(now_ms)
+        found += await self._old_snapshots(now_ms)
+        found += await self._old_rollups(now_ms)
+        clocks = await self._io.list(names.CLOCKS)
+        found += [info for info in clocks if self._old(info, now_ms)]
+        return found
+
+    async def _old_slots(self, now_ms: int) -> list[ObjectInfo]:
+        """Slots below a boundary that was published long enough ago."""
+        boundaries = [i for i in await self._io.list(names.BOUNDARIES) if self._old(i, now_ms)]
+        if not boundaries:
+            return []
+        ripe = await self._guard.read(names.epoch_of_boundary(boundaries[-1].name))
+        if ripe is None:
+            return []
+        slots = await self._io.list(names.LOG)
+        return [info for info in slots if names.seq_of_commit(info.name) < ripe.seq]
+
+    # --- lanes -------------------------------------------------------------------------------------
+
+    async def _seal_idle(self, now_ms: int, active: set[str]) -> int:
+        """Seal lanes of agents that were silent for long, by their clock and by ours."""
+        newest: dict[str, int] = {}
+        for info in await self._io.list(names.LANES):
+            agent = names.parse_lane(info.name)[0]
+            newest[agent] = max(newest.get(agent, 0), info.modified_ms)
+        now = self._runtime.monotonic()
+        self._first_seen = {agent: self._first_seen.get(agent, now) for agent in newest}
+        sealed = 0
+        for agent, modified_ms in newest.items():
+            lane = self._state.lanes.get(agent)
+            if agent in active or (lane is not None and lane.sealed):
+                continue
+            keep = limits.SLOT_KEEP_SECONDS
+            if self._guards.keep_slots and (
+                now_ms - modified_ms < keep * 1000 or now - self._first_seen[agent] < keep
+            ):
+                continue
+            await self._seal(SealLane(agent))
+            sealed += 1
+        return sealed
+
+    async def _old_lane_objects(self, now_ms: int) -> list[ObjectInfo]:
+        listed = await self._io.list(names.LANES)
+        live = self._live_lane_objects()
+        garbage = []
+        for info in listed:
+            agent, number, part = names.parse_lane(info.name)
+            lane = self._state.lanes.get(agent)
+            if lane is None:
+                if not self._guards.seal_first:
+                    garbage.append(info)
+                continue
+            over = lane.sealed or number < lane.next_number or not self._guards.seal_first
+            unused = over and lane_object(lane.ordinal, number, part) not in live
+            if unused and (lane.sealed or self._old(info, now_ms)):
+                garbage.append(info)
+        return garbage
+
+    def _live_lane_objects(self) -> set[tuple[int, int]]:
+        live: set[tuple[int, int]] = set()
+        for topic in self._state.topics.values():
+            for partition in topic.partitions.values():
+                live.update(zip(partition.lanes, partition.objects, strict=True))
+        return live
+
+    # --- snapshots and roll-ups --------------------------------------------------------------------
+
+    async def _old_snapshots(self, now_ms: int) -> list[ObjectInfo]:
+        snapshots = await self._io.list(names.SNAPSHOTS)
+        return [
+            info
+            for info in snapshots[:-_SNAPSHOTS_KEPT]
+            if info.name != self._guard.boundary.snapshot and self._old(info, now_ms)
+        ]
+
+    async def _old_rollups(self, now_ms: int) -> list[ObjectInfo]:
+        """Roll-ups that the older of the two snapshots we keep makes superfluous."""
+        snapshots = await self._io.list(names.SNAPSHOTS)
+        if len(snapshots) < _SNAPSHOTS_KEPT:
+            return []
+        floor = names.seq_of_snapshot(snapshots[-_SNAPSHOTS_KEPT].name)
+        return [
+            info
+            for info in await self._io.list(names.ROLLUPS)
+            if names.range_of_rollup(info.name)[1] <= floor and self._old(info, now_ms)
+        ]

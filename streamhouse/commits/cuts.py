@@ -1,0 +1,110 @@
+"""Cuts: one commit for the durable flushes of all live lanes.
+
+When several agents write, racing for every slot wastes most of their requests and lets one starve.
+Instead each uploads its flushes to its own lane, without asking anybody, and a *cut* commits whatever lies
+there, also that of others. Whose turn it is rotates with the sequence number: rank 0 goes at once, rank r
+waits r steps to see whether the log moves. A dead committer costs a step and a wrong guess a refused
+request; safety rests on put-if-absent and on the numbering of flushes alone.
+
+Flushes of others are found by asking for the next object of their lane, whose name is predictable: no
+listing. Their metadata is copied into the cut, so readers need the cut only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import msgspec
+
+from streamhouse.commits.contention import Contention
+from streamhouse.commits.io import StoreIO
+from streamhouse.commits.proposal import PendingFlush
+from streamhouse.commits.slots import Slots
+from streamhouse.commits.tail import Tail
+from streamhouse.errors import CorruptionError, StoreError
+from streamhouse.format import names
+from streamhouse.format.commit import Flush, LanePart, decode_lane
+from streamhouse.format.container import Kind
+from streamhouse.runtime import Runtime
+
+_STEP = 1.3  # in round trips: a little more than the one ahead in rank needs
+_FLUSHES_PER_LANE_MAX = 64
+_BLOCKS_MAX = 50_000
+
+
+class Cutter:
+    """Writes cuts when it is this agent's turn."""
+
+    def __init__(
+        self, slots: Slots, io: StoreIO, tail: Tail, contention: Contention, runtime: Runtime
+    ) -> None:
+        self._slots = slots
+        self._io = io
+        self._tail = tail
+        self._contention = contention
+        self._runtime = runtime
+
+    async def turn(self, agent: str, waiting: Sequence[PendingFlush]) -> None:
+        """Wait until the log moves or it is our turn, and then cut.
+
+        Args:
+            agent: Ourselves.
+            waiting: Our uploaded flushes without gaps, the next one of our lane first.
+        """
+        began = self._runtime.monotonic()
+        if await self._tail.advance():
+            return
+        seq = self._tail.state.seq + 1
+        live = self._contention.live(agent)
+        rank = (live.index(agent) - seq) % len(live)
+        step = _STEP * (self._io.put_seconds + self._io.get_seconds)
+        deadline = max(self._contention.progress_at, began) + rank * step
+        while (left := deadline - self._runtime.monotonic()) > 0:
+            await self._io.sleep(min(left, self._io.get_seconds))
+            if await self._tail.advance():
+                return
+        flushes = [flush.uploaded for flush in waiting if flush.uploaded is not None]
+        others = [other for other in live if other != agent]
+        for found in await asyncio.gather(*map(self._durable, others)):
+            flushes.extend(found)
+        if not await self._slots.create(seq, agent, _bounded(flushes)):
+            self._contention.lost()
+        await self._tail.advance()
+
+    async def _durable(self, agent: str) -> list[Flush]:
+        """Flushes in another agent's lane that no commit has taken yet."""
+        lane = self._tail.state.lanes.get(agent)
+        if lane is None or lane.sealed:
+            return []
+        found: list[Flush] = []
+        for number in range(lane.next_number, lane.next_number + _FLUSHES_PER_LANE_MAX):
+            try:
+                flush = await self._read(agent, number)
+            except (CorruptionError, StoreError):
+                break  # its owner still has it in memory and will cut it
+            if flush is None:
+                break
+            found.append(flush)
+        return found
+
+    async def _read(self, agent: str, number: int) -> Flush | None:
+        name = names.lane(agent, number)
+        front = await self._io.front(name, Kind.LANE)
+        if front is None:
+            return None
+        flush = decode_lane(front, LanePart(agent, number, 0), name).flush
+        if flush is None:
+            raise CorruptionError(f"{name}: holds no flush")
+        # Where its own body begins, part 0 could not say inside itself.
+        return msgspec.structs.replace(flush, body_starts=(front.body_start, *flush.body_starts[1:]))
+
+
+def _bounded(flushes: list[Flush]) -> list[Flush]:
+    """As many as an index may hold; those left out come with the next cut."""
+    blocks = 0
+    for count, flush in enumerate(flushes):
+        blocks += len(flush.blocks)
+        if blocks > _BLOCKS_MAX and count:
+            return flushes[:count]
+    return flushes

@@ -1,0 +1,237 @@
+"""The commit engine on a thread of its own: the face that the rest of the package sees."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from streamhouse.commits.collector import CollectReport
+from streamhouse.commits.committer import CommitterOptions
+from streamhouse.commits.engine import Engine, EngineOptions
+from streamhouse.commits.fold import Verdict
+from streamhouse.commits.io import StoreIO
+from streamhouse.commits.proposal import PartBlocks, Proposal, append_operation
+from streamhouse.commits.state import State
+from streamhouse.commits.tail import Listener
+from streamhouse.config import Settings
+from streamhouse.errors import ClosedError
+from streamhouse.format.block import EncodedBlock
+from streamhouse.format.commit import Operation
+from streamhouse.runtime import Runtime
+from streamhouse.store.base import ObjectStore
+
+T = TypeVar("T")
+
+_LINGER_LOCAL_SECONDS = 0.005
+_LINGER_REMOTE_SECONDS = 0.25
+_POLL_LOCAL_SECONDS = (0.002, 0.05)
+_POLL_REMOTE_SECONDS = (0.05, 1.0)
+_PIPELINE_REMOTE = 4
+
+
+class CommitLog:
+    """The ordered log of everything that changes: proposals in, verdicts out.
+
+    All methods may be called from any thread.
+    """
+
+    def __init__(self, store: ObjectStore, settings: Settings, runtime: Runtime, log_id: str) -> None:
+        self._store = store
+        self._settings = settings
+        self._runtime = runtime
+        self._log_id = log_id
+        self._remote = store.capabilities.remote
+        self._executor = (
+            ThreadPoolExecutor(settings.request_concurrency, "streamhouse-commit-io")
+            if self._remote
+            else None
+        )
+        self._closed = False
+        self._loop = asyncio.new_event_loop()
+        self._inbox: list[Proposal] = []
+        self._inbox_lock = threading.Lock()
+        self._thread = threading.Thread(target=self._run_loop, name="streamhouse-commits", daemon=True)
+        self._thread.start()
+        try:
+            self._engine = self._call(self._start())
+        except BaseException:
+            self._stop()
+            raise
+
+    # --- writing -----------------------------------------------------------------------------------
+
+    def append(
+        self, topic_id: int, producer_id: int, epoch: int, parts: Sequence[PartBlocks]
+    ) -> Future[list[int]]:
+        """Propose records for partitions of one topic, all of them or none. Does not block.
+
+        Args:
+            topic_id: The topic.
+            producer_id: Identity for the sequence check, or -1 for none.
+            epoch: Incarnation of that producer; lower ones are fenced.
+            parts: Per partition, each at most once.
+
+        Returns:
+            A future of the base offset per part. It raises TopicNotFoundError, PartitionNotFoundError,
+            SequenceError or ProducerFencedError when the fold refused the records, StoreError when the store
+            did, DeliveryTimeoutError when the outcome is unknown.
+        """
+        if len({part.partition for part in parts}) != len(parts):
+            raise ValueError("each partition may occur once in an append")
+        return self._propose(*append_operation(topic_id, producer_id, epoch, parts))
+
+    def propose(self, operation: Operation) -> Verdict:
+        """Propose an operation without records and wait for the verdict."""
+        future: Future[Verdict] = self._propose(operation, ())
+        self.urge()
+        return _wait(future)
+
+    def urge(self) -> None:
+        """Somebody waits: commit what is pending without lingering."""
+        self._send(self._engine.committer.urge)
+
+    def default_linger(self) -> float:
+        """Seconds that records wait for company, as set or as fits the store."""
+        if self._settings.linger_seconds is not None:
+            return self._settings.linger_seconds
+        if not self._remote:
+            return _LINGER_LOCAL_SECONDS
+        # A bucket bills per request: the more agents share it, the longer each gathers.
+        others = len(self._engine.committer.contention.live(""))
+        return min(1.0, _LINGER_REMOTE_SECONDS * max(1, others - 1))
+
+    @property
+    def urged_by_waiters(self) -> bool:
+        """Whether somebody waiting for one delivery should cut the linger short."""
+        return not self._remote or self._settings.linger_seconds == 0
+
+    # --- reading -----------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> State:
+        """What the log amounts to; hold :attr:`lock` while looking into it."""
+        return self._engine.state
+
+    @property
+    def lock(self) -> threading.Lock:
+        """Held while the state changes."""
+        return self._engine.tail.lock
+
+    @property
+    def failure(self) -> Exception | None:
+        """Why this process can go on no more, if so."""
+        return self._engine.failure
+
+    def refresh(self) -> None:
+        """Read the log up to its present end."""
+        self._call(self._engine.refresh())
+
+    def listen(self, listener: Listener) -> None:
+        """Be called, on the commit thread, after each commit that was folded."""
+        self._engine.tail.listeners.append(listener)
+
+    def follow(self, change: int) -> None:
+        """Count (+1) or discount (-1) a reader who wants to hear of other processes' commits."""
+        self._send(self._engine.follow, change)
+
+    # --- upkeep ------------------------------------------------------------------------------------
+
+    def save_snapshot(self) -> None:
+        """Save the state now."""
+        self._call(self._engine.save_snapshot())
+
+    def collect(self) -> CollectReport:
+        """Remove what nothing refers to any more."""
+        return self._call(self._engine.collect())
+
+    def close(self, timeout_seconds: float) -> bool:
+        """Write what is pending and stop; whether all of it was written. Closing twice is fine."""
+        if self._closed:
+            return True
+        self._closed = True
+        try:
+            self._drain_inbox()
+            return self._call(self._engine.close(timeout_seconds), closing=True)
+        finally:
+            self._stop()
+
+    # --- the thread --------------------------------------------------------------------------------
+
+    def _run_loop(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_forever()
+        finally:
+            self._loop.close()
+
+    async def _start(self) -> Engine:
+        io = StoreIO(self._store, self._runtime, self._executor)
+        engine = Engine(io, self._runtime, self._log_id, self._options())
+        await engine.open()
+        return engine
+
+    def _options(self) -> EngineOptions:
+        s = self._settings
+        poll = _POLL_REMOTE_SECONDS if self._remote else _POLL_LOCAL_SECONDS
+        linger = s.linger_seconds
+        if linger is None:
+            linger = _LINGER_REMOTE_SECONDS if self._remote else 0.0
+        return EngineOptions(
+            committer=CommitterOptions(
+                linger_seconds=linger if self._remote else 0.0,
+                inline_bytes_max=s.inline_bytes_max,
+                pipeline_depth=s.pipeline_depth or (_PIPELINE_REMOTE if self._remote else 1),
+                delivery_timeout_seconds=s.delivery_timeout_seconds,
+                lanes=self._remote,
+            ),
+            poll_seconds_min=s.poll_seconds_min or min(poll[0], s.poll_seconds_max or poll[0]),
+            poll_seconds_max=s.poll_seconds_max or max(poll[1], s.poll_seconds_min or poll[1]),
+            snapshot_commits=s.snapshot_commits,
+        )
+
+    def _propose(self, operation: Operation, blocks: Sequence[EncodedBlock]) -> Future[Any]:
+        deadline = self._runtime.monotonic() + self._settings.delivery_timeout_seconds
+        proposal = Proposal(operation, blocks, deadline)
+        with self._inbox_lock:
+            first = not self._inbox
+            self._inbox.append(proposal)
+        if first:
+            self._send(self._drain_inbox)
+        return proposal.future
+
+    def _drain_inbox(self) -> None:
+        with self._inbox_lock:
+            proposals, self._inbox = self._inbox, []
+        for proposal in proposals:
+            self._engine.submit(proposal)
+
+    def _send(self, function: Any, *args: Any) -> None:
+        if self._closed:
+            raise ClosedError("the log is closed; open it again")
+        self._loop.call_soon_threadsafe(function, *args)
+
+    def _call(self, work: Coroutine[Any, Any, T], *, closing: bool = False) -> T:
+        if self._closed and not closing:
+            work.close()
+            raise ClosedError("the log is closed; open it again")
+        return _wait(asyncio.run_coroutine_threadsafe(work, self._loop))
+
+    def _stop(self) -> None:
+        self._closed = True
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        if self._executor is not None:
+            self._executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _wait(future: Future[T]) -> T:
+    """The result; in slices, so that Ctrl-C gets through on every platform."""
+    while True:
+        try:
+            return future.result(timeout=0.1)
+        except TimeoutError:
+            if future.done():
+                raise

@@ -1,0 +1,198 @@
+"""Saving the folded state, so that opening a log does not fold it from its first commit.
+
+Snapshots are taken every thousand commits at first, and less often as the state grows (a quarter of its
+blocks), so that writing them stays a constant share of all writing. In between, a thousand commits
+at a time are rolled up into one object, without their blocks.
+
+Neither is needed for safety. A snapshot that cannot be read is passed over for an older one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from array import array
+
+from streamhouse.commits.boundary import BoundaryGuard
+from streamhouse.commits.io import StoreIO
+from streamhouse.commits.state import (
+    HASHES_REMEMBERED,
+    LaneState,
+    PartitionState,
+    ProducerState,
+    State,
+    TopicState,
+)
+from streamhouse.errors import CorruptionError
+from streamhouse.format import names
+from streamhouse.format.snapshot import (
+    LaneImage,
+    PartitionImage,
+    ProducerImage,
+    RolledCommit,
+    StateImage,
+    TopicImage,
+    pack_rollup,
+    pack_snapshot,
+    unpack_rollup,
+    unpack_snapshot,
+)
+
+_COLUMNS = ("base_offsets", "lanes", "objects", "positions", "lengths", "timestamps")
+_ROLLUPS_AT_ONCE = 8
+
+
+def snapshot_due(state: State, interval: int) -> int:
+    """The commit at which the next snapshot should be taken."""
+    return state.snapshot_seq + max(interval, state.block_count // 4)
+
+
+async def save(io: StoreIO, image: StateImage, unique: str) -> str:
+    """Write a snapshot; its name."""
+    name = names.snapshot(image.seq, unique)
+    await io.put(name, pack_snapshot(image))
+    return name
+
+
+async def load(io: StoreIO, guard: BoundaryGuard, log_id: str) -> State:
+    """The newest state that can be had without reading single commits.
+
+    Raises:
+        CorruptionError: Commits were deleted, and no snapshot that covers them can be read.
+    """
+    listed = [info.name for info in await io.list(names.SNAPSHOTS)]
+    if guard.boundary.snapshot and guard.boundary.snapshot not in listed:
+        listed.append(guard.boundary.snapshot)  # a listing may lag behind
+    state = State()
+    problems = []
+    for name in sorted(listed, reverse=True):
+        try:
+            image = await _read(io, name)
+        except CorruptionError as error:
+            problems.append(str(error))
+            continue
+        if image is not None and image.log_id == log_id:
+            state = restore(image)
+            break
+    if state.seq + 1 < guard.boundary.seq:
+        raise CorruptionError(
+            f"commits below {guard.boundary.seq} were removed and no snapshot covers them"
+            + "".join(f"; {problem}" for problem in problems)
+        )
+    return state
+
+
+async def rollups_from(io: StoreIO, seq: int) -> list[RolledCommit]:
+    """Consecutive commits from ``seq`` on, as far as roll-ups hold them."""
+    usable = []
+    expected = seq
+    for info in await io.list(names.ROLLUPS):
+        first, last = names.range_of_rollup(info.name)
+        if first <= expected <= last:
+            usable.append(info.name)
+            expected = last + 1
+    commits: list[RolledCommit] = []
+    for at in range(0, len(usable), _ROLLUPS_AT_ONCE):
+        chunk = usable[at : at + _ROLLUPS_AT_ONCE]
+        for name, data in zip(chunk, await asyncio.gather(*map(io.get, chunk)), strict=True):
+            if data is None:
+                return commits
+            try:
+                rolled = unpack_rollup(data, name)
+            except CorruptionError:
+                return commits  # the commits themselves are still there
+            commits.extend(c for c in rolled if c.seq == seq + len(commits))
+    return commits
+
+
+async def save_rollup(io: StoreIO, commits: list[RolledCommit]) -> None:
+    """Write one roll-up of consecutive commits."""
+    await io.put(names.rollup(commits[0].seq, commits[-1].seq), pack_rollup(commits))
+
+
+async def _read(io: StoreIO, name: str) -> StateImage | None:
+    data = await io.get(name)
+    return None if data is None else unpack_snapshot(data, name)
+
+
+def image_of(state: State, log_id: str) -> StateImage:
+    """The state as it is stored."""
+    return StateImage(
+        log_id=log_id,
+        seq=state.seq,
+        hashes=list(state.hashes),
+        snapshot_seq=state.snapshot_seq,
+        next_topic_id=state.next_topic_id,
+        topics=[_topic_image(topic) for topic in state.topics.values()],
+        producers=[
+            ProducerImage(id_, p.epoch, [(t, n, list(b)) for (t, n), b in p.batches.items()])
+            for id_, p in state.producers.items()
+        ],
+        lanes=[
+            LaneImage(agent, lane.next_number, lane.last_seq, lane.sealed)
+            for agent, lane in ((agent, state.lanes[agent]) for agent in state.agents)
+        ],
+    )
+
+
+def _topic_image(topic: TopicState) -> TopicImage:
+    return TopicImage(
+        id=topic.id,
+        name=topic.name,
+        partition_count=topic.partition_count,
+        created_ms=topic.created_ms,
+        created_seq=topic.created_seq,
+        partitions=[
+            PartitionImage(
+                number,
+                p.log_start,
+                p.high_watermark,
+                p.stored_bytes,
+                p.raw_bytes,
+                *(getattr(p, column).tobytes() for column in _COLUMNS),
+            )
+            for number, p in topic.partitions.items()
+        ],
+    )
+
+
+def restore(image: StateImage) -> State:
+    """The state that an image shows."""
+    state = State()
+    state.seq = image.seq
+    state.hash = image.hashes[-1]
+    state.hashes.clear()
+    state.hashes.extend(image.hashes[-HASHES_REMEMBERED:])
+    state.snapshot_seq = image.snapshot_seq
+    state.next_topic_id = image.next_topic_id
+    for topic_image in image.topics:
+        topic = TopicState(
+            topic_image.id,
+            topic_image.name,
+            topic_image.partition_count,
+            topic_image.created_ms,
+            topic_image.created_seq,
+        )
+        for partition_image in topic_image.partitions:
+            topic.partitions[partition_image.partition] = _restore_partition(partition_image)
+        state.topics[topic.id] = topic
+        state.topic_ids[topic.name] = topic.id
+        state.block_count += sum(len(p.base_offsets) for p in topic.partitions.values())
+    for producer_image in image.producers:
+        producer = state.producers[producer_image.id] = ProducerState(producer_image.epoch)
+        producer.batches = {(t, p): batches for t, p, batches in producer_image.batches}
+    for ordinal, lane in enumerate(image.lanes):
+        state.agents.append(lane.agent)
+        state.lanes[lane.agent] = LaneState(ordinal, lane.next_number, lane.last_seq, lane.sealed)
+    return state
+
+
+def _restore_partition(image: PartitionImage) -> PartitionState:
+    partition = PartitionState()
+    partition.log_start = image.log_start
+    partition.high_watermark = image.high_watermark
+    partition.stored_bytes = image.stored_bytes
+    partition.raw_bytes = image.raw_bytes
+    for column in _COLUMNS:
+        values: array[int] = getattr(partition, column)
+        values.frombytes(getattr(image, column))
+    return partition

@@ -1,0 +1,128 @@
+"""The reading half of the engine: fold the log forward, commit by commit.
+
+One coroutine at a time reads on from where the state is; whoever needs the log up to some slot waits for
+it. Commits that this process wrote are folded from memory, those of others are fetched, one at first
+and then more at once while there are more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+
+from streamhouse import limits
+from streamhouse.commits.boundary import BoundaryGuard
+from streamhouse.commits.fold import ALL_GUARDS, Applied, Guards, apply
+from streamhouse.commits.io import StoreIO
+from streamhouse.commits.state import State
+from streamhouse.errors import StateDivergedError
+from streamhouse.format import names
+from streamhouse.format.commit import Commit, decode_commit
+from streamhouse.format.container import Kind
+from streamhouse.format.snapshot import RolledCommit
+
+_WINDOW_MAX = 32
+_RECENT_BYTES_MAX = 32 * limits.MIB
+# A look at the boundary this old is renewed before reading on: slots that were there may be gone, and
+# what lies in their place may be the work of a writer that slept.
+_STALE_SECONDS = limits.SLOT_KEEP_SECONDS / 4
+
+Listener = Callable[[Applied, Commit], None]
+
+
+class FellBehind(Exception):  # noqa: N818 - a signal to reload, not an error
+    """The next commit was deleted long ago: go on from a snapshot."""
+
+
+class Tail:
+    """The state, and the way to move it forward."""
+
+    def __init__(self, io: StoreIO, guard: BoundaryGuard, state: State, guards: Guards = ALL_GUARDS) -> None:
+        self.state = state
+        self.lock = threading.Lock()  # held while the state changes, for readers on other threads
+        self.listeners: list[Listener] = []
+        self.recent: dict[int, RolledCommit] = {}  # the last commits, for roll-ups
+        self._io = io
+        self._guard = guard
+        self._guards = guards
+        self._own: dict[int, tuple[Commit, RolledCommit]] = {}
+        self._recent_bytes = 0
+        self._reading = asyncio.Lock()
+
+    def learn(self, seq: int, commit: Commit, rolled: RolledCommit) -> None:
+        """Remember a commit of our own that is in slot ``seq``, so that it need not be read."""
+        self._own[seq] = (commit, rolled)
+
+    def forget_own(self) -> None:
+        """Drop what was learnt: the state was replaced."""
+        self._own.clear()
+
+    async def advance(self, upto: int | None = None) -> int:
+        """Fold what the log has beyond the state, to its end or up to a slot; how many that were.
+
+        Raises:
+            FellBehind: The next slot is below the boundary.
+            CorruptionError: A commit cannot be read.
+            StateDivergedError: Another process computes another state.
+        """
+        async with self._reading:
+            if self._guard.age() >= _STALE_SECONDS:
+                await self._check_boundary()
+            before = self.state.seq
+            window = 1
+            while upto is None or self.state.seq < upto:
+                first = self.state.seq + 1
+                own = self._own.get(first)
+                if own is not None:
+                    self._fold(first, *own)
+                    continue
+                found = await asyncio.gather(*map(self._read, range(first, first + window)))
+                for seq, item in enumerate(found, first):
+                    if item is None:
+                        break
+                    self._fold(seq, *item)
+                if self.state.seq + 1 < first + window:
+                    break
+                window = min(window * 2, _WINDOW_MAX)
+            return self.state.seq - before
+
+    def replay(self, rolled: RolledCommit) -> None:
+        """Fold a commit from a roll-up."""
+        commit = decode_commit(rolled.index, names.commit(rolled.seq))
+        self._fold(rolled.seq, commit, rolled, live=False)
+
+    async def _read(self, seq: int) -> tuple[Commit, RolledCommit] | None:
+        name = names.commit(seq)
+        front = await self._io.front(name, Kind.COMMIT)
+        if front is None:
+            return None
+        commit = decode_commit(front.index, name)
+        return commit, RolledCommit(seq, front.body_start, front.index)
+
+    async def _check_boundary(self) -> None:
+        """Make sure that the next slot is what it was when it was first written."""
+        await self._guard.check()
+        if self._guard.boundary.seq > self.state.seq + 1:
+            raise FellBehind
+
+    def _fold(self, seq: int, commit: Commit, rolled: RolledCommit, *, live: bool = True) -> None:
+        with self.lock:
+            applied = apply(self.state, seq, commit, rolled.body_start, self._guards)
+        self._own.pop(seq, None)
+        self._keep(rolled)
+        for listener in self.listeners:
+            listener(applied, commit)
+        if applied.diverged and live:
+            raise StateDivergedError(
+                f"commit {seq} by agent {commit.agent} was written on another state than ours "
+                f"(state hash at commit {commit.witness_seq} differs); this process stops writing. "
+                "Different versions of StreamHouse on one log are the likeliest cause."
+            )
+
+    def _keep(self, rolled: RolledCommit) -> None:
+        self.recent[rolled.seq] = rolled
+        self._recent_bytes += len(rolled.index)
+        while len(self.recent) > limits.SNAPSHOT_COMMITS or self._recent_bytes > _RECENT_BYTES_MAX:
+            oldest = self.recent.pop(next(iter(self.recent)))
+            self._recent_bytes -= len(oldest.index)
