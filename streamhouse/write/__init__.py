@@ -1,0 +1,1 @@
+"""The write path: what was sent becomes encoded blocks, in order, within a bound of memory."""
