@@ -1,0 +1,270 @@
+"""StreamHouse for asyncio: the same names, to be awaited, on the same engine.
+
+There is no second implementation. Calls that may wait for the store run on a few worker threads of the
+log; deliveries are awaited as they are, without a thread. Works on any running loop, also Jupyter's.
+
+Example:
+    >>> import asyncio, streamhouse.aio
+    >>> async def main():
+    ...     async with await streamhouse.aio.open("memory://") as log:
+    ...         await log.create_topic("orders", partitions=3)
+    ...         async with await log.producer() as producer:
+    ...             stored = await (await producer.send("orders", {"amount": 99.99}, key="user-1"))
+    ...         return [record.value async for record in log.read("orders")]
+    >>> asyncio.run(main())
+    [b'{"amount":99.99}']
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from streamhouse import consumer as _consumer
+from streamhouse import log as _log
+from streamhouse import producer as _producer
+from streamhouse.commits.collector import CollectReport
+from streamhouse.producer import BatchDelivery, Delivery
+from streamhouse.read.batch import RecordBatch
+from streamhouse.records import Position, Positions, Record, TopicPartition
+from streamhouse.topic import Topic
+
+T = TypeVar("T")
+
+_THREADS = 32  # waiting polls and blocked sends hold one each; idle ones cost nothing
+_READ_AT_ONCE = 500
+_POLL_SECONDS = 0.2  # how long a cancelled iteration may hold its thread
+
+
+async def open(  # noqa: A001 - as gzip.open and the like
+    url: str, *, storage_options: Mapping[str, Any] | None = None, create: bool = True, **settings: Any
+) -> Log:
+    """Open a log; see :class:`streamhouse.Log` for the arguments and errors."""
+    threads = ThreadPoolExecutor(_THREADS, "streamhouse-aio")
+    try:
+        log = await _run(
+            threads,
+            partial(_log.Log, url, storage_options=storage_options, create=create, **settings),
+        )
+    except BaseException:
+        threads.shutdown(wait=False)
+        raise
+    return Log(log, threads)
+
+
+async def _run(threads: ThreadPoolExecutor, call: Callable[[], T]) -> T:
+    return await asyncio.get_running_loop().run_in_executor(threads, call)
+
+
+class Log:
+    """Like :class:`streamhouse.Log`; made by :func:`open`."""
+
+    def __init__(self, log: _log.Log, threads: ThreadPoolExecutor) -> None:
+        self._log = log
+        self._threads = threads
+
+    def __repr__(self) -> str:
+        return f"aio.{self._log!r}"
+
+    async def create_topic(self, name: str, *, partitions: int = 1, exist_ok: bool = False) -> Topic:
+        """See :meth:`streamhouse.Log.create_topic`."""
+        return await self._do(self._log.create_topic, name, partitions=partitions, exist_ok=exist_ok)
+
+    async def delete_topic(self, name: str) -> None:
+        """See :meth:`streamhouse.Log.delete_topic`."""
+        await self._do(self._log.delete_topic, name)
+
+    async def topic(self, name: str) -> Topic:
+        """See :meth:`streamhouse.Log.topic`."""
+        return await self._do(self._log.topic, name)
+
+    async def topics(self) -> dict[str, Topic]:
+        """All topics by name."""
+        return await self._do(lambda: dict(self._log.topics))
+
+    async def producer(self, **options: Any) -> Producer:
+        """See :meth:`streamhouse.Log.producer`."""
+        return Producer(await self._do(self._log.producer, **options), self._threads)
+
+    async def consumer(self, *topics: str, start: Positions = "earliest", **options: Any) -> Consumer:
+        """See :meth:`streamhouse.Log.consumer`."""
+        made = await self._do(self._log.consumer, *topics, start=start, **options)
+        return Consumer(made, self._threads)
+
+    async def read(
+        self,
+        topic: str,
+        *,
+        start: Positions = "earliest",
+        until: Position | str = "end",
+        partitions: Sequence[int] | None = None,
+        **options: Any,
+    ) -> AsyncIterator[Record[Any, Any]]:
+        """See :meth:`streamhouse.Log.read`."""
+        records = await self._do(
+            self._log.read, topic, start=start, until=until, partitions=partitions, **options
+        )
+        while chunk := await self._do(_take, records):
+            for record in chunk:
+                yield record
+
+    def stats(self) -> _log.LogStats:
+        """See :meth:`streamhouse.Log.stats`."""
+        return self._log.stats()
+
+    async def upkeep(self) -> CollectReport:
+        """See :meth:`streamhouse.Log.upkeep`."""
+        return await self._do(self._log.upkeep)
+
+    async def flush(self) -> None:
+        """See :meth:`streamhouse.Log.flush`."""
+        await self._do(self._log.flush)
+
+    async def close(self, timeout: float | None = None) -> None:
+        """See :meth:`streamhouse.Log.close`."""
+        await self._do(self._log.close, timeout)
+        self._threads.shutdown(wait=False)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def _do(self, call: Callable[..., T], *args: Any, **options: Any) -> T:
+        return await _run(self._threads, partial(call, *args, **options))
+
+
+def _take(records: Iterator[Record[Any, Any]]) -> list[Record[Any, Any]]:
+    return [record for _, record in zip(range(_READ_AT_ONCE), records, strict=False)]
+
+
+class Producer:
+    """Like :class:`streamhouse.Producer`."""
+
+    def __init__(self, producer: _producer.Producer, threads: ThreadPoolExecutor) -> None:
+        self._producer = producer
+        self._threads = threads
+
+    async def send(self, topic: str, value: Any = None, **options: Any) -> Delivery:
+        """Hand over a record; awaits only while the buffer is full.
+
+        Returns:
+            The delivery, itself awaitable: ``await (await producer.send(...))`` is a durable write.
+        """
+        try:
+            return self._producer.send(topic, value, **{**options, "timeout": 0})
+        except BufferError:
+            if options.get("timeout") == 0:
+                raise
+            return await _run(self._threads, partial(self._producer.send, topic, value, **options))
+
+    async def send_many(self, topic: str, values: Iterable[Any], **options: Any) -> BatchDelivery:
+        """See :meth:`streamhouse.Producer.send_many`."""
+        return await _run(self._threads, partial(self._producer.send_many, topic, values, **options))
+
+    async def flush(self, timeout: float | None = None) -> None:
+        """See :meth:`streamhouse.Producer.flush`."""
+        await _run(self._threads, partial(self._producer.flush, timeout))
+
+    async def close(self) -> None:
+        """See :meth:`streamhouse.Producer.close`."""
+        await _run(self._threads, self._producer.close)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+
+class Consumer:
+    """Like :class:`streamhouse.Consumer`; ``async for record in consumer`` is endless."""
+
+    def __init__(self, consumer: _consumer.Consumer[Any, Any], threads: ThreadPoolExecutor) -> None:
+        self._consumer = consumer
+        self._threads = threads
+        self._polling: Future[list[Record[Any, Any]]] | None = None
+
+    async def poll(self, timeout: float = 0.0, max_records: int = 500) -> list[Record[Any, Any]]:
+        """See :meth:`streamhouse.Consumer.poll`.
+
+        A poll that is cancelled loses nothing: what it fetched is the answer to the next one.
+        """
+        if self._polling is None:
+            self._polling = self._threads.submit(self._consumer.poll, timeout, max_records)
+        records = await asyncio.shield(asyncio.wrap_future(self._polling))
+        self._polling = None
+        return records
+
+    async def poll_batches(self, timeout: float = 0.0) -> list[RecordBatch]:
+        """See :meth:`streamhouse.Consumer.poll_batches`."""
+        return await self._do(self._consumer.poll_batches, timeout)
+
+    async def __aiter__(self) -> AsyncIterator[Record[Any, Any]]:
+        while True:
+            for record in await self.poll(_POLL_SECONDS):
+                yield record
+
+    async def assign(self, partitions: Iterable[TopicPartition]) -> None:
+        """See :meth:`streamhouse.Consumer.assign`."""
+        await self._drop_polled()
+        await self._do(self._consumer.assign, partitions)
+
+    async def seek(self, *args: Any, **options: Any) -> None:
+        """See :meth:`streamhouse.Consumer.seek`."""
+        await self._drop_polled()
+        await self._do(self._consumer.seek, *args, **options)
+
+    async def lag(self, *args: Any, **options: Any) -> Any:
+        """See :meth:`streamhouse.Consumer.lag`."""
+        return await self._do(self._consumer.lag, *args, **options)
+
+    def position(self, *args: Any, **options: Any) -> Any:
+        """See :meth:`streamhouse.Consumer.position`."""
+        return self._consumer.position(*args, **options)
+
+    def pause(self, *args: Any, **options: Any) -> None:
+        """See :meth:`streamhouse.Consumer.pause`."""
+        self._consumer.pause(*args, **options)
+
+    def resume(self, *args: Any, **options: Any) -> None:
+        """See :meth:`streamhouse.Consumer.resume`."""
+        self._consumer.resume(*args, **options)
+
+    async def close(self) -> None:
+        """See :meth:`streamhouse.Consumer.close`."""
+        await self._do(self._consumer.close)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def _drop_polled(self) -> None:
+        """Forget what a cancelled poll fetched: the position is about to change."""
+        if self._polling is not None:
+            await self.poll()
+
+    async def _do(self, call: Callable[..., T], *args: Any, **options: Any) -> T:
+        return await _run(self._threads, partial(call, *args, **options))

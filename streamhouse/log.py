@@ -1,0 +1,350 @@
+"""The log: the one object that people open."""
+
+from __future__ import annotations
+
+import atexit
+import re
+import warnings
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+
+from streamhouse import limits
+from streamhouse.catalog.catalog import Catalog
+from streamhouse.commits.collector import CollectReport
+from streamhouse.commits.log import CommitLog
+from streamhouse.commits.root import open_root
+from streamhouse.config import Settings, make_settings
+from streamhouse.consumer import Consumer
+from streamhouse.errors import (
+    ClosedError,
+    ForkedError,
+    InvalidPartitionCountError,
+    InvalidTopicNameError,
+)
+from streamhouse.producer import Producer
+from streamhouse.read.reader import BlockReader
+from streamhouse.read.scan import scan
+from streamhouse.records import Position, Positions, Record
+from streamhouse.runtime import Runtime, SystemRuntime, process_id
+from streamhouse.store.cost import RequestCounts
+from streamhouse.store.metered import MeteredStore
+from streamhouse.store.open import open_store
+from streamhouse.store.probe import probe_atomic_create
+from streamhouse.topic import Topic, Topics
+from streamhouse.write.batcher import Batcher
+
+_TOPIC_NAME = re.compile(rf"[a-zA-Z0-9._-]{{1,{limits.TOPIC_NAME_CHARS_MAX}}}")
+_open_logs: weakref.WeakSet[Log] = weakref.WeakSet()
+
+
+class LogStats(msgspec.Struct, frozen=True):
+    """What a log asked of its store.
+
+    Attributes:
+        requests: Requests and bytes of this process since the log was opened, by kind.
+        dollars_per_month: What a month at the present rate would cost in requests, at the list prices of S3.
+    """
+
+    requests: RequestCounts
+    dollars_per_month: float
+
+
+class Log:
+    """A log in a directory or a bucket: topics, and records in them.
+
+    Any number of processes may have the same log open and write to it. A ``Log`` and everything made
+    from it may be used from many threads, except that a consumer belongs to one at a time.
+
+    Args:
+        url: A path, ``memory://`` (private to this object), ``memory://name`` (shared in this process),
+            ``s3://bucket/prefix`` or any other fsspec URL.
+        storage_options: For the store, as in pandas: credentials, ``endpoint_url`` and the like.
+        create: Make a log when the place is empty.
+        runtime: Clock and randomness; another one than the real world's is for tests.
+        **settings: See :class:`~streamhouse.Settings`.
+
+    Raises:
+        InvalidUrlError: The URL cannot be understood.
+        InvalidSettingError: An unknown setting or an impossible value.
+        NotALogError: The place holds something else, or nothing and ``create`` is false.
+        StoreUnavailableError: The store cannot be reached.
+        StoreAccessError: The store was reached, but does not let us in.
+        StoreUnsafeError: The store must not be shared by writers.
+        UnsupportedFormatError: A newer StreamHouse wrote the log.
+
+    Example:
+        >>> import streamhouse
+        >>> with streamhouse.Log("memory://") as log:
+        ...     topic = log.create_topic("orders", partitions=3)
+        ...     with log.producer() as producer:
+        ...         stored = producer.send("orders", {"amount": 99.99}, key="user-1").result()
+        ...     [record.value for record in log.read("orders")]
+        [b'{"amount":99.99}']
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        storage_options: Mapping[str, Any] | None = None,
+        create: bool = True,
+        runtime: Runtime | None = None,
+        **settings: Any,
+    ) -> None:
+        self._closed = True  # until everything below is there
+        self._process = process_id()
+        self._settings = make_settings(settings)
+        self._runtime = runtime or SystemRuntime()
+        store = open_store(url, storage_options, self._settings, self._runtime)
+        self._store = MeteredStore(store, self._runtime)
+        try:
+            root = open_root(
+                self._store,
+                self._runtime,
+                create=create,
+                single_writer=self._settings.single_writer,
+                probe=probe_atomic_create,
+            )
+            self._commits = CommitLog(self._store, self._settings, self._runtime, root.log_id)
+        except BaseException:
+            self._store.close()
+            raise
+        self._catalog = Catalog(self._commits)
+        self._reader = BlockReader(self._store, self._settings)
+        self._batcher = Batcher(self._commits, self._settings, self._runtime)
+        self._handles: weakref.WeakSet[Producer | Consumer[Any, Any]] = weakref.WeakSet()
+        self._closed = False
+        _open_logs.add(self)
+
+    def __repr__(self) -> str:
+        return f"Log({self._store.url!r}{', closed' if self._closed else ''})"
+
+    @property
+    def url(self) -> str:
+        """Where the log is, without credentials."""
+        return self._store.url
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        return self._settings
+
+    # --- topics ------------------------------------------------------------------------------------
+
+    def create_topic(self, name: str, *, partitions: int = 1, exist_ok: bool = False) -> Topic:
+        """Make a topic.
+
+        Args:
+            name: 1 to 249 of ``a-z A-Z 0-9 . _ -``, and not ``.`` or ``..``.
+            partitions: 1 to 100,000.
+            exist_ok: Return the present topic if it has as many partitions.
+
+        Raises:
+            InvalidTopicNameError: The name breaks the rule.
+            InvalidPartitionCountError: The number is out of bounds.
+            TopicExistsError: The name is taken.
+        """
+        self._check()
+        _check_topic_name(name)
+        _check_partition_count(partitions)
+        return Topic(self._catalog, self._catalog.create_topic(name, partitions, exist_ok=exist_ok))
+
+    def delete_topic(self, name: str) -> None:
+        """Remove a topic and its records, for everybody and for good.
+
+        Raises:
+            TopicNotFoundError: There is no such topic.
+        """
+        self._catalog.delete_topic(self._topic_info(name))
+
+    def topic(self, name: str) -> Topic:
+        """The topic of that name.
+
+        Raises:
+            TopicNotFoundError: There is no such topic; the message has the nearest match.
+        """
+        self._check()
+        return Topic(self._catalog, self._topic_info(name))
+
+    @property
+    def topics(self) -> Topics:
+        """All topics by name."""
+        self._check()
+        return Topics(self._catalog)
+
+    # --- writing and reading -----------------------------------------------------------------------
+
+    def producer(self, **options: Any) -> Producer:
+        """A handle for writing; see :class:`~streamhouse.Producer` for the options."""
+        self._check()
+        producer = Producer(
+            self._commits, self._catalog, self._batcher, self._settings, self._runtime, **options
+        )
+        self._handles.add(producer)
+        return producer
+
+    def consumer(self, *topics: str, start: Positions = "earliest", **options: Any) -> Consumer[Any, Any]:
+        """A handle for reading endlessly; see :class:`~streamhouse.Consumer` for the options.
+
+        Args:
+            *topics: Topics to read, all partitions of each.
+            start: Where: ``"earliest"``, ``"latest"``, an offset, a datetime, or a mapping from partition
+                number to any of these.
+            **options: For the consumer.
+
+        Raises:
+            TopicNotFoundError: There is no such topic.
+            OffsetOutOfRangeError: The log has no such offset.
+        """
+        self._check()
+        consumer: Consumer[Any, Any] = Consumer(
+            self._catalog, self._reader, self._settings, self._runtime, topics, start=start, **options
+        )
+        self._handles.add(consumer)
+        return consumer
+
+    def read(
+        self,
+        topic: str,
+        *,
+        start: Positions = "earliest",
+        until: Position | str = "end",
+        partitions: Sequence[int] | None = None,
+        **options: Any,
+    ) -> Iterator[Record[Any, Any]]:
+        """Read a bounded part of a topic, once, without a group.
+
+        Args:
+            topic: Name of the topic.
+            start: Where to begin; see :meth:`consumer`.
+            until: Where to stop: ``"end"`` is what the log holds at the time of the call; an offset or a
+                datetime is the first not to be read.
+            partitions: Which; all by default.
+            **options: ``key`` and ``value`` deserialisers.
+
+        Returns:
+            An iterator over records, in order of offset within each partition.
+        """
+        self._check()
+        return scan(
+            self._catalog, self._reader, topic, start=start, until=until, partitions=partitions, **options
+        )
+
+    # --- the store ---------------------------------------------------------------------------------
+
+    def stats(self) -> LogStats:
+        """Requests and bytes so far, and what the present rate would cost a month on S3."""
+        self._check()
+        return LogStats(self._store.counts, self._store.dollars_per_month())
+
+    def upkeep(self) -> CollectReport:
+        """Save the state, so that opening is fast, and remove what nothing refers to any more.
+
+        Agents do this on their own now and then. It is safe at any time, from any process.
+        """
+        self._check()
+        self._commits.save_snapshot()
+        return self._commits.collect()
+
+    def flush(self) -> None:
+        """Wait until everything that was sent is durable, by whichever producer.
+
+        Raises:
+            DeliveryError: Something was not, or perhaps not, written, and nobody has been told yet.
+        """
+        self._check()
+        for handle in list(self._handles):
+            if isinstance(handle, Producer):
+                handle.flush()
+
+    def close(self, timeout: float | None = None) -> None:
+        """Write what is pending, then give everything back. Closing twice is fine.
+
+        Args:
+            timeout: Seconds to wait for the store; ``delivery_timeout_seconds`` by default.
+        """
+        if self._closed or self._process != process_id():
+            return
+        self._closed = True
+        _open_logs.discard(self)
+        if timeout is None:
+            timeout = self._settings.delivery_timeout_seconds
+        try:
+            self._close_handles(timeout)
+        finally:
+            self._batcher.close()
+            self._commits.close(timeout)
+            self._reader.close()
+            self._store.close()
+
+    def _close_handles(self, timeout: float) -> None:
+        failure: BaseException | None = None
+        for handle in list(self._handles):
+            try:
+                if isinstance(handle, Producer):
+                    handle.close(timeout)
+                else:
+                    handle.close()
+            except Exception as error:  # noqa: BLE001 - close the others first
+                failure = failure or error
+        if failure is not None:
+            raise failure
+
+    def __enter__(self) -> Self:
+        self._check()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if not getattr(self, "_closed", True) and self._process == process_id():
+            warnings.warn(f"{self!r} was never closed", ResourceWarning, source=self, stacklevel=2)
+
+    # --- helpers -----------------------------------------------------------------------------------
+
+    def _topic_info(self, name: str) -> Any:
+        self._check()
+        self._catalog.refresh()
+        return self._catalog.topic(name)
+
+    def _check(self) -> None:
+        if self._process != process_id():
+            raise ForkedError(
+                "this log was opened before fork; its threads are in the parent. Open it again here"
+            )
+        if self._closed:
+            raise ClosedError("the log is closed; open it again")
+
+
+def _check_topic_name(name: str) -> None:
+    if not isinstance(name, str) or not _TOPIC_NAME.fullmatch(name) or name in {".", ".."}:
+        raise InvalidTopicNameError(
+            f"topic name {name!r} is not allowed: use 1 to {limits.TOPIC_NAME_CHARS_MAX} of "
+            "a-z A-Z 0-9 . _ - (and not . or ..)"
+        )
+
+
+def _check_partition_count(count: int) -> None:
+    if isinstance(count, bool) or not isinstance(count, int):
+        raise InvalidPartitionCountError(f"partitions must be a whole number, not {count!r}")
+    if not 1 <= count <= limits.PARTITIONS_PER_TOPIC_MAX:
+        raise InvalidPartitionCountError(
+            f"a topic has 1 to {limits.PARTITIONS_PER_TOPIC_MAX:,} partitions, not {count:,}"
+        )
+
+
+@atexit.register
+def _close_at_exit() -> None:
+    """Give what is pending a last chance when the interpreter ends with a log still open."""
+    for log in list(_open_logs):
+        log.close(timeout=5.0)

@@ -1,0 +1,203 @@
+"""Read everything that a log holds and check every checksum.
+
+It does not open the log: a damaged commit would keep it from opening. The state is folded as far as the
+commits can be read, then every object is fetched whole and every block that the state refers to is
+decoded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from streamhouse.commits import snapshots
+from streamhouse.commits.boundary import BoundaryGuard
+from streamhouse.commits.io import StoreIO
+from streamhouse.commits.root import open_root
+from streamhouse.commits.state import BlockRef, State
+from streamhouse.commits.tail import Tail
+from streamhouse.config import make_settings
+from streamhouse.errors import CorruptionError, UnsupportedFormatError
+from streamhouse.format import names
+from streamhouse.format.block import decode_block
+from streamhouse.format.commit import LanePart, decode_commit, decode_lane
+from streamhouse.format.container import Kind, unpack
+from streamhouse.format.snapshot import unpack_boundary, unpack_rollup, unpack_snapshot
+from streamhouse.runtime import SystemRuntime
+from streamhouse.store.base import ObjectStore
+from streamhouse.store.open import open_store
+from streamhouse.store.probe import probe_atomic_create
+
+
+class Damage(msgspec.Struct, frozen=True):
+    """One thing that is wrong.
+
+    Attributes:
+        object_name: Where.
+        reason: What is wrong with it.
+        topic: Topic whose records cannot be read because of it, if any.
+        partition: Its partition.
+        first_offset: First offset lost.
+        last_offset: Last offset lost; ``None`` where it cannot be known.
+    """
+
+    object_name: str
+    reason: str
+    topic: str | None = None
+    partition: int | None = None
+    first_offset: int | None = None
+    last_offset: int | None = None
+
+
+class VerifyReport(msgspec.Struct, frozen=True):
+    """What a verification found.
+
+    Attributes:
+        objects_checked: Objects read.
+        records_checked: Records in blocks that are referred to and sound.
+        damage: Everything that is wrong.
+    """
+
+    objects_checked: int
+    records_checked: int
+    damage: list[Damage]
+
+
+def verify(url: str, *, storage_options: Mapping[str, Any] | None = None) -> VerifyReport:
+    """Check every object of a log.
+
+    Args:
+        url: Directory or fsspec URL.
+        storage_options: For the store, as in pandas.
+
+    Returns:
+        What was read and what is wrong. Damage is reported, not raised.
+
+    Raises:
+        NotALogError: There is no log.
+        StoreError: The store cannot be read.
+    """
+    runtime = SystemRuntime()
+    settings = make_settings({"single_writer": True})
+    store = open_store(url, storage_options, settings, runtime)
+    try:
+        return verify_store(store)
+    finally:
+        store.close()
+
+
+def verify_store(store: ObjectStore) -> VerifyReport:
+    """Check every object in a store; see :func:`verify`."""
+    runtime = SystemRuntime()
+    try:
+        root = open_root(store, runtime, create=False, single_writer=True, probe=probe_atomic_create)
+    except CorruptionError as error:
+        return VerifyReport(1, 0, [Damage(names.ROOT, str(error))])
+    check = _Verification(store)
+    state = asyncio.run(check.fold(StoreIO(store, runtime, None), root.log_id))
+    check.objects(state)
+    return VerifyReport(check.objects_checked, check.records_checked, check.damage)
+
+
+class _Verification:
+    def __init__(self, store: ObjectStore) -> None:
+        self.damage: list[Damage] = []
+        self.objects_checked = 0
+        self.records_checked = 0
+        self._store = store
+
+    async def fold(self, io: StoreIO, log_id: str) -> State:
+        """The state as far as the commits can be read."""
+        guard = BoundaryGuard(io, io.runtime)
+        state = State()
+        try:
+            await guard.load()
+            state = await snapshots.load(io, guard, log_id)
+            tail = Tail(io, guard, state)
+            for rolled in await snapshots.rollups_from(io, state.seq + 1):
+                tail.replay(rolled)
+            await tail.advance()
+        except (CorruptionError, UnsupportedFormatError) as error:
+            self._note(names.commit(state.seq + 1), f"{error}; nothing after this commit can be read")
+            for topic in state.topics.values():
+                for number in range(topic.partition_count):
+                    held = topic.partitions.get(number)
+                    first = held.high_watermark if held else 0
+                    self._note(names.commit(state.seq + 1), "unreachable", topic.name, number, first)
+        return state
+
+    def objects(self, state: State) -> None:
+        """Check every object, and every block that the state refers to."""
+        refs = _references(state)
+        for info in self._store.list(""):
+            data = self._store.get(info.name)
+            self.objects_checked += 1
+            try:
+                _check_object(info.name, data)
+            except (CorruptionError, UnsupportedFormatError) as error:
+                self._note(info.name, str(error))
+            for topic, partition, ref in refs.pop(info.name, ()):
+                self._check_block(topic, partition, ref, data)
+        for name, missing in refs.items():
+            for topic, partition, ref in missing:
+                self._lost(name, "the object is missing", topic, partition, ref)
+
+    def _check_block(self, topic: str, partition: int, ref: BlockRef, data: bytes) -> None:
+        try:
+            block = memoryview(data)[ref.position : ref.position + ref.length]
+            columns = decode_block(block, ref.object_name)
+        except (CorruptionError, UnsupportedFormatError) as error:
+            self._lost(ref.object_name, str(error), topic, partition, ref)
+        else:
+            self.records_checked += columns.count
+
+    def _lost(self, name: str, reason: str, topic: str, partition: int, ref: BlockRef) -> None:
+        self._note(name, reason, topic, partition, ref.base_offset, ref.next_offset - 1)
+
+    def _note(self, *fields: Any) -> None:
+        self.damage.append(Damage(*fields))
+
+
+def _references(state: State) -> dict[str, list[tuple[str, int, BlockRef]]]:
+    """Topic, partition and place of every block, by the object that holds it."""
+    refs: dict[str, list[tuple[str, int, BlockRef]]] = defaultdict(list)
+    for topic, number, ref in _blocks(state):
+        refs[ref.object_name].append((topic, number, ref))
+    return refs
+
+
+def _blocks(state: State) -> Iterator[tuple[str, int, BlockRef]]:
+    for topic in state.topics.values():
+        for number, partition in topic.partitions.items():
+            for index in range(len(partition.base_offsets)):
+                yield topic.name, number, state.block_ref(partition, index)
+
+
+def _check_object(name: str, data: bytes) -> None:
+    """Check an object on its own, whether or not anything refers to it."""
+    if name.startswith(names.LOG):
+        front = unpack(data, Kind.COMMIT, name)
+        commit = decode_commit(front.index, name)
+        spans = [(b.position, b.length) for f in commit.flushes if f.inline for b in f.blocks]
+        _check_body(name, memoryview(data)[front.body_start :], spans)
+    elif name.startswith(names.LANES):
+        front = unpack(data, Kind.LANE, name)
+        lane = decode_lane(front, LanePart(*names.parse_lane(name)), name)
+        if lane.flush is not None:
+            spans = [(b.position, b.length) for b in lane.flush.blocks if b.part == 0]
+            _check_body(name, memoryview(data)[front.body_start :], spans)
+    elif name.startswith(names.SNAPSHOTS):
+        unpack_snapshot(data, name)
+    elif name.startswith(names.ROLLUPS):
+        unpack_rollup(data, name)
+    elif name.startswith(names.BOUNDARIES):
+        unpack_boundary(data, name)
+
+
+def _check_body(name: str, body: memoryview, spans: list[tuple[int, int]]) -> None:
+    for position, length in spans:
+        decode_block(body[position : position + length], name)
