@@ -9,9 +9,7 @@ from streamhouse.records import Headers
 # Few distinct lengths on purpose: equal lengths, nulls only and empties only take other paths.
 blobs = st.one_of(st.binary(max_size=40), st.sampled_from([b"", b"x" * 16, b"\0" * 300]))
 optional_blobs = st.one_of(st.none(), blobs)
-int64s = st.one_of(
-    st.integers(-(2**63), 2**63 - 1), st.integers(1_700_000_000_000, 1_700_000_000_300)
-)
+int64s = st.one_of(st.integers(-(2**63), 2**63 - 1), st.integers(1_700_000_000_000, 1_700_000_000_300))
 names = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 headers = st.lists(st.tuples(names, optional_blobs), max_size=3).map(tuple)
 

@@ -16,9 +16,7 @@ from streamhouse.format.integers import (
 
 
 @given(st.lists(st.booleans(), max_size=70), st.data())
-def test_a_bitmap_gives_back_any_window_of_its_flags(
-    flags: list[bool], data: st.DataObject
-) -> None:
+def test_a_bitmap_gives_back_any_window_of_its_flags(flags: list[bool], data: st.DataObject) -> None:
     start = data.draw(st.integers(0, len(flags)))
     stop = data.draw(st.integers(start, len(flags)))
     bits = bitmap(bytes(flags))

@@ -170,16 +170,10 @@ def test_a_correct_history_is_clean(seed: int) -> None:
 
 
 @given(st.integers(0, 2**32), st.data())
-def test_a_correct_history_that_lost_a_read_record_is_not_clean(
-    seed: int, data: st.DataObject
-) -> None:
+def test_a_correct_history_that_lost_a_read_record_is_not_clean(seed: int, data: st.DataObject) -> None:
     """Removing an acknowledged value from every poll is found, whatever surrounds it."""
     history = make_history(seed)
-    acked = [
-        (op.records[0], op.producer)
-        for op in history
-        if isinstance(op, Sent) and op.outcome == "ok"
-    ]
+    acked = [(op.records[0], op.producer) for op in history if isinstance(op, Sent) and op.outcome == "ok"]
     if not acked:
         return
     attempt, _ = data.draw(st.sampled_from(acked))

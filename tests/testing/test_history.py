@@ -23,9 +23,7 @@ operations = st.one_of(
     st.builds(
         Sent,
         names,
-        st.lists(st.builds(Attempt, names, numbers, values, st.none() | numbers), max_size=3).map(
-            tuple
-        ),
+        st.lists(st.builds(Attempt, names, numbers, values, st.none() | numbers), max_size=3).map(tuple),
         st.sampled_from(["ok", "failed", "unknown"]),
     ),
     st.builds(
@@ -48,9 +46,7 @@ def test_what_was_written_is_read(history: list[Operation]) -> None:
 
 
 @given(st.lists(operations, min_size=1, max_size=5), st.data())
-def test_a_torn_last_line_is_dropped_and_no_other(
-    history: list[Operation], data: st.DataObject
-) -> None:
+def test_a_torn_last_line_is_dropped_and_no_other(history: list[Operation], data: st.DataObject) -> None:
     last = encode_operation(history[-1])
     kept = data.draw(st.integers(0, len(last) - 1))
     torn = b"".join(map(encode_operation, history[:-1])) + last[:kept]
