@@ -1,0 +1,37 @@
+"""The command line, ``streamctl``.
+
+This module needs nothing but the standard library: without the extra ``cli`` the command still
+starts, and says what to install.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+
+from streamhouse.errors import MissingExtraError
+
+EXIT_MISSING_EXTRA = 3
+
+
+def main() -> None:
+    """Run ``streamctl`` with the arguments of this process, and exit."""
+    try:
+        require_extra()
+    except MissingExtraError as error:
+        sys.stderr.write(f"streamctl: {error}\n")
+        sys.exit(EXIT_MISSING_EXTRA)
+    from streamhouse.cli.app import run
+
+    sys.exit(run(sys.argv[1:]))
+
+
+def require_extra() -> None:
+    """Check that what the extra ``cli`` brings is installed.
+
+    Raises:
+        MissingExtraError: It is not; the message has the pip line.
+    """
+    missing = [name for name in ("rich", "typer") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise MissingExtraError(f"{' and '.join(missing)} not installed; run: pip install 'streamhouse[cli]'")

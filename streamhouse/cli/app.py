@@ -1,0 +1,96 @@
+"""Runs a command and turns what went wrong into one line and an exit code.
+
+Scripts decide on exit codes, people read the line; nobody wants a traceback for a misspelt topic:
+
+====  ============================================================================================
+0     done
+1     ``verify`` found damage, or stored bytes failed their checksum
+2     wrong usage or impossible input
+3     an optional dependency is not installed
+4     what the command names is not there (or, for ``topic create``, is there already)
+5     the store or a delivery failed
+130   interrupted
+====  ============================================================================================
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+import typer
+
+from streamhouse import errors
+from streamhouse.cli import EXIT_MISSING_EXTRA
+from streamhouse.cli.consume import consume
+from streamhouse.cli.produce import produce
+from streamhouse.cli.topic import topics
+from streamhouse.cli.verify import verify
+
+_EXIT_CODES: Final[Sequence[tuple[type[Exception], int]]] = (
+    (errors.CorruptionError, 1),
+    (errors.StateDivergedError, 1),
+    (errors.InvalidInputError, 2),
+    (errors.MissingExtraError, EXIT_MISSING_EXTRA),
+    (errors.TopicNotFoundError, 4),
+    (errors.TopicExistsError, 4),
+    (errors.PartitionNotFoundError, 4),
+    (errors.OffsetOutOfRangeError, 4),
+    (errors.NotALogError, 4),
+    (errors.UnsupportedFormatError, 4),
+    (errors.StreamhouseError, 5),
+)
+
+_EPILOG: Final = (
+    "Exit codes: 0 done, 1 damage found, 2 wrong usage or input, 3 an optional dependency is"
+    " missing, 4 not found or already there, 5 the store failed, 130 interrupted."
+)
+
+app = typer.Typer(
+    name="streamctl",
+    help="Topics, records and checks of a StreamHouse log, from the terminal.",
+    epilog=_EPILOG,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(topics)
+app.command()(produce)
+app.command()(consume)
+app.command()(verify)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code; nothing but an interpreter error is raised."""
+    try:
+        code = app(list(arguments), prog_name="streamctl", standalone_mode=False)
+        sys.stdout.flush()
+    except typer.TyperException as error:
+        return _fail(error.format_message(), 2)
+    except typer.Abort:
+        return _fail("aborted", 130)
+    except errors.StreamhouseError as error:
+        return _fail(str(error), next(code for kind, code in _EXIT_CODES if isinstance(error, kind)))
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        return _leave_pipe()
+    except OSError as error:  # an input file that cannot be read, for one
+        return _fail(str(error), 2)
+    return code if isinstance(code, int) else 0
+
+
+def _fail(message: str, code: int) -> int:
+    sys.stderr.write(f"streamctl: {' '.join(message.split())}\n")
+    return code
+
+
+def _leave_pipe() -> int:
+    """The reader of our output (``head``, say) has seen enough: that is no error.
+
+    Standard output goes nowhere from here on, since the interpreter flushes it once more at exit.
+    """
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0

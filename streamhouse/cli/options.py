@@ -1,0 +1,52 @@
+"""The options that every command has, and the log they open."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeAlias
+
+import msgspec
+import typer
+
+from streamhouse.log import Log
+
+LogUrl: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--log",
+        envvar="STREAMHOUSE_LOG",
+        metavar="URL",
+        help="The log: a directory, s3://bucket/prefix or another fsspec URL.",
+    ),
+]
+StorageOptions: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--storage-option",
+        metavar="NAME=VALUE",
+        help="Passed to the filesystem; VALUE may be JSON. Credentials belong in the environment.",
+    ),
+]
+Json: TypeAlias = Annotated[
+    bool, typer.Option("--json", help="JSON lines, as when the output is no terminal.")
+]
+
+
+def open_log(url: str, storage_options: list[str] | None, *, create: bool = False) -> Log:
+    """Open the log of a command. Only the command that makes the first topic may create one."""
+    return Log(url, storage_options=parse_storage_options(storage_options), create=create)
+
+
+def parse_storage_options(pairs: list[str] | None) -> dict[str, Any]:
+    """What the store is told."""
+    return dict(_parse_storage_option(pair) for pair in pairs or ())
+
+
+def _parse_storage_option(pair: str) -> tuple[str, Any]:
+    name, equals, text = pair.partition("=")
+    if not (name and equals):
+        # The text may hold a secret: it is not repeated.
+        raise typer.BadParameter("--storage-option takes NAME=VALUE")
+    try:
+        return name, msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return name, text

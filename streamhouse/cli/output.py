@@ -1,0 +1,64 @@
+"""What commands print: JSON lines for programs, tables for people.
+
+Rich is imported for a table only, so that output into a pipe does not wait for it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+
+def wants_json(forced: bool) -> bool:
+    """Whether to print JSON: asked for, or nobody looks."""
+    return forced or not sys.stdout.isatty()
+
+
+def print_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool, title: str = "") -> None:
+    """Print one JSON line per row, or one table of all of them."""
+    if as_json:
+        for row in rows:
+            print_json(row)
+    elif rows:
+        _print_table(rows, title)
+
+
+def print_json(document: Any) -> None:
+    """Print one document on one line."""
+    write_bytes(msgspec.json.encode(document) + b"\n")
+
+
+def print_text(line: str) -> None:
+    """Print a line for people."""
+    sys.stdout.write(f"{line}\n")
+
+
+def write_bytes(data: bytes) -> None:
+    """Write bytes as they are: values need not be text."""
+    sys.stdout.buffer.write(data)
+
+
+def _print_table(rows: Sequence[Mapping[str, Any]], title: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title or None, title_justify="left")
+    for name, value in rows[0].items():
+        table.add_column(name.replace("_", " "), justify="right" if _is_number(value) else "left")
+    for row in rows:
+        table.add_row(*(Text(_cell(value)) for value in row.values()))
+    Console().print(table)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:,}" if _is_number(value) else str(value)
