@@ -10,6 +10,8 @@ import threading
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 
+import msgspec
+
 from streamhouse.runtime import Runtime
 from streamhouse.store.base import (
     Buffer,
@@ -19,6 +21,25 @@ from streamhouse.store.base import (
     StoreCapabilities,
 )
 from streamhouse.store.cost import RequestCounts, dollars_per_month
+
+
+class StoreStats(msgspec.Struct, frozen=True):
+    """What a log asked of its store.
+
+    Attributes:
+        counts: Requests and bytes since the store was opened.
+        seconds: How long ago that was.
+        recent: Requests and bytes of the last one to two minutes.
+        recent_seconds: The time that ``recent`` spans.
+        dollars_per_month: What a month of ``recent`` would cost at S3's list prices.
+    """
+
+    counts: RequestCounts
+    seconds: float
+    recent: RequestCounts
+    recent_seconds: float
+    dollars_per_month: float
+
 
 _NAMES_PER_REQUEST = 1000
 _WINDOW_SECONDS = 60.0
@@ -38,22 +59,20 @@ class MeteredStore:
         self._lock = threading.Lock()
         self._puts = self._gets = self._heads = self._lists = self._deletes = 0
         self._bytes_written = self._bytes_read = 0
-        begun = (runtime.monotonic(), RequestCounts())
+        self._opened = runtime.monotonic()
+        begun = (self._opened, RequestCounts())
         self._marks = (begun, begun)  # the present rate is taken since the older one
 
-    @property
-    def counts(self) -> RequestCounts:
-        """All requests since the store was opened."""
-        with self._lock:
-            return self._counts()
-
-    def dollars_per_month(self) -> float:
-        """What a month at the rate of the last one to two minutes would cost on S3."""
+    def stats(self) -> StoreStats:
+        """The counts so far, and what the present rate would cost."""
         now = self._runtime.monotonic()
         with self._lock:
             self._turn(now)
             (since, before), counts = self._marks[0], self._counts()
-        return dollars_per_month(counts.since(before), now - since)
+        recent = counts.since(before)
+        return StoreStats(
+            counts, now - self._opened, recent, now - since, dollars_per_month(recent, now - since)
+        )
 
     @property
     def url(self) -> str:
