@@ -144,9 +144,7 @@ class _Knowledge:
         for attempt in operation.records:
             earlier = self.sends.get(attempt.value)
             number = self._operations if earlier is None else earlier.operation
-            self.sends[attempt.value] = _Send(
-                operation.producer, number, attempt, operation.outcome
-            )
+            self.sends[attempt.value] = _Send(operation.producer, number, attempt, operation.outcome)
             if operation.outcome == "ok" and attempt.offset is not None:
                 self._note((attempt.topic, attempt.partition), attempt.offset, attempt.value)
 
