@@ -52,7 +52,6 @@ app = typer.Typer(
     name="streamctl",
     help="Topics, records and checks of a StreamHouse log, from the terminal.",
     epilog=_EPILOG,
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -65,7 +64,7 @@ app.command()(verify)
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code; nothing but an interpreter error is raised."""
     try:
-        code = app(list(arguments), prog_name="streamctl", standalone_mode=False)
+        code = app(list(arguments) or ["--help"], prog_name="streamctl", standalone_mode=False)
         sys.stdout.flush()
     except typer.TyperException as error:
         return _fail(error.format_message(), 2)

@@ -1,0 +1,51 @@
+"""The fixtures do what their users' tests rely on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import streamhouse
+from streamhouse.errors import ClosedError
+from streamhouse.testing.clock import ManualRuntime
+from streamhouse.testing.plugin import S3Location
+
+seen: list[streamhouse.Log] = []
+
+
+@pytest.mark.parametrize("_", range(2))
+def test_every_test_has_a_memory_log_of_its_own(streamhouse_log: streamhouse.Log, _: int) -> None:
+    streamhouse_log.create_topic("orders")
+    seen.append(streamhouse_log)
+    assert len(set(seen)) == len(seen)
+
+
+def test_the_log_is_closed_after_the_test() -> None:
+    assert seen
+    for log in seen:
+        with pytest.raises(ClosedError):
+            log.create_topic("late")
+
+
+def test_a_directory_log_is_in_the_folder_of_the_test(
+    streamhouse_dir_log: streamhouse.Log, tmp_path: Path
+) -> None:
+    streamhouse_dir_log.create_topic("orders")
+    assert (tmp_path / "streamhouse" / "root.json").exists()
+
+
+@pytest.mark.parametrize("_", range(2))
+def test_every_test_has_a_prefix_of_its_own_on_s3(streamhouse_s3: S3Location, _: int) -> None:
+    options = streamhouse_s3.storage_options
+    with streamhouse.Log(streamhouse_s3.url, storage_options=options) as log:
+        assert list(log.topics) == []
+        log.create_topic("orders")
+    assert streamhouse_s3.server.requests
+
+
+def test_the_clock_stands_still(streamhouse_clock: ManualRuntime) -> None:
+    before = streamhouse_clock.monotonic()
+    assert streamhouse_clock.monotonic() == before
+    streamhouse_clock.advance(2.5)
+    assert streamhouse_clock.monotonic() == before + 2.5
