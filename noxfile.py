@@ -67,7 +67,8 @@ def types(session: nox.Session) -> None:
 @checks()
 def layers(session: nox.Session) -> None:
     """Imports point downwards only."""
-    python(session, "-c", "from importlinter.cli import lint_imports_command; lint_imports_command()")
+    command = "from importlinter.cli import lint_imports_command; lint_imports_command()"
+    python(session, "-c", command, "--no-logo")
 
 
 @checks()
