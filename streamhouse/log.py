@@ -25,7 +25,10 @@ from streamhouse.errors import (
     InvalidPartitionCountError,
     InvalidTopicNameError,
 )
+from streamhouse.format.block import EncodedBlock
+from streamhouse.format.commit import Append
 from streamhouse.producer import Producer
+from streamhouse.read.deserializers import Deserializer
 from streamhouse.read.reader import BlockReader
 from streamhouse.read.scan import scan
 from streamhouse.records import Position, Positions, Record
@@ -115,6 +118,7 @@ class Log:
             raise
         self._catalog = Catalog(self._commits)
         self._reader = BlockReader(self._store, self._settings)
+        self._commits.on_append = self._offer
         self._batcher = Batcher(self._commits, self._settings, self._runtime)
         self._handles: weakref.WeakSet[Producer | Consumer[Any, Any]] = weakref.WeakSet()
         self._closed = False
@@ -187,14 +191,24 @@ class Log:
         self._handles.add(producer)
         return producer
 
-    def consumer(self, *topics: str, start: Positions = "earliest", **options: Any) -> Consumer[Any, Any]:
-        """A handle for reading endlessly; see :class:`~streamhouse.Consumer` for the options.
+    def consumer(
+        self,
+        *topics: str,
+        start: Positions = "earliest",
+        partitions: Sequence[int] | None = None,
+        key: Deserializer = "bytes",
+        value: Deserializer = "bytes",
+    ) -> Consumer[Any, Any]:
+        """A handle for reading endlessly.
 
         Args:
-            *topics: Topics to read, all partitions of each.
+            *topics: Topics to read; none to :meth:`~streamhouse.Consumer.assign` partitions later.
             start: Where: ``"earliest"``, ``"latest"``, an offset, a datetime, or a mapping from partition
                 number to any of these.
-            **options: For the consumer.
+            partitions: Partitions of each topic; all by default.
+            key: Deserialiser: ``"bytes"``, ``"str"``, ``"json"``, ``"msgpack"``, a type that JSON is decoded
+                into, or a function.
+            value: Likewise.
 
         Raises:
             TopicNotFoundError: There is no such topic.
@@ -202,7 +216,14 @@ class Log:
         """
         self._check()
         consumer: Consumer[Any, Any] = Consumer(
-            self._catalog, self._reader, self._settings, self._runtime, topics, start=start, **options
+            self._catalog,
+            self._reader,
+            self._runtime,
+            topics,
+            start=start,
+            partitions=partitions,
+            key=key,
+            value=value,
         )
         self._handles.add(consumer)
         return consumer
@@ -214,7 +235,8 @@ class Log:
         start: Positions = "earliest",
         until: Position | str = "end",
         partitions: Sequence[int] | None = None,
-        **options: Any,
+        key: Deserializer = "bytes",
+        value: Deserializer = "bytes",
     ) -> Iterator[Record[Any, Any]]:
         """Read a bounded part of a topic, once, without a group.
 
@@ -224,14 +246,22 @@ class Log:
             until: Where to stop: ``"end"`` is what the log holds at the time of the call; an offset or a
                 datetime is the first not to be read.
             partitions: Which; all by default.
-            **options: ``key`` and ``value`` deserialisers.
+            key: Deserialiser; see :meth:`consumer`.
+            value: Likewise.
 
         Returns:
             An iterator over records, in order of offset within each partition.
         """
         self._check()
         return scan(
-            self._catalog, self._reader, topic, start=start, until=until, partitions=partitions, **options
+            self._catalog,
+            self._reader,
+            topic,
+            start=start,
+            until=until,
+            partitions=partitions,
+            key=key,
+            value=value,
         )
 
     # --- the store ---------------------------------------------------------------------------------
@@ -309,6 +339,15 @@ class Log:
     def __del__(self) -> None:
         if not getattr(self, "_closed", True) and self._process == process_id():
             warnings.warn(f"{self!r} was never closed", ResourceWarning, source=self, stacklevel=2)
+
+    def _offer(self, append: Append, bases: Sequence[int], blocks: Sequence[EncodedBlock]) -> None:
+        """Hand blocks that this process wrote to its own readers, who then need not fetch them."""
+        if not self._catalog.followed:
+            return
+        for part, base in zip(append.parts, bases, strict=True):
+            refs = self._catalog.blocks(append.topic, part.partition, base, part.block_count)
+            for ref, block in zip(refs, blocks[part.first_block :], strict=False):
+                self._reader.offer(ref, block.columns)
 
     # --- helpers -----------------------------------------------------------------------------------
 

@@ -63,6 +63,7 @@ class Catalog:
         self._commits = commits
         self._changed = threading.Condition()
         self._version = 0
+        self._followers = 0
         commits.listen(self._notify)
 
     # --- topics ------------------------------------------------------------------------------------
@@ -187,11 +188,21 @@ class Catalog:
     @contextmanager
     def follow(self) -> Iterator[None]:
         """While this is held, commits of other processes are looked for in the background."""
-        self._commits.follow(+1)
+        self._count(+1)
         try:
             yield
         finally:
-            self._commits.follow(-1)
+            self._count(-1)
+
+    @property
+    def followed(self) -> bool:
+        """Whether anybody in this process reads the tail."""
+        return self._followers > 0
+
+    def _count(self, change: int) -> None:
+        with self._changed:
+            self._followers += change
+        self._commits.follow(change)
 
     def _notify(self, _applied: Applied, _commit: Commit) -> None:
         with self._changed:

@@ -13,7 +13,7 @@ from streamhouse.commits.committer import CommitterOptions
 from streamhouse.commits.engine import Engine, EngineOptions
 from streamhouse.commits.fold import Verdict
 from streamhouse.commits.io import StoreIO
-from streamhouse.commits.proposal import PartBlocks, Proposal, append_operation
+from streamhouse.commits.proposal import AppendListener, PartBlocks, Proposal, append_operation
 from streamhouse.commits.state import State
 from streamhouse.commits.tail import Listener
 from streamhouse.config import Settings
@@ -49,6 +49,7 @@ class CommitLog:
             if self._remote
             else None
         )
+        self.on_append: AppendListener | None = None
         self._closed = False
         self._loop = asyncio.new_event_loop()
         self._inbox: list[Proposal] = []
@@ -81,7 +82,8 @@ class CommitLog:
         """
         if len({part.partition for part in parts}) != len(parts):
             raise ValueError("each partition may occur once in an append")
-        return self._propose(*append_operation(topic_id, producer_id, epoch, parts))
+        operation, blocks = append_operation(topic_id, producer_id, epoch, parts)
+        return self._propose(operation, blocks, self.on_append)
 
     def propose(self, operation: Operation) -> Verdict:
         """Propose an operation without records and wait for the verdict."""
@@ -135,7 +137,8 @@ class CommitLog:
 
     def follow(self, change: int) -> None:
         """Count (+1) or discount (-1) a reader who wants to hear of other processes' commits."""
-        self._send(self._engine.follow, change)
+        if change > 0 or not self._closed:
+            self._send(self._engine.follow, change)
 
     # --- upkeep ------------------------------------------------------------------------------------
 
@@ -192,9 +195,14 @@ class CommitLog:
             snapshot_commits=s.snapshot_commits,
         )
 
-    def _propose(self, operation: Operation, blocks: Sequence[EncodedBlock]) -> Future[Any]:
+    def _propose(
+        self,
+        operation: Operation,
+        blocks: Sequence[EncodedBlock],
+        on_append: AppendListener | None = None,
+    ) -> Future[Any]:
         deadline = self._runtime.monotonic() + self._settings.delivery_timeout_seconds
-        proposal = Proposal(operation, blocks, deadline)
+        proposal = Proposal(operation, blocks, deadline, on_append)
         with self._inbox_lock:
             first = not self._inbox
             self._inbox.append(proposal)

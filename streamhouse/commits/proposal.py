@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -46,21 +46,38 @@ class PartBlocks(msgspec.Struct, frozen=True):
     blocks: Sequence[EncodedBlock]
 
 
+AppendListener = Callable[[Append, Sequence[int], Sequence[EncodedBlock]], None]
+"""Told of the records that were accepted: the operation, the base offset per part, the blocks."""
+
+
 class Proposal:
     """One operation with its blocks, and the future of its outcome."""
 
-    __slots__ = ("blocks", "deadline", "future", "operation", "size")
+    __slots__ = ("blocks", "deadline", "future", "on_append", "operation", "size")
 
-    def __init__(self, operation: Operation, blocks: Sequence[EncodedBlock], deadline: float) -> None:
+    def __init__(
+        self,
+        operation: Operation,
+        blocks: Sequence[EncodedBlock],
+        deadline: float,
+        on_append: AppendListener | None = None,
+    ) -> None:
         self.operation = operation
         self.blocks = blocks
         self.size = sum([block.size for block in blocks])
         self.deadline = deadline
+        self.on_append = on_append
         self.future: Future[Any] = Future()
         self.future.set_running_or_notify_cancel()  # once proposed, it cannot be taken back
 
     def resolve(self, verdict: Verdict) -> None:
         """Tell the waiter what the fold said."""
+        if (
+            self.on_append is not None
+            and verdict.code is Code.ACCEPTED
+            and isinstance(self.operation, Append)
+        ):
+            self.on_append(self.operation, verdict.values, self.blocks)
         if self.future.done():
             return  # timed out before
         error = _refusal(self.operation, verdict)

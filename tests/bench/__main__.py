@@ -1,0 +1,28 @@
+"""``python -m tests.bench [NAME ...]``: run benchmarks and print what they measured."""
+
+from __future__ import annotations
+
+import sys
+
+from tests.bench import growth, importing, latency, speed, tail
+
+BENCHMARKS = {
+    "import": importing.run,
+    "speed": speed.run,
+    "latency": latency.run,
+    "growth": growth.run,
+    "tail": tail.run,
+}
+
+
+def main(names: list[str]) -> None:
+    """Run the named benchmarks, or all."""
+    for name in names or BENCHMARKS:
+        if name not in BENCHMARKS:
+            raise SystemExit(f"no benchmark {name!r}; there are {', '.join(BENCHMARKS)}")
+        print(f"== {name}", flush=True)
+        BENCHMARKS[name]()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

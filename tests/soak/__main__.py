@@ -1,0 +1,36 @@
+"""``python -m tests.soak kill|many``: see the package."""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+from tests.soak import runner
+
+
+def main() -> None:
+    """Run one soak and print its verdict; the exit code says whether it was clean."""
+    parser = argparse.ArgumentParser(prog="python -m tests.soak")
+    parser.add_argument("what", choices=("kill", "many"))
+    parser.add_argument("--store", choices=("dir", "ministack", "fake"), default="dir")
+    parser.add_argument("--runs", type=int, default=100, help="processes to kill")
+    parser.add_argument("--writers", type=int, default=8)
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    began = time.monotonic()
+    if options.what == "kill":
+        verdict = runner.kill(options.store, options.runs, options.seed)
+    else:
+        verdict = runner.many(options.store, options.writers, options.seconds)
+        shares = sorted(verdict.acknowledged.values())
+        fair = sum(shares) / options.writers
+        print(f"shares of the fair one: {[round(share / fair, 2) for share in shares]}")
+    print(f"{verdict} ({time.monotonic() - began:.0f} s)")
+    for anomaly in verdict.anomalies[:20]:
+        print(f"  {anomaly}")
+    raise SystemExit(not verdict.clean)
+
+
+if __name__ == "__main__":
+    main()
