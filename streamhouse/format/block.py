@@ -70,8 +70,13 @@ class EncodedBlock(msgspec.Struct, frozen=True):
         return b"".join(self.buffers)
 
 
-def encode_block(columns: Columns) -> EncodedBlock:
+def encode_block(columns: Columns, packed_values: codecs.Packed | None = None) -> EncodedBlock:
     """Compress and frame columns.
+
+    Args:
+        columns: What to store.
+        packed_values: ``codecs.pack_bytes(columns.value.data)``, by far the dearest part, when
+            another thread did it beforehand.
 
     Raises:
         ValueError: More than ``BLOCK_RECORDS_MAX`` records, or none.
@@ -81,7 +86,10 @@ def encode_block(columns: Columns) -> EncodedBlock:
     packed: list[Buffer] = []
     header = _header_encoder.encode(
         BlockHeader(
-            columns.count, columns.timestamp_min, columns.timestamp_max, _pack(columns, packed)
+            columns.count,
+            columns.timestamp_min,
+            columns.timestamp_max,
+            _pack(columns, packed_values, packed),
         )
     )
     size = _PREAMBLE.size + len(header) + sum(map(len, packed))
@@ -200,7 +208,7 @@ def _checked_header(view: memoryview, where: str) -> tuple[BlockHeader, int]:
         raise CorruptionError(f"{where}: the header of the block is unreadable: {error}") from None
 
 
-def _pack(columns: Columns, out: list[Buffer]) -> list[ColumnHeader]:
+def _pack(columns: Columns, packed_values: codecs.Packed | None, out: list[Buffer]) -> list[ColumnHeader]:
     """Append the packed buffers to ``out`` and say what they are."""
 
     def fixed(buffer: Buffer, width: int, low: int, high: int) -> BufferHeader:
@@ -209,8 +217,8 @@ def _pack(columns: Columns, out: list[Buffer]) -> list[ColumnHeader]:
     def offsets(buffer: Buffer) -> BufferHeader:
         return store(len(buffer), codecs.pack_offsets(buffer))
 
-    def plain(buffer: Buffer) -> BufferHeader:
-        return store(len(buffer), codecs.pack_bytes(buffer))
+    def plain(buffer: Buffer, packed: codecs.Packed | None = None) -> BufferHeader:
+        return store(len(buffer), packed or codecs.pack_bytes(buffer))
 
     def store(raw: int, packed: codecs.Packed) -> BufferHeader:
         codec, params, stored = packed
@@ -218,15 +226,18 @@ def _pack(columns: Columns, out: list[Buffer]) -> list[ColumnHeader]:
             out.append(stored)
         return BufferHeader(codec, len(stored), raw, params)
 
-    def binary(name: str, kind: str, column: BinaryColumn) -> ColumnHeader:
+    def binary(
+        name: str, kind: str, column: BinaryColumn, packed: codecs.Packed | None = None
+    ) -> ColumnHeader:
         validity = plain(column.validity or b"")
-        return ColumnHeader(name, kind, [validity, offsets(column.offsets), plain(column.data)])
+        buffers = [validity, offsets(column.offsets), plain(column.data, packed)]
+        return ColumnHeader(name, kind, buffers)
 
     low, high = columns.timestamp_min, columns.timestamp_max
     packed = [
         ColumnHeader(_TIMESTAMP, "tsm:UTC", [fixed(columns.timestamps, INT64_BYTES, low, high)]),
         binary(_KEY, "z", columns.key),
-        binary(_VALUE, "z", columns.value),
+        binary(_VALUE, "z", columns.value, packed_values),
     ]
     if columns.deltas is not None:
         last = int64s(columns.deltas)[-1]

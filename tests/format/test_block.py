@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamhouse.errors import CorruptionError, UnsupportedFormatError
-from streamhouse.format import block
+from streamhouse.format import block, codecs
 from streamhouse.format.block import (
     BLOCK_RECORDS_MAX,
     BlockHeader,
@@ -226,3 +226,9 @@ def test_a_missing_column_is_corruption(small: Columns, name: str) -> None:
     )
     with pytest.raises(CorruptionError, match="buffers"):
         decode_block(reframe(header, b""), "here")
+
+
+def test_values_packed_beforehand_make_the_same_block() -> None:
+    columns = columns_from_lists([b"k", None], [b"ab" * 100, b"c"], 5, None)
+    packed = codecs.pack_bytes(columns.value.data)
+    assert encode_block(columns, packed).data == encode_block(columns).data

@@ -1,0 +1,121 @@
+"""Records on their way: one append to the log, what it holds, and what became of it.
+
+A shipment is what many threads meet at: senders, the thread that encodes, the commit thread that brings the
+answer, and whoever waits for it. It is settled once, with base offsets or with an error.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from typing import Final, TypeAlias
+
+from streamhouse.catalog.catalog import TopicInfo
+from streamhouse.errors import DeliveryTimeoutError
+from streamhouse.format.block import EncodedBlock
+
+Parts: TypeAlias = Sequence[tuple[int, Sequence[EncodedBlock]]]
+"""Partition and its blocks, per partition."""
+
+_log: Final = logging.getLogger("streamhouse")
+
+
+class Shipment:
+    """One append.
+
+    Attributes:
+        topic: Where to.
+        size: Bytes of memory it holds until it is settled.
+        parts: Encoded records; ``None`` until they are there.
+        producer_id: Identity under which it was appended.
+        bases: Base offset per partition, once settled well.
+        error: Why it failed, if it did.
+        settled: Whether the outcome is known.
+        seen: Whether somebody was told of the error.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_callbacks",
+        "_event",
+        "_guard",
+        "bases",
+        "error",
+        "parts",
+        "producer_id",
+        "seen",
+        "settled",
+        "size",
+        "topic",
+    )
+
+    def __init__(self, topic: TopicInfo, size: int = 0) -> None:
+        self.topic = topic
+        self.size = size
+        self.parts: Parts | None = None
+        self.producer_id = -1
+        self.bases: dict[int, int] = {}
+        self.error: BaseException | None = None
+        self.settled = False
+        self.seen = False
+        self._guard = threading.Lock()
+        self._event: threading.Event | None = None
+        self._callbacks: list[Callable[[], object]] = []
+
+    def hurry(self) -> None:
+        """Somebody waits. A shipment that is not closed yet closes itself."""
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait until it is settled.
+
+        Raises:
+            DeliveryTimeoutError: It took longer than ``timeout`` seconds.
+        """
+        if self.settled:
+            return
+        self.hurry()
+        with self._guard:
+            if self.settled:
+                return
+            event = self._event = self._event or threading.Event()
+        if not event.wait(timeout):
+            raise DeliveryTimeoutError(
+                f"records for {self.topic.name!r} are not confirmed after {timeout:g} s; they are still "
+                "on their way: ask again"
+            )
+
+    def check(self) -> None:
+        """Raise the error of a settled shipment, if it has one."""
+        if self.error is not None:
+            self.seen = True
+            # Without this each of a thousand waiters would make the traceback longer.
+            raise self.error.with_traceback(None)
+
+    def settle(self, error: BaseException | None) -> None:
+        """Make the outcome known and wake everybody who waits for it."""
+        with self._guard:
+            self.error = error
+            self.settled = True
+            event, self._event = self._event, None
+            callbacks, self._callbacks = self._callbacks, []
+        if event is not None:
+            event.set()
+        for callback in callbacks:
+            _call(callback)
+
+    def add_callback(self, callback: Callable[[], object]) -> None:
+        """Call that once the outcome is known, on the commit thread; at once if it is known."""
+        with self._guard:
+            if not self.settled:
+                self._callbacks.append(callback)
+                return
+        _call(callback)
+
+
+def _call(callback: Callable[[], object]) -> None:
+    try:
+        callback()
+    except Exception:
+        # It runs on the commit thread, which must go on; as concurrent.futures does it.
+        _log.exception("a delivery callback failed")
