@@ -89,7 +89,17 @@ class RecordTooLargeError(InvalidInputError):
 
 
 class DeserializationError(InvalidInputError):
-    """A stored key or value that the chosen deserialiser refuses."""
+    """A stored key or value that the chosen deserialiser refuses; seek past its offset to go on.
+
+    Attributes:
+        topic: Name of the topic.
+        partition: Number of the partition.
+        offset: Offset of the record.
+    """
+
+    topic: str = ""
+    partition: int = -1
+    offset: int = -1
 
 
 class TopicNotFoundError(StreamhouseError, KeyError):

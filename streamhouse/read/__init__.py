@@ -1,0 +1,1 @@
+"""From an offset to records: look-up, cache or ranged GET, decoding, positions."""

@@ -1,0 +1,173 @@
+"""Reads one partition in order: where it is, and the batch that comes next.
+
+A cursor looks up a handful of block references at a time, keeps the block it is in, and has the next
+ones fetched in the background as soon as it is seen to read in order (a block entered at its
+beginning). It moves only when it is told to, after the records were taken: an error
+in between leaves it where it was, and nothing is passed over.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import islice
+from typing import Final
+
+from streamhouse.catalog.catalog import Catalog, TopicInfo
+from streamhouse.commits.state import BlockRef
+from streamhouse.errors import ObjectNotFoundError, OffsetOutOfRangeError, TopicNotFoundError
+from streamhouse.format.columns import Columns
+from streamhouse.read.batch import RecordBatch
+from streamhouse.read.deserializers import ListDeserializer
+from streamhouse.read.reader import BlockReader
+from streamhouse.read.window import window, within_bytes
+from streamhouse.records import TopicPartition
+
+CHUNK_BYTES: Final = 64 << 20  # keys or values in one batch, unless a single record is larger
+_REFS_LISTED: Final = 16
+
+
+class Cursor:
+    """A position in a partition.
+
+    Args:
+        catalog: Where blocks are looked up.
+        reader: Where they come from.
+        topic: The topic.
+        partition: Number of the partition.
+        position: Offset to read first.
+        key: For the batches.
+        value: For the batches.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        reader: BlockReader,
+        topic: TopicInfo,
+        partition: int,
+        position: int,
+        key: ListDeserializer,
+        value: ListDeserializer,
+    ) -> None:
+        self.topic = topic
+        self.partition = partition
+        self.position = position
+        self._catalog = catalog
+        self._reader = reader
+        self._key = key
+        self._value = value
+        self._source = f"partition {partition} of {topic.name!r}"
+        self._refs: deque[BlockRef] = deque()  # the block it is in, and those after it
+        self._columns: Columns | None = None  # of the first of them
+
+    @property
+    def name(self) -> TopicPartition:
+        """Which partition."""
+        return TopicPartition(self.topic.name, self.partition)
+
+    def high_watermark(self) -> int:
+        """Offset that the next record will get.
+
+        Raises:
+            TopicNotFoundError: The topic was deleted.
+        """
+        try:
+            return self._catalog.high_watermark(self.topic.id, self.partition)
+        except TopicNotFoundError:
+            raise TopicNotFoundError(f"topic {self.topic.name!r} was deleted; its records are gone") from None
+
+    def next_batch(
+        self, records_max: int, bytes_max: int = CHUNK_BYTES, until: int | None = None
+    ) -> RecordBatch | None:
+        """The records from the position on, as many as one block has; the cursor does not move.
+
+        Args:
+            records_max: At most so many.
+            bytes_max: Stop when keys or values exceed this, but return at least one record.
+            until: First offset not to be read.
+
+        Returns:
+            A batch with at least one record, or ``None`` when there is nothing more for now.
+
+        Raises:
+            OffsetOutOfRangeError: What is at the position was removed meanwhile.
+            TopicNotFoundError: The topic was deleted.
+            CorruptionError: The block is damaged.
+            StoreError: The store fails.
+        """
+        while True:
+            end = self.high_watermark()
+            if until is not None:
+                end = min(end, until)
+            if self.position >= end:
+                return None
+            block = self._block()
+            if block is None:
+                self.position = end  # only gaps are left
+                return None
+            ref, columns = block
+            start, stop = window(columns, ref.base_offset, self.position, end)
+            if start < stop:
+                stop = within_bytes(columns, start, min(stop, start + records_max), bytes_max)
+                return RecordBatch(
+                    self.topic.name,
+                    self.partition,
+                    ref.base_offset,
+                    columns,
+                    start,
+                    stop,
+                    self._key,
+                    self._value,
+                )
+            self.position = min(max(self.position, ref.next_offset), end)
+
+    def advance(self, batch: RecordBatch) -> None:
+        """Go on after a batch."""
+        self.position = batch.last_offset + 1
+
+    def _block(self) -> tuple[BlockRef, Columns] | None:
+        """The block that holds the position, or the next one after it."""
+        if self._refs and not self._refs[0].base_offset <= self.position:
+            self._refs.clear()  # moved back
+        while self._refs and self._refs[0].next_offset <= self.position:
+            self._refs.popleft()
+            self._columns = None
+        if not self._refs:
+            self._look_up()
+            if not self._refs:
+                return None
+        if self._columns is None:
+            try:
+                self._columns = self._fetch()
+            except ObjectNotFoundError:
+                # Compaction may have put the records elsewhere while the references were held.
+                self._catalog.refresh()
+                stale = self._refs[0]
+                self._look_up()
+                if not self._refs or self._refs[0] == stale:
+                    raise
+                self._columns = self._fetch()
+        return self._refs[0], self._columns
+
+    def _look_up(self) -> None:
+        self._columns = None
+        topic, partition = self.topic.id, self.partition
+        self._refs = deque(self._catalog.blocks(topic, partition, self.position, _REFS_LISTED))
+        log_start = self._catalog.log_start(topic, partition)
+        if self.position < log_start:
+            raise OffsetOutOfRangeError(
+                f"{self._source} begins at offset {log_start}; {self.position} was removed"
+            )
+
+    def _fetch(self) -> Columns:
+        ref = self._refs[0]
+        if self.position <= ref.base_offset and self._reader.prefetch_blocks:
+            self._prefetch(self._reader.prefetch_blocks)
+        return self._reader.fetch(ref, self._source)
+
+    def _prefetch(self, blocks: int) -> None:
+        if len(self._refs) <= blocks:
+            more = self._refs[-1].next_offset
+            topic, partition = self.topic.id, self.partition
+            self._refs.extend(self._catalog.blocks(topic, partition, more, _REFS_LISTED))
+        self._reader.prefetch(list(islice(self._refs, 1, 1 + blocks)), self._source)

@@ -1,0 +1,142 @@
+"""What "earliest", "latest", an offset or a point in time mean in a partition right now."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from streamhouse.catalog.catalog import Catalog, TopicInfo
+from streamhouse.errors import (
+    InvalidPositionError,
+    OffsetOutOfRangeError,
+    PartitionNotFoundError,
+)
+from streamhouse.read.reader import BlockReader
+from streamhouse.read.window import first_at_time, offset_at, place
+from streamhouse.records import Position, Positions, describe_position
+
+_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_MILLISECOND: Final = dt.timedelta(milliseconds=1)
+_BLOCKS_LISTED: Final = 16
+
+
+def resolve(
+    catalog: Catalog, reader: BlockReader, topic: TopicInfo, partition: int, position: Position
+) -> int:
+    """The offset that a position means.
+
+    A point in time means the first offset whose timestamp is that or later, as in Kafka; the high
+    watermark when there is none.
+
+    Raises:
+        InvalidPositionError: It is no position.
+        OffsetOutOfRangeError: It is an offset below the log start or above the high watermark.
+    """
+    if isinstance(position, dt.datetime):
+        return _offset_at_time(catalog, reader, topic, partition, milliseconds(position))
+    if position == "earliest":
+        return catalog.log_start(topic.id, partition)
+    if position == "latest":
+        return catalog.high_watermark(topic.id, partition)
+    offset = checked_offset(position)
+    low = catalog.log_start(topic.id, partition)
+    high = catalog.high_watermark(topic.id, partition)
+    if not low <= offset <= high:
+        raise OffsetOutOfRangeError(
+            f"partition {partition} of {topic.name!r} has offsets {low} to {high - 1}, and the next"
+            f" will be {high}; {offset} is out of range"
+        )
+    return offset
+
+
+def resolve_end(
+    catalog: Catalog, reader: BlockReader, topic: TopicInfo, partition: int, until: Position | str
+) -> int:
+    """The first offset not to be read. Whatever was meant, that is no more than what there is.
+
+    Raises:
+        InvalidPositionError: It is no position.
+    """
+    if until == "end":
+        return catalog.high_watermark(topic.id, partition)
+    if isinstance(until, int):
+        return min(checked_offset(until), catalog.high_watermark(topic.id, partition))
+    return resolve(catalog, reader, topic, partition, until)  # type: ignore[arg-type]
+
+
+def position_for(positions: Positions, partition: int) -> Position:
+    """The one of a partition.
+
+    Raises:
+        InvalidPositionError: There are positions for other partitions only.
+    """
+    if not isinstance(positions, Mapping):
+        return positions
+    if partition not in positions:
+        raise InvalidPositionError(f"no position for partition {partition}, only for {sorted(positions)}")
+    return positions[partition]
+
+
+def checked_partitions(topic: TopicInfo, wanted: Iterable[int] | None) -> list[int]:
+    """The partitions to read, all when nothing else is said.
+
+    Raises:
+        PartitionNotFoundError: The topic has no such partition.
+    """
+    if wanted is None:
+        return list(range(topic.partitions))
+    numbers = list(dict.fromkeys(wanted))
+    for number in numbers:
+        if number not in range(topic.partitions):
+            raise PartitionNotFoundError(
+                f"topic {topic.name!r} has partitions 0 to {topic.partitions - 1}, not {number!r}"
+            )
+    return numbers
+
+
+def checked_offset(position: Any) -> int:
+    """An offset, if that is what it is.
+
+    Raises:
+        InvalidPositionError: It is not.
+    """
+    if isinstance(position, bool) or not isinstance(position, int) or position < 0:
+        raise InvalidPositionError(
+            "a position is 'earliest', 'latest', an offset from 0 on or a datetime,"
+            f" not {describe_position(position)}"
+        )
+    return position
+
+
+def milliseconds(time: dt.datetime) -> int:
+    """The first whole millisecond since 1970 that is not before that time.
+
+    Raises:
+        InvalidPositionError: It has no time zone, so it could mean any of 24 hours.
+    """
+    if time.tzinfo is None:
+        raise InvalidPositionError(
+            f"{time.isoformat()} has no time zone; add tzinfo=datetime.timezone.utc or call"
+            " .astimezone() to mean local time"
+        )
+    return -((_EPOCH - time) // _MILLISECOND)
+
+
+def _offset_at_time(
+    catalog: Catalog, reader: BlockReader, topic: TopicInfo, partition: int, timestamp_ms: int
+) -> int:
+    log_start = catalog.log_start(topic.id, partition)
+    first = catalog.block_at_time(topic.id, partition, timestamp_ms)
+    offset = None if first is None else max(first.base_offset, log_start)
+    while offset is not None:
+        # One block as a rule. More only if the record that was found lies below the log start.
+        refs = catalog.blocks(topic.id, partition, offset, _BLOCKS_LISTED)
+        for ref in refs:
+            columns = reader.fetch(ref, f"partition {partition} of {topic.name!r}")
+            begin = place(columns, ref.base_offset, log_start)
+            found = first_at_time(columns, begin, timestamp_ms)
+            if found is not None:
+                return offset_at(columns, ref.base_offset, found)
+        offset = refs[-1].next_offset if refs else None
+    return catalog.high_watermark(topic.id, partition)

@@ -1,0 +1,122 @@
+"""Blocks by reference: from memory, from the store, or already on their way.
+
+Exactly the bytes of a block are fetched, never the whole object. They are checked against their own
+checksum and against what the log says the block holds. A mismatch is fetched once more, since S3
+clients hand out a byte flipped on the wire without a word; what is wrong twice is damage, and the
+error names the object and the offsets that it costs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from functools import partial
+
+from streamhouse.commits.state import BlockRef
+from streamhouse.config import Settings
+from streamhouse.errors import ClosedError, CorruptionError, ObjectNotFoundError
+from streamhouse.format.block import decode_block
+from streamhouse.format.columns import Columns
+from streamhouse.format.integers import int64s
+from streamhouse.read.cache import BlockCache, CacheStats
+from streamhouse.read.prefetch import BackgroundJobs
+from streamhouse.store.base import ObjectStore
+
+_LOCAL_PREFETCH_THREADS = 1  # decoding runs beside the reader; more would only compete with it
+
+
+class BlockReader:
+    """All readers of a log share one, and with it the cache. Safe to call from any thread."""
+
+    def __init__(self, store: ObjectStore, settings: Settings) -> None:
+        self._store = store
+        self._cache = BlockCache(settings.cache_bytes_max)
+        self._block_bytes = settings.block_bytes_target
+        self._unread_bytes_max = settings.cache_bytes_max // 2
+        self.prefetch_blocks = min(settings.prefetch_blocks, self._unread_bytes_max // self._block_bytes)
+        threads = _LOCAL_PREFETCH_THREADS
+        if store.capabilities.remote:
+            threads = max(1, min(settings.prefetch_blocks, settings.request_concurrency))
+        self._jobs = BackgroundJobs(threads, queue_max=4 * max(1, self.prefetch_blocks))
+        self._closed = False
+
+    def fetch(self, ref: BlockRef, source: str = "") -> Columns:
+        """The records of a block.
+
+        Args:
+            ref: Where it is.
+            source: Topic and partition, for messages.
+
+        Raises:
+            CorruptionError: What is stored is damaged.
+            ObjectNotFoundError: The object is gone.
+            StoreError: The store fails.
+            ClosedError: The log was closed.
+        """
+        if self._closed:
+            raise ClosedError("the log is closed; open it again")
+        return self._cache.load(_key(ref), partial(self._fetch, ref, source))
+
+    def prefetch(self, refs: Sequence[BlockRef], source: str = "") -> None:
+        """Fetch blocks in the background that will be asked for soon, as far as memory allows."""
+        for ref in refs[: self.prefetch_blocks]:
+            coming = (len(self._jobs) + 1) * self._block_bytes
+            if self._cache.unread_bytes + coming > self._unread_bytes_max:
+                return
+            if _key(ref) not in self._cache:
+                self._jobs.submit(_key(ref), partial(self._fetch_ahead, ref, source))
+
+    def offer(self, ref: BlockRef, columns: Columns) -> None:
+        """Keep a block that this process has just committed: its own readers need no request."""
+        self._cache.put(_key(ref), columns)
+
+    def stats(self) -> CacheStats:
+        """What the cache did so far."""
+        return self._cache.stats()
+
+    def close(self) -> None:
+        """Give back memory and threads, without waiting for requests under way. Idempotent."""
+        self._closed = True
+        self._jobs.close()
+        self._cache.clear()
+
+    def _fetch_ahead(self, ref: BlockRef, source: str) -> None:
+        # The reader that gets there meets the error itself, or better luck.
+        with contextlib.suppress(Exception):
+            self._cache.load(_key(ref), partial(self._fetch, ref, source), ahead=True)
+
+    def _fetch(self, ref: BlockRef, source: str) -> Columns:
+        try:
+            return self._fetch_once(ref, source)
+        except CorruptionError:
+            return self._fetch_once(ref, source)
+
+    def _fetch_once(self, ref: BlockRef, source: str) -> Columns:
+        offsets = f"offsets {ref.base_offset} to {ref.next_offset - 1}"
+        holds = f"{offsets} of {source}" if source else offsets
+        try:
+            data = self._store.get(ref.object_name, ref.position, ref.position + ref.length)
+        except ObjectNotFoundError as error:
+            raise ObjectNotFoundError(
+                f"{ref.object_name} is gone from {self._store.url}; it held {holds}"
+            ) from error
+        where = f"{ref.object_name} at byte {ref.position}, {holds}"
+        if len(data) != ref.length:
+            raise CorruptionError(
+                f"{where}: {len(data)} bytes are left of {ref.length}; the object was cut short"
+            )
+        columns = decode_block(data, where)
+        if not _spans(columns, ref.count):
+            raise CorruptionError(f"{where}: the block holds {columns.count} records, not these")
+        return columns
+
+
+def _key(ref: BlockRef) -> tuple[str, int]:
+    return ref.object_name, ref.position
+
+
+def _spans(columns: Columns, count: int) -> bool:
+    """Whether the records are those that the log has noted for the block."""
+    if columns.deltas is None:
+        return columns.count == count
+    return int64s(columns.deltas)[-1] < count
