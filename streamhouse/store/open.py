@@ -20,7 +20,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from streamhouse.config import Settings
-from streamhouse.errors import InvalidSettingError, InvalidUrlError, MissingExtraError, nearest
+from streamhouse.errors import (
+    InvalidSettingError,
+    InvalidUrlError,
+    MissingExtraError,
+    StoreAccessError,
+    StoreUnavailableError,
+    nearest,
+)
 from streamhouse.runtime import Runtime
 from streamhouse.store.base import ObjectStore
 from streamhouse.store.local import LocalStore
@@ -57,6 +64,7 @@ def open_store(
         InvalidSettingError: The filesystem does not know a storage option.
         MissingExtraError: The package for the protocol is not installed.
         NotALogError: The path is a file.
+        StoreUnavailableError: A filesystem that connects at once could not.
     """
     options = dict(storage_options or {})
     text = _text(url)
@@ -94,7 +102,8 @@ def _text(url: object) -> str:
     if match := _ONE_SLASH.match(text):
         known = match[1] in _OWN or match[1] in _NO_STORE
         if known and not Path(text).exists():
-            raise InvalidUrlError(f"{without_credentials(text)!r}: write {match[1]}:// with two slashes")
+            # Not repeated: what follows may hold credentials, and there is no telling where.
+            raise InvalidUrlError(f"a URL with {match[1]}: begins with {match[1]}://, two slashes")
     return text
 
 
@@ -149,8 +158,9 @@ def _generic(text: str, protocol: str, options: dict[str, Any], runtime: Runtime
     if protocol in _NO_STORE:
         raise InvalidUrlError(f"{shown!r}: {_NO_STORE[protocol]}")
     import fsspec
+    from fsspec.registry import known_implementations, registry
 
-    known = {*_OWN, *fsspec.available_protocols()}
+    known = {*_OWN, *known_implementations, *registry}
     if protocol not in known:
         raise InvalidUrlError(f"{shown!r}: unknown protocol {protocol!r}{nearest(protocol, known)}")
     try:
@@ -164,17 +174,22 @@ def _generic(text: str, protocol: str, options: dict[str, Any], runtime: Runtime
     root = filesystem._strip_protocol(text)
 
     def make() -> Any:
-        return filesystem(**arguments, skip_instance_cache=True)
+        try:
+            return filesystem(**arguments, skip_instance_cache=True)
+        except (TypeError, ValueError) as error:
+            raise InvalidSettingError(
+                f"{protocol}:// refuses the storage options {', '.join(options) or '(none)'} "
+                f"({type(error).__name__})"
+            ) from None
+        except PermissionError:
+            raise StoreAccessError(f"{shown}: access denied; check the credentials") from None
+        except Exception as error:  # noqa: BLE001 - some connect at once, and raise anything
+            kind = type(error).__name__
+            raise StoreUnavailableError(f"{shown} cannot be reached ({kind})") from None
 
     from streamhouse.store.generic import FsspecStore
 
-    try:
-        return FsspecStore(make, root, url=shown.rstrip("/"), protocol=protocol, runtime=runtime)
-    except (TypeError, ValueError) as error:
-        raise InvalidSettingError(
-            f"{protocol}:// refuses the storage options {', '.join(options) or '(none)'} "
-            f"({type(error).__name__})"
-        ) from None
+    return FsspecStore(make, root, url=shown.rstrip("/"), protocol=protocol, runtime=runtime)
 
 
 def _package(protocol: str, error: ImportError) -> str:
