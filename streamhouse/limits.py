@@ -25,6 +25,7 @@ PRODUCERS_MAX: Final = 100_000  # identities remembered by the fold, least recen
 PRODUCER_BATCHES_REMEMBERED: Final = 5  # as in Kafka: a late retry still learns its offset
 
 SNAPSHOT_COMMITS: Final = 1_000
+BOUNDARY_STEP_COMMITS: Final = 100  # below that an advance is not worth an object that stays for ever
 SLOT_KEEP_SECONDS: Final = 3_600.0  # a slot outlives the boundary above it by this, on the store's clock
 BOUNDARY_CHECK_SECONDS: Final = 30.0  # how long a look at the boundary stays good
 

@@ -28,7 +28,6 @@ from streamhouse.runtime import Runtime
 from streamhouse.store.base import ObjectInfo
 
 _SNAPSHOTS_KEPT = 2
-_BOUNDARY_STEP = 100  # slots; below that an advance is not worth an object that stays for ever
 
 
 class CollectReport(msgspec.Struct, frozen=True):
@@ -65,6 +64,7 @@ class Collector:
         state: State,
         runtime: Runtime,
         seal: Callable[[SealLane], Awaitable[object]],
+        boundary_step_commits: int,
         guards: CollectGuards = CollectGuards(),  # noqa: B008 - frozen
     ) -> None:
         self._io = io
@@ -72,6 +72,7 @@ class Collector:
         self._state = state
         self._runtime = runtime
         self._seal = seal
+        self._step = boundary_step_commits
         self._guards = guards
         self._first_seen: dict[str, float] = {}  # lanes, by our own clock
 
@@ -113,7 +114,7 @@ class Collector:
             return
         newest = usable[-1].name
         seq = min(names.seq_of_snapshot(newest) + 1, self._oldest_live_slot())
-        if seq >= self._guard.boundary.seq + _BOUNDARY_STEP and self._guards.boundary_first:
+        if seq >= self._guard.boundary.seq + self._step and self._guards.boundary_first:
             await self._guard.advance(Boundary(seq, newest))
         elif not self._guards.boundary_first:
             old = await self._io.list(names.LOG)

@@ -40,12 +40,17 @@ _UNIQUE_BYTES = 4
 
 
 class EngineOptions(msgspec.Struct, frozen=True):
-    """How the engine behaves; see :class:`~streamhouse.config.Settings` for the meanings."""
+    """How the engine behaves; see :class:`~streamhouse.config.Settings` for the meanings.
+
+    ``boundary_step_commits`` is by how much the truncation boundary moves at least: an advance leaves an
+    object behind for ever.
+    """
 
     committer: CommitterOptions
     poll_seconds_min: float
     poll_seconds_max: float
     snapshot_commits: int
+    boundary_step_commits: int = limits.BOUNDARY_STEP_COMMITS
 
 
 class EngineGuards(msgspec.Struct, frozen=True):
@@ -78,7 +83,9 @@ class Engine:
         self.tail = Tail(io, self.guard, self.state, guards.fold)
         slots = Slots(io, self.tail, self.guard, runtime, reread=guards.reread)
         self.committer = Committer(io, self.tail, slots, runtime, options.committer, self._recover)
-        self._collector = Collector(io, self.guard, self.state, runtime, self.propose, guards.collect)
+        self._collector = Collector(
+            io, self.guard, self.state, runtime, self.propose, options.boundary_step_commits, guards.collect
+        )
         self._recovering = asyncio.Lock()
         self._chores = asyncio.Event()
         self._save_due = False
