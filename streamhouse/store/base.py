@@ -78,7 +78,7 @@ class ObjectStore(Protocol):
         """Write an object in one piece, replacing any old one. Durable on return."""
 
     def get(self, name: str, start: int = 0, end: int | None = None) -> bytes:
-        """Bytes ``start`` to ``end`` (excluded) of an object; fewer when it ends earlier, ``b""`` past its end.
+        """Bytes ``start`` to ``end`` (excluded); fewer when the object ends earlier, ``b""`` past its end.
 
         Raises:
             ObjectNotFoundError: There is no such object.

@@ -121,9 +121,7 @@ class LocalStore:
     def head(self, name: str) -> ObjectInfo | None:
         return self._info(name)
 
-    def list(
-        self, prefix: str, start_after: str = "", limit: int | None = None
-    ) -> list[ObjectInfo]:
+    def list(self, prefix: str, start_after: str = "", limit: int | None = None) -> list[ObjectInfo]:
         if limit is not None and limit <= 0:
             return []
         found: list[ObjectInfo] = []
@@ -160,9 +158,7 @@ class LocalStore:
         before = self._runtime.time_ms() / 1000 - older_than_seconds
         removed = 0
         for folder, folders, files in os.walk(self._root, topdown=False):
-            for path in (
-                os.path.join(folder, file) for file in files if file.startswith(_TEMPORARY)
-            ):
+            for path in (os.path.join(folder, file) for file in files if file.startswith(_TEMPORARY)):
                 removed += _remove_if_older(path, before, os.unlink)
             for path in (os.path.join(folder, child) for child in folders):
                 removed += _remove_if_older(path, before, os.rmdir)

@@ -85,9 +85,7 @@ class MemoryStore:
         entry = self._shelf.objects.get(name)
         return None if entry is None else ObjectInfo(name, len(entry[0]), entry[1])
 
-    def list(
-        self, prefix: str, start_after: str = "", limit: int | None = None
-    ) -> list[ObjectInfo]:
+    def list(self, prefix: str, start_after: str = "", limit: int | None = None) -> list[ObjectInfo]:
         shelf = self._shelf
         with shelf.lock:
             names, objects = shelf.names, shelf.objects
@@ -95,10 +93,7 @@ class MemoryStore:
             last = bisect_left(names, prefix + _AFTER_ALL, lo=first)
             if limit is not None:
                 last = min(last, first + max(limit, 0))
-            return [
-                ObjectInfo(name, len(objects[name][0]), objects[name][1])
-                for name in names[first:last]
-            ]
+            return [ObjectInfo(name, len(objects[name][0]), objects[name][1]) for name in names[first:last]]
 
     def delete_many(self, names: Iterable[str]) -> None:
         shelf = self._shelf

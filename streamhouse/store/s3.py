@@ -81,9 +81,7 @@ class S3Store:
 
     def put_if_absent(self, name: str, data: Sequence[Buffer]) -> PutOutcome:
         try:
-            self._client.request(
-                "put_object", **self._object(name), Body=_joined(data), IfNoneMatch="*"
-            )
+            self._client.request("put_object", **self._object(name), Body=_joined(data), IfNoneMatch="*")
         except Exception as error:  # noqa: BLE001 - whatever it is, the outcome must be told
             if answer_of(error).status == 412:
                 return PutOutcome.EXISTS
@@ -118,9 +116,7 @@ class S3Store:
             return None
         return ObjectInfo(name, found["ContentLength"], _milliseconds(found["LastModified"]))
 
-    def list(
-        self, prefix: str, start_after: str = "", limit: int | None = None
-    ) -> list[ObjectInfo]:
+    def list(self, prefix: str, start_after: str = "", limit: int | None = None) -> list[ObjectInfo]:
         found: list[ObjectInfo] = []
         for page in self._pages(prefix, start_after, limit):
             found += [
@@ -156,9 +152,7 @@ class S3Store:
     def _object(self, name: str) -> dict[str, str]:
         return {"Bucket": self._bucket, "Key": self._prefix + name}
 
-    def _pages(
-        self, prefix: str, start_after: str, limit: int | None
-    ) -> Iterator[Sequence[dict[str, Any]]]:
+    def _pages(self, prefix: str, start_after: str, limit: int | None) -> Iterator[Sequence[dict[str, Any]]]:
         request: dict[str, Any] = {"Bucket": self._bucket, "Prefix": self._prefix + prefix}
         if start_after:
             request["StartAfter"] = self._prefix + start_after
@@ -186,15 +180,11 @@ class S3Store:
 
     def _delete_batch(self, names: Sequence[str]) -> None:
         keys = {"Objects": [{"Key": self._prefix + name} for name in names], "Quiet": True}
-        answer = self._repeat(
-            "cannot delete", names[0], "delete_objects", Bucket=self._bucket, Delete=keys
-        )
+        answer = self._repeat("cannot delete", names[0], "delete_objects", Bucket=self._bucket, Delete=keys)
         for failure in answer.get("Errors", []):
             if failure.get("Code") != "NoSuchKey":
                 refused = _RefusedError(failure.get("Code", ""))
-                raise store_error(
-                    refused, "cannot delete", self._place(failure["Key"]), self._bucket
-                )
+                raise store_error(refused, "cannot delete", self._place(failure["Key"]), self._bucket)
 
     def _repeat(self, action: str, name: str, method: str, **parameters: Any) -> dict[str, Any]:
         return self._tries(lambda: self._client.request(method, **parameters), action, name)
