@@ -89,6 +89,7 @@ class Collector:
         await self._advance_boundary()
         garbage = await self._garbage(now_ms)
         await self._io.delete_many([info.name for info in garbage])
+        await self._io.call(self._io.store.sweep, limits.SLOT_KEEP_SECONDS)
         return CollectReport(
             boundary=self._guard.boundary.seq,
             lanes_sealed=sealed,

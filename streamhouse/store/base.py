@@ -96,6 +96,16 @@ class ObjectStore(Protocol):
     def delete_many(self, names: Iterable[str]) -> None:
         """Remove objects; names that do not exist are fine."""
 
+    def sweep(self, older_than_seconds: float) -> int:
+        """Remove what killed writers left and no listing shows, such as temporary files.
+
+        Args:
+            older_than_seconds: Leave alone what changed later than this; a slow writer may need it.
+
+        Returns:
+            How many there were; 0 for stores where a write leaves nothing behind.
+        """
+
     def commit_lock(self, timeout_seconds: float) -> AbstractContextManager[bool]:
         """A hint that keeps processes on one machine from racing for the same slot.
 

@@ -143,6 +143,9 @@ class FsspecStore:
             ):
                 self._fs.rm_file(self._root + name)
 
+    def sweep(self, older_than_seconds: float) -> int:  # noqa: ARG002 - nothing is left behind here
+        return 0
+
     def commit_lock(
         self,
         timeout_seconds: float,  # noqa: ARG002 - there is nothing to wait for

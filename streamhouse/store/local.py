@@ -147,14 +147,6 @@ class LocalStore:
         return file_lock(self._root, timeout_seconds, self._runtime)
 
     def sweep(self, older_than_seconds: float) -> int:
-        """Remove what killed writers left: temporary files, and folders that stayed empty.
-
-        Args:
-            older_than_seconds: Leave alone what changed later than this; a slow writer may need it.
-
-        Returns:
-            How many files and folders were removed.
-        """
         before = self._runtime.time_ms() / 1000 - older_than_seconds
         removed = 0
         for folder, folders, files in os.walk(self._root, topdown=False):

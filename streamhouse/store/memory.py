@@ -102,6 +102,9 @@ class MemoryStore:
                 if shelf.objects.pop(name, None) is not None:
                     del shelf.names[bisect_left(shelf.names, name)]
 
+    def sweep(self, older_than_seconds: float) -> int:  # noqa: ARG002 - nothing is left behind here
+        return 0
+
     def commit_lock(
         self,
         timeout_seconds: float,  # noqa: ARG002 - there is nothing to wait for

@@ -125,6 +125,9 @@ class MeteredStore:
             self._deletes += -(-len(wanted) // _NAMES_PER_REQUEST)
         self._inner.delete_many(wanted)
 
+    def sweep(self, older_than_seconds: float) -> int:
+        return self._inner.sweep(older_than_seconds)
+
     def commit_lock(self, timeout_seconds: float) -> AbstractContextManager[bool]:
         return self._inner.commit_lock(timeout_seconds)
 

@@ -140,6 +140,9 @@ class S3Store:
             else:
                 self._delete_batch(batch)
 
+    def sweep(self, older_than_seconds: float) -> int:  # noqa: ARG002 - nothing is left behind here
+        return 0
+
     def commit_lock(
         self,
         timeout_seconds: float,  # noqa: ARG002 - S3 has nothing to wait for

@@ -130,6 +130,9 @@ class WrappedStore:
     def delete_many(self, names: Iterable[str]) -> None:
         self.inner.delete_many(names)
 
+    def sweep(self, older_than_seconds: float) -> int:
+        return self.inner.sweep(older_than_seconds)
+
     def commit_lock(self, timeout_seconds: float) -> AbstractContextManager[bool]:
         return self.inner.commit_lock(timeout_seconds)
 
