@@ -31,6 +31,7 @@ from streamhouse.commits.collector import CollectReport
 from streamhouse.producer import BatchDelivery, Delivery
 from streamhouse.read.batch import RecordBatch
 from streamhouse.records import Position, Positions, Record, TopicPartition
+from streamhouse.store.metered import StoreStats
 from streamhouse.topic import Topic
 
 T = TypeVar("T")
@@ -112,7 +113,7 @@ class Log:
             for record in chunk:
                 yield record
 
-    def stats(self) -> _log.LogStats:
+    def stats(self) -> StoreStats:
         """See :meth:`streamhouse.Log.stats`."""
         return self._log.stats()
 

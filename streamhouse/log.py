@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import atexit
+import os
 import re
 import warnings
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
-
-import msgspec
 
 from streamhouse import limits
 from streamhouse.catalog.catalog import Catalog
@@ -33,27 +32,16 @@ from streamhouse.read.reader import BlockReader
 from streamhouse.read.scan import scan
 from streamhouse.records import Position, Positions, Record
 from streamhouse.runtime import Runtime, SystemRuntime, process_id
-from streamhouse.store.cost import RequestCounts
-from streamhouse.store.metered import MeteredStore
+from streamhouse.store.base import ObjectStore
+from streamhouse.store.metered import MeteredStore, StoreStats
 from streamhouse.store.open import open_store
 from streamhouse.store.probe import probe_atomic_create
 from streamhouse.topic import Topic, Topics
 from streamhouse.write.batcher import Batcher
+from streamhouse.write.serializers import Serializer, SerializerName
 
 _TOPIC_NAME = re.compile(rf"[a-zA-Z0-9._-]{{1,{limits.TOPIC_NAME_CHARS_MAX}}}")
 _open_logs: weakref.WeakSet[Log] = weakref.WeakSet()
-
-
-class LogStats(msgspec.Struct, frozen=True):
-    """What a log asked of its store.
-
-    Attributes:
-        requests: Requests and bytes of this process since the log was opened, by kind.
-        dollars_per_month: What a month at the present rate would cost in requests, at the list prices of S3.
-    """
-
-    requests: RequestCounts
-    dollars_per_month: float
 
 
 class Log:
@@ -63,8 +51,10 @@ class Log:
     from it may be used from many threads, except that a consumer belongs to one at a time.
 
     Args:
-        url: A path, ``memory://`` (private to this object), ``memory://name`` (shared in this process),
-            ``s3://bucket/prefix`` or any other fsspec URL.
+        place: A path, ``memory://`` (private to this object), ``memory://name`` (shared in this process),
+            ``s3://bucket/prefix`` or any other fsspec URL; or an
+            :class:`~streamhouse.store.base.ObjectStore`, such as a faulty one for a test, which is
+            closed with the log.
         storage_options: For the store, as in pandas: credentials, ``endpoint_url`` and the like.
         create: Make a log when the place is empty.
         runtime: Clock and randomness; another one than the real world's is for tests.
@@ -91,7 +81,7 @@ class Log:
 
     def __init__(
         self,
-        url: str,
+        place: str | os.PathLike[str] | ObjectStore,
         *,
         storage_options: Mapping[str, Any] | None = None,
         create: bool = True,
@@ -102,7 +92,11 @@ class Log:
         self._process = process_id()
         self._settings = make_settings(settings)
         self._runtime = runtime or SystemRuntime()
-        store = open_store(url, storage_options, self._settings, self._runtime)
+        store = (
+            open_store(place, storage_options, self._settings, self._runtime)
+            if isinstance(place, str | os.PathLike)
+            else place
+        )
         self._store = MeteredStore(store, self._runtime)
         try:
             root = open_root(
@@ -182,11 +176,28 @@ class Log:
 
     # --- writing and reading -----------------------------------------------------------------------
 
-    def producer(self, **options: Any) -> Producer:
-        """A handle for writing; see :class:`~streamhouse.Producer` for the options."""
+    def producer(
+        self,
+        *,
+        key_serializer: Serializer | SerializerName | None = None,
+        value_serializer: Serializer | SerializerName | None = None,
+    ) -> Producer:
+        """A handle for writing.
+
+        Args:
+            key_serializer: What makes bytes of a key, when it is neither bytes nor str.
+            value_serializer: What makes bytes of a value; by default bytes and str stay what they are, and
+                dicts, lists and Structs become JSON.
+        """
         self._check()
         producer = Producer(
-            self._commits, self._catalog, self._batcher, self._settings, self._runtime, **options
+            self._commits,
+            self._catalog,
+            self._batcher,
+            self._settings,
+            self._runtime,
+            key_serializer=key_serializer,
+            value_serializer=value_serializer,
         )
         self._handles.add(producer)
         return producer
@@ -266,10 +277,10 @@ class Log:
 
     # --- the store ---------------------------------------------------------------------------------
 
-    def stats(self) -> LogStats:
+    def stats(self) -> StoreStats:
         """Requests and bytes so far, and what the present rate would cost a month on S3."""
         self._check()
-        return LogStats(self._store.counts, self._store.dollars_per_month())
+        return self._store.stats()
 
     def upkeep(self) -> CollectReport:
         """Save the state, so that opening is fast, and remove what nothing refers to any more.
@@ -366,7 +377,7 @@ class Log:
 
 
 def _check_topic_name(name: str) -> None:
-    if not isinstance(name, str) or not _TOPIC_NAME.fullmatch(name) or name in {".", ".."}:
+    if type(name) is not str or not _TOPIC_NAME.fullmatch(name) or name in {".", ".."}:
         raise InvalidTopicNameError(
             f"topic name {name!r} is not allowed: use 1 to {limits.TOPIC_NAME_CHARS_MAX} of "
             "a-z A-Z 0-9 . _ - (and not . or ..)"
@@ -374,7 +385,7 @@ def _check_topic_name(name: str) -> None:
 
 
 def _check_partition_count(count: int) -> None:
-    if isinstance(count, bool) or not isinstance(count, int):
+    if type(count) is not int:
         raise InvalidPartitionCountError(f"partitions must be a whole number, not {count!r}")
     if not 1 <= count <= limits.PARTITIONS_PER_TOPIC_MAX:
         raise InvalidPartitionCountError(

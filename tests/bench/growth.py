@@ -52,5 +52,3 @@ def _measure(commits: int, partitions: int) -> None:
         f"{memory:.0f} MB in all, look-up {looked * 1e6:.0f} us, written at {rate:.0f} commits/s"
         + ("; wanted: under 2 s" if commits == max(_SIZES) else ""),
     )
-
-

@@ -20,7 +20,11 @@ def run() -> None:
     raw = b"".join(keys) + b"".join(values)
     chunks = [raw[at : at + _CHUNK] for at in range(0, len(raw), _CHUNK)]
     packed = [lz4.block.compress(chunk, store_size=False) for chunk in chunks]
-    row("records", f"{_RECORDS:,}", f"{len(raw) / 1e6:.0f} MB, LZ4 ratio {len(raw) / sum(map(len, packed)):.2f}")
+    row(
+        "records",
+        f"{_RECORDS:,}",
+        f"{len(raw) / 1e6:.0f} MB, LZ4 ratio {len(raw) / sum(map(len, packed)):.2f}",
+    )
     with folder() as place, streamhouse.Log(place) as log:
         compress = best(lambda: lz4.block.compress(raw, store_size=False))
         row("raw lz4.block compression", f"{len(raw) / compress / 1e6:.0f} MB/s")
@@ -38,7 +42,7 @@ def _decompress(chunks: list[bytes], packed: list[bytes]) -> None:
         lz4.block.decompress(data, uncompressed_size=len(chunk))
 
 
-def _send_many(log, topic, partitions, keys, values, size, yardstick) -> None:  # noqa: ANN001
+def _send_many(log, topic, partitions, keys, values, size, yardstick) -> None:
     log.create_topic(topic, partitions=partitions)
 
     def work() -> None:
@@ -54,7 +58,7 @@ def _send_many(log, topic, partitions, keys, values, size, yardstick) -> None:  
     )
 
 
-def _read_batches(log, size, yardstick) -> None:  # noqa: ANN001
+def _read_batches(log, size, yardstick) -> None:
     """Cold: through a second Log, whose cache is empty."""
     with streamhouse.Log(log.url, cache_bytes_max=0) as cold:
         for name in ("many-1", "many-3"):
@@ -71,7 +75,7 @@ def _read_batches(log, size, yardstick) -> None:  # noqa: ANN001
             )
 
 
-def _read_again(keys, values) -> None:  # noqa: ANN001
+def _read_again(keys, values) -> None:
     """Record by record, against confluent-kafka reading the same records from its mock cluster."""
     ours = theirs = 0.0
     with folder() as place, streamhouse.Log(place) as log:
@@ -106,7 +110,9 @@ def _confluent_consume(keys: list[bytes], values: list[bytes]) -> float:
             except BufferError:
                 producer.poll(0.1)
     producer.flush()
-    consumer = Consumer({"bootstrap.servers": address, "group.id": "g", "fetch.wait.max.ms": 10, "log_level": 2})
+    consumer = Consumer(
+        {"bootstrap.servers": address, "group.id": "g", "fetch.wait.max.ms": 10, "log_level": 2}
+    )
     consumer.assign([TopicPartition("records", 0, 0)])
     while not consumer.consume(1, timeout=1.0):
         pass
@@ -130,7 +136,7 @@ _MOCK = {
 }
 
 
-def _bootstrap(producer) -> str:  # noqa: ANN001
+def _bootstrap(producer) -> str:
     """The address of the mock cluster, which its own client knows."""
     return ",".join(f"{b.host}:{b.port}" for b in producer.list_topics().brokers.values())
 
@@ -168,5 +174,3 @@ def _one_by_one(keys: list[bytes], values: list[bytes]) -> None:
             f"{other / mine:.2f}",
             f"{len(keys) / mine / 1e6:.2f} / {len(keys) / other / 1e6:.2f} M records/s{wanted}",
         )
-
-

@@ -33,15 +33,15 @@ def run() -> None:
 
 
 def _open(server: FakeS3Server, name: str) -> streamhouse.Log:
-    return streamhouse.Log(server.url(name), storage_options=server.storage_options)
+    return streamhouse.Log(f"{server.url}-{name}", storage_options=server.storage_options)
 
 
-def _measure(what: str, logs: list[streamhouse.Log], work) -> None:  # noqa: ANN001
-    before = [log.stats().requests for log in logs]
+def _measure(what: str, logs: list[streamhouse.Log], work) -> None:
+    before = [log.stats().counts for log in logs]
     began = time.perf_counter()
     work()
     took = time.perf_counter() - began
-    counts = [log.stats().requests.since(old) for log, old in zip(logs, before, strict=True)]
+    counts = [log.stats().counts.since(old) for log, old in zip(logs, before, strict=True)]
     puts = sum(c.puts for c in counts) / took
     gets = sum(c.gets for c in counts) / took
     month = sum(log.stats().dollars_per_month for log in logs)

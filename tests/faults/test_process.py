@@ -151,4 +151,3 @@ with streamhouse.Log(sys.argv[1]) as log:
 print([t.name for t in threading.enumerate()])
 """
     assert run(code, str(tmp_path / "log")).stdout == "['MainThread']\n"
-

@@ -29,9 +29,7 @@ def server() -> Iterator[FakeS3Server]:
 
 def open_log(server: FakeS3Server, **settings: object) -> streamhouse.Log:
     fast = {"linger_seconds": 0.0, "poll_seconds_min": 0.01, "poll_seconds_max": 0.05}
-    return streamhouse.Log(
-        server.url, storage_options=server.storage_options, **{**fast, **settings}
-    )
+    return streamhouse.Log(server.url, storage_options=server.storage_options, **{**fast, **settings})
 
 
 def write_and_read(server: FakeS3Server, **settings: object) -> None:
