@@ -24,8 +24,8 @@ from streamhouse.format.snapshot import RolledCommit
 
 _WINDOW_MAX = 32
 _RECENT_BYTES_MAX = 32 * limits.MIB
-# A look at the boundary this old is renewed before reading on: slots that were there may be gone, and
-# what lies in their place may be the work of a writer that slept.
+# A look at the boundary this old is renewed before what was read is believed: slots that were there may
+# be gone, and what lies in their place may be the work of a writer that slept.
 _STALE_SECONDS = limits.SLOT_KEEP_SECONDS / 4
 
 Listener = Callable[[Applied, Commit], None]
@@ -67,8 +67,6 @@ class Tail:
             StateDivergedError: Another process computes another state.
         """
         async with self._reading:
-            if self._guard.age() >= _STALE_SECONDS:
-                await self._check_boundary()
             before = self.state.seq
             window = 1
             while upto is None or self.state.seq < upto:
@@ -78,6 +76,8 @@ class Tail:
                     self._fold(first, *own)
                     continue
                 found = await asyncio.gather(*map(self._read, range(first, first + window)))
+                # After the reading, not before: hours may have passed in between.
+                await self._check_boundary()
                 for seq, item in enumerate(found, first):
                     if item is None:
                         break
@@ -101,8 +101,9 @@ class Tail:
         return commit, RolledCommit(seq, front.body_start, front.index)
 
     async def _check_boundary(self) -> None:
-        """Make sure that the next slot is what it was when it was first written."""
-        await self._guard.check()
+        """Make sure that what was found in the next slot is what was first written there."""
+        if self._guard.age() >= _STALE_SECONDS:
+            await self._guard.check()
         if self._guard.boundary.seq > self.state.seq + 1:
             raise FellBehind
 
