@@ -210,16 +210,21 @@ def timestamps_ms(timestamps: Sequence[Any]) -> Sequence[int]:
     return _one_by_one(timestamp_ms, timestamps, "timestamps")
 
 
-def check_record_bytes(size: int, bytes_max: int) -> None:
+def check_record_bytes(size: int, bytes_max: int, which: str = "") -> None:
     """Refuse a record that is too large.
+
+    Args:
+        size: Its bytes.
+        bytes_max: How many it may have.
+        which: Which one it is, in front of the message.
 
     Raises:
         RecordTooLargeError: It is.
     """
     if size > bytes_max:
         raise RecordTooLargeError(
-            f"a record of {size:,} bytes exceeds record_bytes_max={bytes_max:,}: raise that setting, or "
-            "store the content elsewhere and send a reference"
+            f"{which}a record of {size:,} bytes exceeds record_bytes_max={bytes_max:,}: raise that "
+            "setting, or store the content elsewhere and send a reference"
         )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias
 
 from streamhouse.catalog.catalog import TopicInfo
+from streamhouse.commits.proposal import PartBlocks
 from streamhouse.errors import DeliveryTimeoutError
 from streamhouse.format.block import EncodedBlock
 
@@ -28,9 +29,10 @@ class Shipment:
         topic: Where to.
         size: Bytes of memory it holds until it is settled.
         parts: Encoded records; ``None`` until they are there.
-        producer_id: Identity under which it was appended.
+        numbered: Identity and sequence numbers, as long as they are under way; given once.
         bases: Base offset per partition, once settled well.
         error: Why it failed, if it did.
+        urgent: Whether somebody waits, so that the commit log should not linger.
         settled: Whether the outcome is known.
         seen: Whether somebody was told of the error.
     """
@@ -42,26 +44,33 @@ class Shipment:
         "_guard",
         "bases",
         "error",
+        "numbered",
         "parts",
-        "producer_id",
         "seen",
         "settled",
         "size",
         "topic",
+        "urgent",
     )
 
     def __init__(self, topic: TopicInfo, size: int = 0) -> None:
         self.topic = topic
         self.size = size
         self.parts: Parts | None = None
-        self.producer_id = -1
+        self.numbered: tuple[int, list[PartBlocks]] | None = None
         self.bases: dict[int, int] = {}
         self.error: BaseException | None = None
+        self.urgent = False
         self.settled = False
         self.seen = False
         self._guard = threading.Lock()
         self._event: threading.Event | None = None
         self._callbacks: list[Callable[[], object]] = []
+
+    @property
+    def ready(self) -> bool:
+        """Whether it can be appended, or given up."""
+        return self.parts is not None or self.error is not None
 
     def hurry(self) -> None:
         """Somebody waits. A shipment that is not closed yet closes itself."""
@@ -75,15 +84,18 @@ class Shipment:
         if self.settled:
             return
         self.hurry()
-        with self._guard:
-            if self.settled:
-                return
-            event = self._event = self._event or threading.Event()
-        if not event.wait(timeout):
+        event = self._settling()
+        if event is not None and not event.wait(timeout):
             raise DeliveryTimeoutError(
                 f"records for {self.topic.name!r} are not confirmed after {timeout:g} s; they are still "
                 "on their way: ask again"
             )
+
+    def _settling(self) -> threading.Event | None:
+        with self._guard:
+            if not self.settled and self._event is None:
+                self._event = threading.Event()
+            return self._event
 
     def check(self) -> None:
         """Raise the error of a settled shipment, if it has one."""
@@ -116,6 +128,5 @@ class Shipment:
 def _call(callback: Callable[[], object]) -> None:
     try:
         callback()
-    except Exception:
-        # It runs on the commit thread, which must go on; as concurrent.futures does it.
+    except Exception:  # noqa: BLE001 - it is the users' code, on a thread that must go on
         _log.exception("a delivery callback failed")

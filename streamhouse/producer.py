@@ -1,0 +1,356 @@
+"""The handle for writing."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self, cast
+
+from streamhouse.catalog.catalog import Catalog
+from streamhouse.commits.log import CommitLog
+from streamhouse.config import Settings
+from streamhouse.errors import InvalidRecordError
+from streamhouse.records import Headers
+from streamhouse.runtime import Runtime
+from streamhouse.write.batch import RECORD_OVERHEAD_BYTES, Extras
+from streamhouse.write.batcher import Batcher
+from streamhouse.write.delivery import BatchDelivery, BatchMetadata, Bulk, Delivery
+from streamhouse.write.destination import Destination, repeated
+from streamhouse.write.encoder import Rows
+from streamhouse.write.outbox import Outbox
+from streamhouse.write.serializers import (
+    HeadersInput,
+    Serializer,
+    SerializerName,
+    Serializers,
+    check_record_bytes,
+    header_bytes,
+    headers_tuple,
+    headers_tuples,
+    timestamp_ms,
+    timestamps_ms,
+)
+
+__all__ = ["BatchDelivery", "BatchMetadata", "Delivery", "Producer"]
+
+
+class Producer:
+    """Sends records. Made by :meth:`streamhouse.Log.producer`; any thread may use it.
+
+    Records are gathered in memory and written in batches, in the order in which they were sent. What was
+    sent is durable when its delivery says so, or after :meth:`flush` or :meth:`close`; leaving a ``with``
+    block closes. Each producer has an identity of its own and numbers its records, so a retry behind
+    the scenes stores nothing twice.
+
+    When records cannot be written, their deliveries raise. Those sent after them to the same
+    partitions may fail likewise (:class:`~streamhouse.errors.SequenceError`), so that nothing is stored
+    behind a gap. The producer goes on; whether to send them again is the caller's decision, who alone
+    knows whether a record that may already be stored does harm.
+
+    Args:
+        key_serializer: For keys that are not ``None``: a callable that returns bytes or text, or
+            ``"json"`` or ``"msgpack"``. By default keys are bytes or text (UTF-8).
+        value_serializer: Likewise for values. By default bytes and text are stored as they are; dicts,
+            lists, tuples, dataclasses and msgspec Structs as JSON.
+    """
+
+    def __init__(
+        self,
+        commits: CommitLog,
+        catalog: Catalog,
+        batcher: Batcher,
+        settings: Settings,
+        runtime: Runtime,
+        *,
+        key_serializer: Serializer | SerializerName | None = None,
+        value_serializer: Serializer | SerializerName | None = None,
+    ) -> None:
+        self._serializers = Serializers(key_serializer, value_serializer)
+        self._outbox = Outbox(commits, catalog, batcher, settings, runtime)
+        # With own serialisers bytes do not stay bytes, so no record goes the fast way.
+        self._open = self._outbox.open if self._serializers.plain else {}
+        self._record_bytes_max = settings.record_bytes_max
+        self._runtime = runtime
+
+    def __repr__(self) -> str:
+        return f"<Producer{'' if self._outbox.pending else ', closed'}>"
+
+    def send(
+        self,
+        topic: str,
+        value: Any = None,
+        *,
+        key: Any = None,
+        headers: HeadersInput = None,
+        partition: int | None = None,
+        timestamp: Any = None,
+        timeout: float | None = None,
+    ) -> Delivery:
+        """Send one record.
+
+        Args:
+            topic: Name of the topic.
+            value: Bytes, text, ``None`` (a tombstone), or what becomes JSON.
+            key: Bytes, text or ``None``. Records of one key go to one partition, in order.
+            headers: A mapping, or pairs of name and value; order and duplicates are kept.
+            partition: Which; by default the key decides, as with Kafka's own producers, and records
+                without a key keep to one partition per batch.
+            timestamp: Milliseconds since 1970 or a ``datetime`` with a time zone; now by default.
+            timeout: Seconds to wait while the memory for pending records is full; 0: not at all.
+
+        Returns:
+            The delivery, to wait for or await; it may be ignored.
+
+        Raises:
+            InvalidRecordError: Something of a type that cannot be stored.
+            RecordTooLargeError: The record exceeds ``record_bytes_max``.
+            TopicNotFoundError: There is no such topic.
+            PartitionNotFoundError: The topic has no such partition.
+            BufferFullError: The memory stayed full for ``timeout`` seconds.
+            ClosedError: The producer is closed.
+        """
+        # The fast way: see write/batch.py for why it needs no lock. Whatever is special in the least
+        # falls through, or raises, before anything was added.
+        try:
+            batch = self._open[topic]
+            if (
+                type(value) is bytes
+                and headers is None
+                and partition is None
+                and timestamp is None
+                and (type(key) is bytes or key is None)
+            ):
+                size = (
+                    len(value) + RECORD_OVERHEAD_BYTES
+                    if key is None
+                    else len(value) + len(key) + RECORD_OVERHEAD_BYTES
+                )
+                if size <= batch.left:
+                    batch.left -= size
+                    records = batch.records
+                    position = len(records)
+                    pair = (key, value)
+                    records.append(pair)
+                    if records[position] is pair and not batch.flag:
+                        return Delivery(batch, position)
+                    found = self._outbox.resolve(batch, records, pair)
+                    if found is not None:
+                        return Delivery(batch, found)
+        except (KeyError, TypeError, AttributeError):
+            pass  # no open batch, a topic that is no name, or a batch sealed this very moment
+        return self._send(topic, value, key, headers, partition, timestamp, timeout)
+
+    def send_many(
+        self,
+        topic: str,
+        values: Iterable[Any],
+        *,
+        keys: Iterable[Any] | None = None,
+        headers: HeadersInput | Sequence[HeadersInput] = None,
+        partition: int | None = None,
+        timestamps: Any = None,
+        timeout: float | None = None,
+    ) -> BatchDelivery:
+        """Send many records at once, all or none: the fast way, and the atomic one.
+
+        They are stored by one commit, after everything this producer sent before. If one of them is bad,
+        none is sent. Each list is as long as ``values``.
+
+        Args:
+            topic: Name of the topic.
+            values: As in :meth:`send`.
+            keys: As in :meth:`send`.
+            headers: One entry per record, or a mapping for all of them.
+            partition: For all records; by default their keys decide.
+            timestamps: One per record, or one for all; now by default.
+            timeout: Seconds to wait while the memory for pending records is full; 0: not at all. A batch
+                larger than that memory is let in when nothing else is pending.
+
+        Returns:
+            The delivery of all of them.
+
+        Raises:
+            InvalidRecordError: Some record cannot be stored, or the lists differ in length.
+            RecordTooLargeError: Some record exceeds ``record_bytes_max``.
+            TopicNotFoundError: There is no such topic.
+            PartitionNotFoundError: The topic has no such partition.
+            BufferFullError: The memory stayed full for ``timeout`` seconds.
+            ClosedError: The producer is closed.
+
+        Example:
+            >>> import streamhouse
+            >>> with streamhouse.Log("memory://") as log:
+            ...     topic = log.create_topic("orders")
+            ...     with log.producer() as producer:
+            ...         producer.send_many("orders", ["a", "b", "c"]).result().partitions
+            {0: range(0, 3)}
+        """
+        destination = self._outbox.destination(topic)
+        if partition is not None:
+            destination.check_partition(partition)
+        rows = self._rows(values, keys, headers, timestamps)
+        bulk = Bulk(destination.topic)
+        bulk.counts = {}
+        if not rows:
+            bulk.settle(None)
+            return BatchDelivery(bulk)
+        raw_bytes = self._check_sizes(rows)
+        size = raw_bytes + RECORD_OVERHEAD_BYTES * len(rows)
+        self._outbox.seal_all()  # what was sent before comes before
+        self._outbox.take_memory(size, timeout)
+        try:
+            self._encode(bulk, destination, rows, partition, raw_bytes)
+            bulk.size = size
+            self._outbox.ship(bulk)
+        except BaseException:
+            if not self._outbox.owns(bulk):
+                self._outbox.give_memory(size)
+            raise
+        return BatchDelivery(bulk)
+
+    def flush(self, timeout: float | None = None) -> None:
+        """Wait until everything that was sent is durable.
+
+        Args:
+            timeout: Seconds; ``None``: as long as the store may take (``delivery_timeout_seconds``).
+
+        Raises:
+            DeliveryTimeoutError: It is not in time; it stays on its way.
+            DeliveryError: Some records were not written and nobody has looked at their deliveries. The
+                first such error is raised, once. It may also be a StoreError or TopicNotFoundError.
+            ClosedError: The producer is closed.
+        """
+        self._outbox.check()
+        self._outbox.flush(timeout)
+
+    def close(self, timeout: float | None = None) -> None:
+        """Flush, and take no more records. Closing twice is fine.
+
+        Args:
+            timeout: Seconds; ``None``: as long as the store may take (``delivery_timeout_seconds``).
+
+        Raises:
+            DeliveryError: As in :meth:`flush`. The producer is closed all the same.
+        """
+        self._outbox.close(timeout)
+
+    def __enter__(self) -> Self:
+        self._outbox.check()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        outbox = getattr(self, "_outbox", None)  # not there when __init__ raised
+        if outbox is not None and outbox.pending:
+            warnings.warn(
+                "a producer was never closed: use it in a with block, or call close() or flush() to learn "
+                "whether everything was written",
+                ResourceWarning,
+                source=self,
+                stacklevel=2,
+            )
+
+    def _send(
+        self,
+        topic: str,
+        value: Any,
+        key: Any,
+        headers: HeadersInput,
+        partition: int | None,
+        timestamp: Any,
+        timeout: float | None,
+    ) -> Delivery:
+        """The thorough way."""
+        destination = self._outbox.destination(topic)
+        pair = self._serializers.key(key), self._serializers.value(value)
+        size = len(pair[0] or b"") + len(pair[1] or b"")
+        extras = None
+        if headers is not None or partition is not None or timestamp is not None:
+            stored = headers_tuple(headers)
+            size += header_bytes(stored)
+            if partition is not None:
+                destination.check_partition(partition)
+            extras = Extras(stored, partition, None if timestamp is None else timestamp_ms(timestamp))
+        check_record_bytes(size, self._record_bytes_max)
+        return Delivery(*self._outbox.add(destination, pair, size + RECORD_OVERHEAD_BYTES, extras, timeout))
+
+    def _rows(
+        self,
+        values: Iterable[Any],
+        keys: Iterable[Any] | None,
+        headers: HeadersInput | Sequence[HeadersInput],
+        timestamps: Any,
+    ) -> Rows:
+        """What the arguments of ``send_many`` mean; raises if they cannot be stored."""
+        many = _listed("values", values)
+        count = len(many)
+        stored_headers: Sequence[Headers] | None = None
+        if isinstance(headers, Mapping):
+            stored_headers = [headers_tuple(headers)] * count
+        elif headers is not None:
+            stored_headers = headers_tuples(_listed("headers", headers, count))
+        stamps: Sequence[int] | int
+        if timestamps is None:
+            stamps = self._runtime.time_ms()
+        elif isinstance(timestamps, Iterable):
+            stamps = timestamps_ms(_listed("timestamps", timestamps, count))
+        else:
+            stamps = timestamp_ms(timestamps)
+        stored_keys = None if keys is None else self._serializers.keys(_listed("keys", keys, count))
+        return Rows(self._serializers.values(many), stored_keys, stamps, stored_headers)
+
+    def _check_sizes(self, rows: Rows) -> int:
+        """Bytes of all records; raises if one is too large."""
+        sizes = [_lengths(rows.values)]
+        if rows.keys is not None:
+            sizes.append(_lengths(rows.keys))
+        if rows.headers is not None:
+            sizes.append(list(map(header_bytes, rows.headers)))
+        if sum(map(max, sizes)) > self._record_bytes_max:
+            for position, size in enumerate(map(sum, zip(*sizes, strict=True))):
+                check_record_bytes(size, self._record_bytes_max, f"values[{position}]: ")
+        return sum(map(sum, sizes))
+
+    def _encode(
+        self,
+        bulk: Bulk,
+        destination: Destination,
+        rows: Rows,
+        partition: int | None,
+        raw_bytes: int,
+    ) -> None:
+        encode = self._outbox.encoder.encode
+        if partition is not None:
+            parts = encode(rows, lambda piece: repeated(partition, len(piece)), raw_bytes, spread=1)
+        else:
+            spread = 1 if rows.keys is None else destination.topic.partitions
+            parts = encode(rows, destination.assign, raw_bytes, spread=spread)
+        bulk.counts = {part: sum([block.count for block in blocks]) for part, blocks in parts}
+        bulk.parts = parts
+
+
+def _listed(name: str, items: Any, count: int | None = None) -> Sequence[Any]:
+    """The items as a sequence, of the right length."""
+    if isinstance(items, str | bytes | bytearray | memoryview | Mapping) or not isinstance(items, Iterable):
+        raise InvalidRecordError(
+            f"{name} is a {type(items).__qualname__}: pass a list with one entry per record"
+        )
+    listed = items if isinstance(items, list | tuple) else list(items)
+    if count is not None and len(listed) != count:
+        raise InvalidRecordError(f"{len(listed)} {name} for {count} values: one per record is needed")
+    return listed
+
+
+def _lengths(items: Sequence[bytes | None]) -> list[int]:
+    try:
+        return list(map(len, cast("Sequence[bytes]", items)))
+    except TypeError:  # there are nulls
+        return [len(item or b"") for item in items]

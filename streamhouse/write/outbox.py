@@ -1,0 +1,373 @@
+"""What one producer has sent and the log does not have yet.
+
+The handle (``Producer``) adds to open batches by itself as long as nothing special is the matter. All
+else comes here: opening, sealing and encoding batches, asking for memory, waiting, flushing, closing.
+An outbox does not know its handle, so a forgotten handle is noticed at once, while what it sent still
+goes out.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Final
+
+from streamhouse.catalog.catalog import Catalog
+from streamhouse.commits.log import CommitLog
+from streamhouse.config import Settings
+from streamhouse.errors import (
+    BufferFullError,
+    ClosedError,
+    DeliveryTimeoutError,
+    ForkedError,
+    InvalidTopicNameError,
+    PartitionNotFoundError,
+    TopicNotFoundError,
+)
+from streamhouse.format.block import EncodedBlock, encode_block
+from streamhouse.format.columns import Columns
+from streamhouse.runtime import Runtime, process_id
+from streamhouse.write.batch import OPEN, RECORD_OVERHEAD_BYTES, SEALED, STALE, Batch, Extras, Pair
+from streamhouse.write.batcher import Batcher
+from streamhouse.write.destination import Destination
+from streamhouse.write.encoder import Encoder
+from streamhouse.write.sequencer import Sequencer
+from streamhouse.write.shipment import Parts, Shipment
+
+_STEP_BYTES_MIN: Final = 4 << 10
+_STEP_BYTES_MAX: Final = 128 << 10  # how much memory is asked for at once: some hundred records
+_ENCODE_HERE_BYTES: Final = 128 << 10  # below, handing over takes longer
+_EARLY_SECONDS: Final = 0.001  # a busy sender seals just before the batcher would step in
+
+_outboxes: weakref.WeakSet[Outbox] = weakref.WeakSet()
+
+
+class Outbox:
+    """The writing side of one producer. Any thread may use it.
+
+    Attributes:
+        open: The open batch of each topic. Senders look into it without a lock.
+    """
+
+    def __init__(
+        self,
+        commits: CommitLog,
+        catalog: Catalog,
+        batcher: Batcher,
+        settings: Settings,
+        runtime: Runtime,
+    ) -> None:
+        self.open: dict[str, Batch] = {}
+        self._commits = commits
+        self._catalog = catalog
+        self._batcher = batcher
+        self._memory = batcher.memory
+        self._runtime = runtime
+        self._target = settings.block_bytes_target
+        # Never more room than one record may take: then whatever fits is not too large either.
+        self._step_max = min(_STEP_BYTES_MAX, settings.record_bytes_max + RECORD_OVERHEAD_BYTES)
+        self._destinations: dict[str, Destination] = {}
+        self._sequencer = Sequencer(commits, runtime, self._memory, self._failed)
+        self._lock = threading.Lock()
+        self._process = process_id()
+        self._closed = False
+        _outboxes.add(self)
+
+    @property
+    def encoder(self) -> Encoder:
+        """Makes blocks."""
+        return self._batcher.encoder
+
+    @property
+    def pending(self) -> bool:
+        """Whether it is this process's and still takes records."""
+        return not self._closed and self._process == process_id()
+
+    def check(self) -> None:
+        """Refuse to work once closed, and in a forked child."""
+        if self._process != process_id():
+            raise ForkedError("this producer was made before fork; open the log again in the child process")
+        if self._closed:
+            raise ClosedError("the producer is closed; make a new one with log.producer()")
+
+    def destination(self, name: str) -> Destination:
+        """The topic of that name.
+
+        Raises:
+            TopicNotFoundError: There is none, also after reading the log to its end.
+        """
+        self.check()
+        if not isinstance(name, str):
+            raise InvalidTopicNameError(f"a topic is named by a str, not by {name!r}")
+        known = self._destinations.get(name)
+        if known is not None:
+            return known
+        try:
+            topic = self._catalog.topic(name)
+        except TopicNotFoundError:
+            self._catalog.refresh()
+            topic = self._catalog.topic(name)
+        return self._destinations.setdefault(name, Destination(topic, self._runtime))
+
+    # --- records one by one ------------------------------------------------------------------------
+
+    def add(
+        self,
+        destination: Destination,
+        pair: Pair,
+        size: int,
+        extras: Extras | None,
+        timeout: float | None,
+    ) -> tuple[Batch, int]:
+        """Add a record to the open batch of a topic, opening, sealing and waiting as need be.
+
+        Args:
+            destination: The topic.
+            pair: Key and value.
+            size: Bytes to account for.
+            extras: What else the record has.
+            timeout: Seconds to wait for memory; ``None``: as long as it takes.
+
+        Returns:
+            The batch and the record's position in it.
+
+        Raises:
+            BufferFullError: There was no room in time.
+        """
+        credit = 0
+        try:
+            while True:
+                with self._lock:
+                    self.check()
+                    batch = self.open.get(destination.topic.name)
+                    over = batch is not None and self._over(batch, size)
+                    granted = -1 if over else credit or self._ask(batch, size)
+                    if granted >= 0:
+                        credit = 0
+                        batch = batch or self._begin(destination)
+                        batch.reserve(granted)
+                        self._tell_time(batch, len(batch.records))
+                        return batch, batch.add(pair, size, extras)
+                if batch is not None and over:
+                    self.seal(batch)
+                else:
+                    self.take_memory(size, timeout)
+                    credit = size
+        finally:
+            if credit:
+                self._memory.give(credit)
+
+    def resolve(self, batch: Batch, records: list[Pair], pair: Pair) -> int | None:
+        """Where a record lies that was appended without a lock; ``None``: too late, it was sealed."""
+        with self._lock:
+            index = Batch.position(records, pair)
+            if batch.flag == SEALED:
+                batch.seal()  # in case Ctrl-C cut it short
+                return index if index < batch.count else None
+            if batch.flag == STALE:
+                self._tell_time(batch, index)
+            return index
+
+    def age(self, batch: Batch) -> None:
+        """Make the next sender ask the clock."""
+        with self._lock:
+            if batch.flag == OPEN:
+                batch.flag = STALE
+
+    def _over(self, batch: Batch, size: int) -> bool:
+        """Whether a batch is full or due."""
+        if not batch.records:
+            return False
+        if batch.size - batch.left + size > self._target:
+            return True
+        return self._runtime.monotonic() >= batch.deadline - _EARLY_SECONDS
+
+    def _ask(self, batch: Batch | None, size: int) -> int:
+        """Bytes granted for a record and some more to come; -1 when there is no room."""
+        left, held = (0, 0) if batch is None else (batch.left, batch.size)
+        if size <= left:
+            return 0
+        step = min(self._step_max, max(_STEP_BYTES_MIN, held))
+        for wanted in (max(size, step) - left, size - left):
+            if self._memory.try_take(wanted):
+                return wanted
+        return -1
+
+    def _begin(self, destination: Destination) -> Batch:
+        opened = self._runtime.monotonic()
+        batch = Batch(self, destination, opened + self._batcher.linger())
+        self.open[destination.topic.name] = batch
+        self._batcher.watch(batch)
+        return batch
+
+    def _tell_time(self, batch: Batch, index: int) -> None:
+        batch.set_clock(index, self._runtime.time_ms())
+        batch.flag = OPEN
+
+    # --- sealing and encoding ----------------------------------------------------------------------
+
+    def hurry(self, batch: Batch) -> None:
+        """Somebody waits for a record in that batch."""
+        if self._process != process_id():
+            self.check()
+        if batch.flag != SEALED and self._commits.urged_by_waiters:
+            self.seal(batch, here=True)
+
+    def seal(self, batch: Batch, *, here: bool = False) -> None:
+        """Close a batch and send it on its way; nothing when somebody else was faster.
+
+        Args:
+            batch: Which.
+            here: Encode it in this thread, which would only wait otherwise.
+        """
+        try:
+            with self._lock:
+                if batch.flag == SEALED:
+                    return
+                self._close_batch(batch)
+            self._encode(batch, here=here)
+        except BaseException:  # Ctrl-C: another thread brings it to an end
+            self._batcher.adopt(batch)
+            raise
+
+    def seal_all(self) -> None:
+        """Close all open batches."""
+        for batch in list(self.open.values()):
+            self.seal(batch)
+
+    def finish(self, batch: Batch) -> None:
+        """Seal, encode and append whatever of it was cut short."""
+        with self._lock:
+            if not batch.ready:
+                self._close_batch(batch)
+        if batch.ready:
+            self._sequencer.submit()
+        else:
+            self._encode(batch, here=True)
+
+    def _close_batch(self, batch: Batch) -> None:
+        name = batch.topic.name
+        if self.open.get(name) is batch:
+            del self.open[name]
+        batch.seal()
+        self._sequencer.enter(batch)
+
+    def _encode(self, batch: Batch, *, here: bool) -> None:
+        rows = batch.rows
+        if rows is None:
+            return
+        try:
+            columns = self.encoder.lay_out(rows, batch.place, batch.size)
+        except Exception as error:  # noqa: BLE001 - out of memory, say: those who wait must hear of it
+            self._ready(batch, None, error)
+        else:
+            if here or batch.size < _ENCODE_HERE_BYTES:
+                self._compress(batch, columns)
+            else:
+                self.encoder.background(partial(self._compress, batch, columns))
+
+    def _compress(self, batch: Batch, columns: Sequence[tuple[int, Columns]]) -> None:
+        blocks: dict[int, list[EncodedBlock]] = {}
+        try:
+            for part, piece in columns:
+                blocks.setdefault(part, []).append(encode_block(piece))
+        except Exception as error:  # noqa: BLE001 - likewise
+            self._ready(batch, None, error)
+        else:
+            self._ready(batch, list(blocks.items()), None)
+
+    def _ready(self, batch: Batch, parts: Parts | None, error: Exception | None) -> None:
+        if not batch.ready:
+            batch.parts, batch.error = parts, error
+            batch.drop_rows()
+        self._sequencer.submit()
+
+    # --- many records at once ----------------------------------------------------------------------
+
+    def take_memory(self, size: int, timeout: float | None) -> None:
+        """Wait for memory, and see to it that some gets free.
+
+        Raises:
+            BufferFullError: There was no room in time.
+        """
+        if self._memory.try_take(size):
+            return
+        if timeout is None or timeout > 0:
+            self.seal_all()
+            self._urge()
+            if self._memory.take(size, timeout):
+                return
+        raise BufferFullError(
+            f"{self._memory.used:,} bytes wait to be written, of buffer_bytes_max="
+            f"{self._memory.bytes_max:,}: wait longer, send later, or raise that setting"
+        )
+
+    def give_memory(self, size: int) -> None:
+        """Give back what was taken and not used."""
+        self._memory.give(size)
+
+    def ship(self, shipment: Shipment) -> None:
+        """Append encoded records, after all that was sent before."""
+        with self._lock:
+            self.check()
+            self._sequencer.enter(shipment)
+        self._sequencer.submit()
+
+    def owns(self, shipment: Shipment) -> bool:
+        """Whether it was taken over, and will be settled."""
+        return shipment.settled or self._sequencer.holds(shipment)
+
+    # --- waiting -----------------------------------------------------------------------------------
+
+    def flush(self, timeout: float | None) -> None:
+        """Wait until all that was sent is settled; raise the first error that nobody knows of yet."""
+        deadline = None if timeout is None else self._runtime.monotonic() + timeout
+        self.seal_all()
+        self._urge()
+        for shipment in self._sequencer.unsettled():
+            try:
+                shipment.wait(deadline and max(0.0, deadline - self._runtime.monotonic()))
+            except DeliveryTimeoutError:
+                raise DeliveryTimeoutError(
+                    f"{len(self._sequencer.unsettled())} batches are not confirmed after {timeout:g} s; "
+                    "they are still on their way"
+                ) from None
+        failure = self._sequencer.first_failure()
+        if failure is not None:
+            raise failure.with_traceback(None)
+
+    def close(self, timeout: float | None) -> None:
+        """Take no more records, then flush. Closing twice is fine."""
+        with self._lock:
+            if not self.pending:
+                return
+            self._closed = True
+        self.flush(timeout)
+
+    def _urge(self) -> None:
+        for shipment in self._sequencer.unsettled():
+            shipment.urgent = True
+        with suppress(ClosedError):  # then they hear of it anyway
+            self._commits.urge()
+
+    def _failed(self, shipment: Shipment, error: BaseException) -> None:
+        if isinstance(error, TopicNotFoundError | PartitionNotFoundError):
+            self._destinations.pop(shipment.topic.name, None)
+
+    def _after_fork(self) -> None:
+        """In the child: somebody may have held the lock, and no batch here will ever be sent."""
+        self._lock = threading.Lock()
+        self.open.clear()
+
+
+def _after_fork() -> None:
+    for outbox in list(_outboxes):
+        outbox._after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
