@@ -25,6 +25,7 @@ import typer
 from streamhouse import errors
 from streamhouse.cli import EXIT_MISSING_EXTRA
 from streamhouse.cli.consume import consume
+from streamhouse.cli.output import ReaderGoneError, flush
 from streamhouse.cli.produce import produce
 from streamhouse.cli.topic import topics
 from streamhouse.cli.verify import verify
@@ -65,7 +66,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code; nothing but an interpreter error is raised."""
     try:
         code = app(list(arguments) or ["--help"], prog_name="streamctl", standalone_mode=False)
-        sys.stdout.flush()
+        flush()
     except typer.TyperException as error:
         return _fail(error.format_message(), 2)
     except typer.Abort:
@@ -74,7 +75,7 @@ def run(arguments: Sequence[str]) -> int:
         return _fail(str(error), next(code for kind, code in _EXIT_CODES if isinstance(error, kind)))
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
+    except ReaderGoneError:
         return _leave_pipe()
     except OSError as error:  # an input file that cannot be read, for one
         return _fail(str(error), 2)

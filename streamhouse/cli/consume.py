@@ -11,7 +11,7 @@ import typer
 
 from streamhouse.cli.layouts import TERMINAL, BytesRecord, make_layout
 from streamhouse.cli.options import LogUrl, StorageOptions, open_log
-from streamhouse.cli.output import write_bytes
+from streamhouse.cli.output import flush, write_bytes
 from streamhouse.cli.positions import parse_position
 from streamhouse.log import Log
 from streamhouse.records import Positions
@@ -74,6 +74,6 @@ def _follow(log: Log, topic: str, start: Positions, partitions: list[int] | None
         while True:
             records = consumer.poll(timeout=0)
             if not records:
-                sys.stdout.flush()
+                flush()
                 records = consumer.poll(timeout=_POLL_SECONDS)
             yield from records

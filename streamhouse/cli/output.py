@@ -33,12 +33,27 @@ def print_json(document: Any) -> None:
 
 def print_text(line: str) -> None:
     """Print a line for people."""
-    sys.stdout.write(f"{line}\n")
+    write_bytes(f"{line}\n".encode())
 
 
 def write_bytes(data: bytes) -> None:
     """Write bytes as they are: values need not be text."""
-    sys.stdout.buffer.write(data)
+    try:
+        sys.stdout.buffer.write(data)
+    except BrokenPipeError:
+        raise ReaderGoneError from None
+
+
+def flush() -> None:
+    """Let the reader have what was written."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise ReaderGoneError from None
+
+
+class ReaderGoneError(Exception):
+    """Nobody reads our output any more. Not an ``OSError``, since typer would exit with 1 for that."""
 
 
 def _print_table(rows: Sequence[Mapping[str, Any]], title: str) -> None:

@@ -34,7 +34,7 @@ def test_a_topic_that_is_there_already(orders) -> None:
     [
         (["create", "a/b"], 2, "'a/b'"),
         (["create", "x", "-p", "0"], 2, "1 to 100,000"),
-        (["create", "x", "-p", "many"], 2, "many"),
+        (["create", "x", "-p", "many"], 2, "--partitions"),
         (["describe", "order"], 4, "did you mean 'orders'"),
         (["delete", "order", "--yes"], 4, "did you mean 'orders'"),
         (["delete", "orders"], 2, "--yes"),

@@ -72,8 +72,9 @@ def run_console(block: Block, page: Path, folder: Path) -> None:
         )
         shown = f"{page.name}:{block.line}: $ {command}\n{run.stdout}"
         assert run.returncode == 0, shown
+        printed = re.sub(r" +$", "", run.stdout, flags=re.MULTILINE).strip()
         pattern = ".*?".join(map(re.escape, expected.strip().split("...")))
-        assert re.fullmatch(pattern, run.stdout.strip(), re.DOTALL), f"{shown}\nnot:\n{expected}"
+        assert re.fullmatch(pattern, printed, re.DOTALL), f"{shown}\nnot:\n{expected}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
