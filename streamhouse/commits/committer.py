@@ -22,7 +22,7 @@ import msgspec
 
 from streamhouse.commits.contention import Contention
 from streamhouse.commits.cuts import Cutter
-from streamhouse.commits.fold import Applied
+from streamhouse.commits.fold import Applied, Verdict
 from streamhouse.commits.io import StoreIO
 from streamhouse.commits.proposal import PendingFlush, Proposal
 from streamhouse.commits.slots import Slots
@@ -145,6 +145,26 @@ class Committer:
         self._work.set()
         self._hurry.set()
 
+    def reloaded(self) -> None:
+        """Note that the state was replaced by a later one, without the commits in between.
+
+        A flush that counted in one of those is over, and nobody knows with what verdicts. The others go on
+        as they are: under their name and number they count once, even if an old attempt lands late.
+        """
+        lane = self._tail.state.lanes.get(self.agent)
+        if lane is None:
+            return
+        for number in [number for number in self._flushes if number < lane.next_number]:
+            self._flushes[number].fail(
+                DeliveryTimeoutError(
+                    "this process was away so long that the log was truncated meanwhile; the "
+                    "outcome is unknown, the records may be in the log"
+                )
+            )
+            self._over(number, ())
+        if lane.sealed:
+            self._requeue()
+
     def abandon(self, error: BaseException) -> None:
         """Fail everything pending and under way, and go on as a new agent."""
         failed = [p for flush in self._flushes.values() for p in flush.proposals]
@@ -202,19 +222,19 @@ class Committer:
             if flush.size > self._options.inline_bytes_max:
                 await self._upload(flush)
             while self._owns(flush) and not flush.applied:
-                if self._by_lane():
-                    await self._upload(flush)
-                    await self._await_cut(flush)
-                else:
-                    await self._place(flush)
-        except FellBehind:
-            await self._recover()
+                try:
+                    if self._by_lane():
+                        await self._upload(flush)
+                        await self._await_cut(flush)
+                    else:
+                        await self._place(flush)
+                except FellBehind:
+                    await self._recover()
         except Exception as error:  # noqa: BLE001 - whatever it is, the waiters must hear of it
             if self._owns(flush):
                 self.abandon(error)
             elif not flush.applied:
-                for proposal in flush.proposals:
-                    proposal.fail(error)
+                flush.fail(error)
         finally:
             flush.over.set()
             self._room.set()
@@ -277,9 +297,10 @@ class Committer:
         """Take turns until none of our flushes waits for a cut."""
         try:
             while waiting := self._next_uploaded():
-                await self._io.patiently(partial(self._cutter.turn, self.agent, waiting))
-        except FellBehind:
-            await self._recover()
+                try:
+                    await self._io.patiently(partial(self._cutter.turn, self.agent, waiting))
+                except FellBehind:
+                    await self._recover()
         except Exception as error:  # noqa: BLE001 - likewise
             self.abandon(error)
 
@@ -300,16 +321,20 @@ class Committer:
         for agent, number, verdicts in applied.verdicts:
             if agent != self.agent:
                 continue
-            flush = self._flushes.pop(number, None)
+            flush = self._flushes.get(number)
             if flush is not None:
-                flush.verdicts = verdicts
-                flush.over.set()
-                self._room.set()
+                self._over(number, verdicts)
                 for proposal, verdict in zip(flush.proposals, verdicts, strict=True):
                     proposal.resolve(verdict)
         lane = self._tail.state.lanes.get(self.agent)
         if lane is not None and lane.sealed:
             self._requeue()
+
+    def _over(self, number: int, verdicts: tuple[Verdict, ...]) -> None:
+        flush = self._flushes.pop(number)
+        flush.verdicts = verdicts
+        flush.over.set()
+        self._room.set()
 
     def _requeue(self) -> None:
         """Our lane was sealed while we slept: nothing under way counts, so propose it again."""

@@ -202,10 +202,8 @@ class Engine:
     async def _load(self) -> None:
         await self.guard.load()
         state = await snapshots.load(self._io, self.guard, self._log_id)
-        with self.tail.lock:
-            self.state.replace(state)
-        for rolled in await snapshots.rollups_from(self._io, self.state.seq + 1):
-            self.tail.replay(rolled)
+        rolled = await snapshots.rollups_from(self._io, state.seq + 1)
+        await self.tail.restart(state, rolled, self.committer.reloaded)
         try:
             await self.tail.advance()
         except FellBehind:
@@ -213,21 +211,10 @@ class Engine:
             await self._load()
 
     async def _recover(self) -> None:
-        """The log went on without us until our next commit was deleted: start from a snapshot.
-
-        What was under way may have been committed or not; its waiters are told so.
-        """
+        """The log went on without us until our next commit was deleted: start from a snapshot."""
         async with self._recovering:
-            if self.state.seq + 1 >= self.guard.boundary.seq:
-                return
-            self.committer.abandon(
-                DeliveryTimeoutError(
-                    "this process was away so long that the log was truncated meanwhile; the "
-                    "outcome is unknown, the records may be in the log"
-                )
-            )
-            self.tail.forget_own()
-            await self._io.patiently(self._load)
+            if self.state.seq + 1 < self.guard.boundary.seq:
+                await self._io.patiently(self._load)
 
     # --- chores ------------------------------------------------------------------------------------
 

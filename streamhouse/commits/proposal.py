@@ -140,6 +140,11 @@ class PendingFlush:
         """Whether the fold has taken it."""
         return self.verdicts is not None
 
+    def fail(self, error: BaseException) -> None:
+        """Tell all waiters that something went wrong."""
+        for proposal in self.proposals:
+            proposal.fail(error)
+
     def inline(self) -> tuple[Flush, list[Buffer]]:
         """The flush with its blocks inside the commit."""
         operations, entries, buffers = self._encode([list(self._blocks())])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from streamhouse import limits
 from streamhouse.commits.boundary import BoundaryGuard
@@ -52,11 +52,28 @@ class Tail:
 
     def learn(self, seq: int, commit: Commit, rolled: RolledCommit) -> None:
         """Remember a commit of our own that is in slot ``seq``, so that it need not be read."""
-        self._own[seq] = (commit, rolled)
+        if seq > self.state.seq:  # else somebody has read it already
+            self._own[seq] = (commit, rolled)
 
-    def forget_own(self) -> None:
-        """Drop what was learnt: the state was replaced."""
-        self._own.clear()
+    async def restart(
+        self, state: State, rolled: Sequence[RolledCommit], reloaded: Callable[[], None]
+    ) -> None:
+        """Go on from another, newer state and the commits that follow it.
+
+        Args:
+            state: Loaded from a snapshot.
+            rolled: Consecutive commits after it, as far as roll-ups hold them.
+            reloaded: Called between the two.
+        """
+        async with self._reading:  # whoever reads on would fold onto the wrong state
+            if state.seq > self.state.seq:
+                with self.lock:
+                    self.state.replace(state)
+                self._own = {seq: own for seq, own in self._own.items() if seq > state.seq}
+                reloaded()
+            for commit in rolled:
+                if commit.seq == self.state.seq + 1:
+                    self._replay(commit)
 
     async def advance(self, upto: int | None = None) -> int:
         """Fold what the log has beyond the state, to its end or up to a slot; how many that were.
@@ -87,8 +104,7 @@ class Tail:
                 window = min(window * 2, _WINDOW_MAX)
             return self.state.seq - before
 
-    def replay(self, rolled: RolledCommit) -> None:
-        """Fold a commit from a roll-up."""
+    def _replay(self, rolled: RolledCommit) -> None:
         commit = decode_commit(rolled.index, names.commit(rolled.seq))
         self._fold(rolled.seq, commit, rolled, live=False)
 
