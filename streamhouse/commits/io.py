@@ -22,6 +22,7 @@ T = TypeVar("T")
 
 _BACKOFF_SECONDS_MIN = 0.05
 _BACKOFF_SECONDS_MAX = 2.0
+_SECONDS_LEARNT_MAX = 1.0  # a request during which the machine slept says nothing about the store
 _REREADS = 3  # a flipped bit in transit is gone at the next read; one on the disk is not
 
 
@@ -50,7 +51,7 @@ class StoreIO:
         """See :meth:`ObjectStore.put_if_absent`."""
         began = self.runtime.monotonic()
         outcome = await self.call(self.store.put_if_absent, name, data)
-        self.put_seconds += (self.runtime.monotonic() - began - self.put_seconds) / 8
+        self.put_seconds += (self._since(began) - self.put_seconds) / 8
         return outcome
 
     async def put(self, name: str, data: Sequence[Buffer]) -> None:
@@ -65,7 +66,10 @@ class StoreIO:
         except ObjectNotFoundError:
             return None
         finally:
-            self.get_seconds += (self.runtime.monotonic() - began - self.get_seconds) / 8
+            self.get_seconds += (self._since(began) - self.get_seconds) / 8
+
+    def _since(self, began: float) -> float:
+        return min(self.runtime.monotonic() - began, _SECONDS_LEARNT_MAX)
 
     async def head(self, name: str) -> ObjectInfo | None:
         """See :meth:`ObjectStore.head`."""
