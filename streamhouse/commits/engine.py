@@ -25,10 +25,10 @@ from streamhouse.commits.state import State
 from streamhouse.commits.tail import FellBehind, Tail
 from streamhouse.errors import (
     CorruptionError,
+    DeliveryError,
     DeliveryTimeoutError,
     StateDivergedError,
     StoreError,
-    StoreUnavailableError,
     UnsupportedFormatError,
 )
 from streamhouse.format.commit import Commit, Operation, Snapshotted
@@ -242,8 +242,8 @@ class Engine:
                     await self.save_snapshot()
                     if self._runtime.monotonic() - self._collected_at > _COLLECT_SECONDS:
                         await self.collect()
-            except StoreUnavailableError:
-                pass  # it falls due again
+            except (StoreError, DeliveryError, CorruptionError):
+                pass  # it falls due again; writers and readers meet the same trouble and tell of it
 
     async def save_snapshot(self) -> None:
         """Save the state, and tell the others that it was saved."""
