@@ -35,10 +35,11 @@ def test_it_listens_on_loopback_only(server: FakeS3Server) -> None:
 
 
 def test_it_leaves_no_thread_and_no_port() -> None:
+    before = set(threading.enumerate())  # the session's own server, for one
     with FakeS3Server() as server:
         endpoint = server.endpoint_url
-        assert "fake-s3" in {thread.name for thread in threading.enumerate()}
-    assert "fake-s3" not in {thread.name for thread in threading.enumerate()}
+        assert "fake-s3" in {thread.name for thread in set(threading.enumerate()) - before}
+    assert "fake-s3" not in {thread.name for thread in set(threading.enumerate()) - before}
     with pytest.raises(urllib.error.URLError):
         urllib.request.urlopen(endpoint, timeout=1)
 
