@@ -23,11 +23,11 @@ import msgspec
 from streamhouse.commits.contention import Contention
 from streamhouse.commits.cuts import Cutter
 from streamhouse.commits.fold import Applied, Verdict
-from streamhouse.commits.io import StoreIO
+from streamhouse.commits.io import InDoubt, StoreIO
 from streamhouse.commits.proposal import PendingFlush, Proposal
 from streamhouse.commits.slots import Slots
 from streamhouse.commits.tail import FellBehind, Tail
-from streamhouse.errors import DeliveryTimeoutError
+from streamhouse.errors import DeliveryTimeoutError, StoreDurabilityError, StoreError
 from streamhouse.format import names
 from streamhouse.format.commit import Commit
 from streamhouse.runtime import Runtime
@@ -166,13 +166,21 @@ class Committer:
             self._requeue()
 
     def abandon(self, error: BaseException) -> None:
-        """Fail everything pending and under way, and go on as a new agent."""
-        failed = [p for flush in self._flushes.values() for p in flush.proposals]
-        failed.extend(self._pending)
+        """Fail everything pending and under way, and go on as a new agent.
+
+        A store error promises that nothing was written. What others may have seen, or may yet see, is
+        therefore reported as unknown.
+        """
+        if isinstance(error, InDoubt):
+            error = error.__cause__ or error
+        flushes = list(self._flushes.values())
+        pending = list(self._pending)
         self._pending.clear()
         self._pending_bytes = 0
         self._rename()
-        for proposal in failed:
+        for flush in flushes:
+            flush.fail(_unknown(error) if flush.exposed else error)
+        for proposal in pending:
             proposal.fail(error)
 
     # --- gathering ---------------------------------------------------------------------------------
@@ -231,10 +239,8 @@ class Committer:
                 except FellBehind:
                     await self._recover()
         except Exception as error:  # noqa: BLE001 - whatever it is, the waiters must hear of it
-            if self._owns(flush):
+            if self._owns(flush):  # else its proposals were failed before, or go another way
                 self.abandon(error)
-            elif not flush.applied:
-                flush.fail(error)
         finally:
             flush.over.set()
             self._room.set()
@@ -254,6 +260,8 @@ class Committer:
         uploaded, objects = flush.lane_objects()
         for part in [*range(1, len(objects)), 0]:
             name = names.lane(flush.agent, flush.number, part)
+            if part == 0:
+                flush.exposed |= self._options.lanes
             await self._io.patiently(partial(self._io.put, name, objects[part]))
         flush.uploaded = uploaded
 
@@ -267,12 +275,7 @@ class Committer:
             seq = max(self._tail.state.seq, *self._placing, 0) + 1
             self._placing.add(seq)
             try:
-                if flush.uploaded is not None:
-                    ours = await self._slots.create(seq, flush.agent, [flush.uploaded])
-                else:
-                    inner, body = flush.inline()
-                    ours = await self._slots.create(seq, flush.agent, [inner], body)
-                if ours:
+                if await self._create(seq, flush):
                     await self._predecessor(flush)
                     await self._advance(seq)
                 else:
@@ -280,6 +283,24 @@ class Committer:
                     await self._advance()
             finally:
                 self._placing.discard(seq)
+
+    async def _create(self, seq: int, flush: PendingFlush) -> bool:
+        exposed, flush.exposed = flush.exposed, True
+        ours = False
+        try:
+            if flush.uploaded is not None:
+                ours = await self._slots.create(seq, flush.agent, [flush.uploaded])
+            else:
+                inner, body = flush.inline()
+                ours = await self._slots.create(seq, flush.agent, [inner], body)
+        except StoreDurabilityError:
+            raise
+        except StoreError:
+            flush.exposed = exposed
+            raise
+        if not ours:
+            flush.exposed = exposed  # the slot is another's, for good
+        return ours
 
     async def _predecessor(self, flush: PendingFlush) -> None:
         """Wait for the flush before, without which ours has no effect."""
@@ -295,14 +316,16 @@ class Committer:
 
     async def _cut(self) -> None:
         """Take turns until none of our flushes waits for a cut."""
-        try:
-            while waiting := self._next_uploaded():
+        while waiting := self._next_uploaded():
+            agent = self.agent
+            try:
                 try:
-                    await self._io.patiently(partial(self._cutter.turn, self.agent, waiting))
+                    await self._io.patiently(partial(self._cutter.turn, agent, waiting))
                 except FellBehind:
                     await self._recover()
-        except Exception as error:  # noqa: BLE001 - likewise
-            self.abandon(error)
+            except Exception as error:  # noqa: BLE001 - likewise
+                if agent == self.agent:
+                    self.abandon(error)
 
     def _next_uploaded(self) -> list[PendingFlush]:
         waiting: list[PendingFlush] = []
@@ -364,3 +387,11 @@ class Committer:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _unknown(error: BaseException) -> BaseException:
+    if isinstance(error, DeliveryTimeoutError | StoreDurabilityError):
+        return error  # these say so
+    unknown = DeliveryTimeoutError(f"{error}; the outcome is unknown, the records may still appear")
+    unknown.__cause__ = error
+    return unknown

@@ -26,6 +26,10 @@ _SECONDS_LEARNT_MAX = 1.0  # a request during which the machine slept says nothi
 _REREADS = 3  # a flipped bit in transit is gone at the next read; one on the disk is not
 
 
+class InDoubt(Exception):  # noqa: N818 - a signal; the error is its cause
+    """The store refused at last, but an earlier attempt may have had its effect, or have it yet."""
+
+
 class StoreIO:
     """Awaitable calls to an object store, with a running estimate of what they take."""
 
@@ -133,8 +137,8 @@ class StoreIO:
             reread: The nonce rule; switched off only to show that the simulator notices.
 
         Raises:
-            StoreError: The store refused, and nothing was or will be created by this call...
-                unless ``error.in_doubt`` is set: then an earlier try may still land.
+            StoreError: The store refused, and nothing was or will be created by this call.
+            InDoubt: The store refused, or the slot cannot be read, and an earlier try may still land.
         """
         name = names.commit(seq)
         pause = _BACKOFF_SECONDS_MIN
@@ -154,7 +158,7 @@ class StoreIO:
                 pass
             except Exception as error:
                 if doubt:
-                    error.add_note("An earlier attempt may still land: the outcome is unknown.")
+                    raise InDoubt from error
                 raise
             await self.sleep(pause * self.runtime.uniform(0.5, 1.0))
             pause = min(pause * 2, _BACKOFF_SECONDS_MAX)

@@ -134,6 +134,7 @@ class PendingFlush:
         self.verdicts: tuple[Verdict, ...] | None = None
         self.over = asyncio.Event()  # applied, failed or given to another agent
         self.waits_for_cut = False
+        self.exposed = False  # others may commit it, or an attempt of ours may still land
 
     @property
     def applied(self) -> bool:
