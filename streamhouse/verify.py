@@ -116,10 +116,10 @@ class _Verification:
         state = State()
         try:
             await guard.load()
-            state = await snapshots.load(io, guard, log_id)
+            saved = await snapshots.load(io, guard, log_id)
+            rolled = await snapshots.rollups_from(io, saved.seq + 1)
             tail = Tail(io, guard, state)
-            for rolled in await snapshots.rollups_from(io, state.seq + 1):
-                tail.replay(rolled)
+            await tail.restart(saved, rolled, lambda: None)
             await tail.advance()
         except (CorruptionError, UnsupportedFormatError) as error:
             self._note(names.commit(state.seq + 1), f"{error}; nothing after this commit can be read")
@@ -137,7 +137,7 @@ class _Verification:
             data = self._store.get(info.name)
             self.objects_checked += 1
             try:
-                _check_object(info.name, data)
+                check_object(info.name, data)
             except (CorruptionError, UnsupportedFormatError) as error:
                 self._note(info.name, str(error))
             for topic, partition, ref in refs.pop(info.name, ()):
@@ -177,8 +177,13 @@ def _blocks(state: State) -> Iterator[tuple[str, int, BlockRef]]:
                 yield topic.name, number, state.block_ref(partition, index)
 
 
-def _check_object(name: str, data: bytes) -> None:
-    """Check an object on its own, whether or not anything refers to it."""
+def check_object(name: str, data: bytes) -> None:
+    """Check an object on its own, whether or not anything refers to it.
+
+    Raises:
+        CorruptionError: A byte of it is not what was written.
+        UnsupportedFormatError: It claims to be of a newer version.
+    """
     if name.startswith(names.LOG):
         front = unpack(data, Kind.COMMIT, name)
         commit = decode_commit(front.index, name)

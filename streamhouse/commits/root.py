@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from streamhouse.errors import NotALogError, ObjectNotFoundError, StoreUnsafeError
+from streamhouse.errors import CorruptionError, NotALogError, ObjectNotFoundError, StoreUnsafeError
 from streamhouse.format import names
 from streamhouse.format.container import FORMAT_VERSION
 from streamhouse.format.snapshot import Root, pack_root, unpack_root
@@ -12,6 +12,8 @@ from streamhouse.runtime import Runtime
 from streamhouse.store.base import ObjectStore
 
 _LOG_ID_BYTES = 16
+_LISTED = 1000
+_READS = 3  # a bit that flipped on the way is right at the next read
 
 
 def open_root(
@@ -37,8 +39,10 @@ def open_root(
         UnsupportedFormatError: The log was written by a newer version.
     """
     root = _read(store)
+    if root is None and (foreign := _holds_objects(store)):
+        root = _read(store)  # somebody may have made it since we looked
     if root is None:
-        if store.list("", limit=1):
+        if foreign:
             raise NotALogError(
                 f"{store.url} holds something that is not a StreamHouse log (it has no "
                 f"{names.ROOT}); choose an empty place"
@@ -56,12 +60,23 @@ def open_root(
     return root
 
 
+def _holds_objects(store: ObjectStore) -> bool:
+    """Whether anything is there but the leftovers of a probe that was killed, or is still going on."""
+    found = store.list("", limit=_LISTED)
+    return any(not info.name.startswith(names.PROBES) for info in found)
+
+
 def _read(store: ObjectStore) -> Root | None:
-    try:
-        data = store.get(names.ROOT)
-    except ObjectNotFoundError:
-        return None
-    return unpack_root(data, f"{store.url}: {names.ROOT}")
+    where = f"{store.url}: {names.ROOT}"
+    for reads_left in reversed(range(_READS)):
+        try:
+            return unpack_root(store.get(names.ROOT), where)
+        except ObjectNotFoundError:
+            return None
+        except (CorruptionError, NotALogError):
+            if not reads_left:
+                raise
+    raise AssertionError("not reached")
 
 
 def _unsafe(store: ObjectStore) -> StoreUnsafeError:

@@ -170,7 +170,7 @@ def unpack_root(data: bytes, where: str) -> Root:
                 f"{where} has format version {version}, this StreamHouse reads {FORMAT_VERSION}; upgrade it"
             )
         root = msgspec.json.decode(data, type=Root)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise NotALogError(f"{where} is not the root of a StreamHouse log: {error}") from None
     if pack_root(root) != data:
         raise CorruptionError(f"{where}: fails its checksum")

@@ -24,6 +24,7 @@ def test_a_forked_handle_refuses_and_the_parent_goes_on(tmp_path: Path) -> None:
 import os, sys, warnings
 warnings.simplefilter("ignore", DeprecationWarning)  # Python warns of fork with threads; so do we
 import streamhouse
+from streamhouse.errors import ForkedError
 log = streamhouse.Log(sys.argv[1]); log.create_topic("t"); producer = log.producer()
 consumer = log.consumer("t")
 producer.send("t", b"before").result()
@@ -127,7 +128,8 @@ with streamhouse.Log(sys.argv[1]) as log:
         process.communicate()
 
 
-@pytest.mark.parametrize(("kind", "runs"), [("dir", 12), ("ministack", 6)])
+# Not on ministack: it stores what it got of a body when its client dies in the middle, as S3 never does.
+@pytest.mark.parametrize(("kind", "runs"), [("dir", 12), ("fake", 6)])
 def test_killed_processes_lose_and_double_nothing(kind: str, runs: int) -> None:
     verdict = runner.kill(kind, runs)
     assert verdict.clean, [str(a) for a in verdict.anomalies] or verdict.damage
