@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from hashlib import sha256
 
 import pytest
@@ -34,7 +34,7 @@ class Altered(WrappedStore):
 
 
 @pytest.fixture(scope="module")
-def small_log() -> Iterator[tuple[str, MemoryStore]]:
+def small_log() -> tuple[str, MemoryStore]:
     """A log with an object of every kind: inline and lane blocks, snapshot, roll-up, boundary."""
     url = "memory://test-verify"
     with streamhouse.Log(url, snapshot_commits=60, inline_bytes_max=500) as log:
@@ -49,7 +49,7 @@ def small_log() -> Iterator[tuple[str, MemoryStore]]:
             batch = [sha256(b"%d" % number).digest() for number in range(RECORDS // 2)]
             producer.send_many("kept", batch, partition=1).result()
         log.upkeep()
-    yield url, MemoryStore(SystemRuntime(), "test-verify")
+    return url, MemoryStore(SystemRuntime(), "test-verify")
 
 
 def test_there_is_an_object_of_every_kind(small_log: tuple[str, MemoryStore]) -> None:

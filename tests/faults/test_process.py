@@ -31,7 +31,8 @@ producer.send("t", b"before").result()
 child = os.fork()
 if child == 0:
     refused = 0
-    for use in (lambda: producer.send("t", b"x"), lambda: consumer.poll(), lambda: log.topics, lambda: list(log.read("t"))):
+    uses = (lambda: producer.send("t", b"x"), consumer.poll, lambda: log.topics, lambda: log.read("t"))
+    for use in uses:
         try:
             use()
         except ForkedError as error:
@@ -65,8 +66,8 @@ print("acknowledged")
 
 
 def test_a_forgotten_close_warns(tmp_path: Path) -> None:
+    log = streamhouse.Log(tmp_path / "log")
     with pytest.warns(ResourceWarning, match="never closed"):
-        log = streamhouse.Log(tmp_path / "log")
         log.__del__()
     log.close()
 

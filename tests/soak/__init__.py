@@ -1,6 +1,7 @@
 """Many processes on one log, killed, paused and crowded; the history that they leave is checked.
 
 ``python -m tests.soak kill --runs 500`` kills writers and readers at random moments,
-``python -m tests.soak many`` lets eight write at once. ``--store`` takes ``dir``, ``fake`` or, for ``many``, ``ministack``.
+``python -m tests.soak many`` lets eight write at once.
+``--store`` takes ``dir``, ``fake`` or, for ``many``, ``ministack``.
 Short versions run in the test suite.
 """
