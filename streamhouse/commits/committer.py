@@ -310,9 +310,14 @@ class Committer:
 
     async def _await_cut(self, flush: PendingFlush) -> None:
         flush.waits_for_cut = True
-        if self._cutting is None or self._cutting.done():
-            self._cutting = self._spawn(self._cut())
+        self._see_to_cuts()
         await flush.over.wait()
+
+    def _see_to_cuts(self) -> None:
+        if any(flush.waits_for_cut for flush in self._flushes.values()) and (
+            self._cutting is None or self._cutting.done()
+        ):
+            self._cutting = self._spawn(self._cut())
 
     async def _cut(self) -> None:
         """Take turns until none of our flushes waits for a cut."""
@@ -358,6 +363,7 @@ class Committer:
         flush.verdicts = verdicts
         flush.over.set()
         self._room.set()
+        self._see_to_cuts()  # the next one may have waited for this one, on its way without a cut
 
     def _requeue(self) -> None:
         """Our lane was sealed while we slept: nothing under way counts, so propose it again."""
