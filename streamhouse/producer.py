@@ -80,7 +80,6 @@ class Producer:
         self,
         topic: str,
         value: Any = None,
-        *,
         key: Any = None,
         headers: HeadersInput = None,
         partition: int | None = None,
@@ -114,20 +113,18 @@ class Producer:
         # falls through, or raises, before anything was added.
         try:
             batch = self._open[topic]
-            if (
-                type(value) is bytes
-                and headers is None
-                and partition is None
-                and timestamp is None
-                and (type(key) is bytes or key is None)
-            ):
-                size = (
-                    len(value) + RECORD_OVERHEAD_BYTES
-                    if key is None
-                    else len(value) + len(key) + RECORD_OVERHEAD_BYTES
-                )
-                if size <= batch.left:
-                    batch.left -= size
+            if headers is None and partition is None and timestamp is None:
+                if type(value) is not bytes:
+                    value = self._serializers.value(value)
+                if type(key) is bytes:
+                    left = batch.left - len(value) - len(key)
+                elif key is None:
+                    left = batch.left - len(value)
+                else:
+                    key = self._serializers.key(key)
+                    left = batch.left - len(value) - len(key)
+                if left >= 0:
+                    batch.left = left
                     records = batch.records
                     position = len(records)
                     pair = (key, value)
@@ -138,7 +135,7 @@ class Producer:
                     if found is not None:
                         return Delivery(batch, found)
         except (KeyError, TypeError, AttributeError):
-            pass  # no open batch, a topic that is no name, or a batch sealed this very moment
+            pass  # no open batch, a null value, bad input, or a batch sealed this very moment
         return self._send(topic, value, key, headers, partition, timestamp, timeout)
 
     def send_many(
@@ -327,12 +324,12 @@ class Producer:
         partition: int | None,
         raw_bytes: int,
     ) -> None:
-        encode = self._outbox.encoder.encode
+        begin = self._outbox.encoder.begin
         if partition is not None:
-            parts = encode(rows, lambda piece: repeated(partition, len(piece)), raw_bytes, spread=1)
+            parts = begin(rows, lambda piece: repeated(partition, len(piece)), raw_bytes, spread=1).finish()
         else:
             spread = 1 if rows.keys is None else destination.topic.partitions
-            parts = encode(rows, destination.assign, raw_bytes, spread=spread)
+            parts = begin(rows, destination.assign, raw_bytes, spread).finish()
         bulk.counts = {part: sum([block.count for block in blocks]) for part, blocks in parts}
         bulk.parts = parts
 

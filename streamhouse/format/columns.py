@@ -11,13 +11,19 @@ back.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from itertools import accumulate, chain, repeat
 from operator import is_not, itemgetter
 
 import msgspec
 
-from streamhouse.format.integers import INT64_BYTES, OFFSET_BYTES, bitmap, bitmap_bytes
+from streamhouse.format.integers import (
+    INT64_BYTES,
+    OFFSET_BYTES,
+    bitmap,
+    bitmap_bytes,
+    stride_offsets,
+)
 from streamhouse.records import Headers
 
 Buffer = bytes | bytearray | memoryview
@@ -162,8 +168,11 @@ def null_column(count: int) -> BinaryColumn:
     return BinaryColumn(bytes(bitmap_bytes(count)), bytes(OFFSET_BYTES * (count + 1)), b"")
 
 
-def _offsets(values: Sequence[object]) -> bytes:
-    return array("i", accumulate(map(len, values), initial=0)).tobytes()  # type: ignore[arg-type]
+def _offsets(values: Sequence[Sized | None]) -> bytes:
+    lengths = list(map(len, values))  # type: ignore[arg-type]
+    if lengths and lengths.count(lengths[0]) == len(lengths):  # keys of one length: no sum needed
+        return stride_offsets(lengths[0], len(lengths))
+    return array("i", list(accumulate(lengths, initial=0))).tobytes()  # faster than without a list
 
 
 def _header_columns(headers: Sequence[Headers]) -> HeaderColumns | None:

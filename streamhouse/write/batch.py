@@ -1,4 +1,4 @@
-"""Records that were sent one by one and have not been encoded yet: one open batch per topic.
+"""Records that were sent one by one and are not encoded yet: one open batch per topic.
 
 ``Producer.send`` adds to it without a lock, since taking one costs as much as all the rest it does.
 It leans on three things that are atomic in Python: appending to a list, copying one, and
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 from streamhouse.records import Headers
 from streamhouse.write.destination import Destination
-from streamhouse.write.encoder import Rows
+from streamhouse.write.encoder import Begun, Rows
 from streamhouse.write.shipment import Shipment
 
 if TYPE_CHECKING:
@@ -55,24 +55,29 @@ class Batch(Shipment):
         destination: Where it goes.
         records: Keys and values, in order.
         flag: ``OPEN``, ``STALE`` or ``SEALED``; written under the outbox's lock only.
-        left: Bytes that may still be added before memory must be asked for.
+        left: Bytes of keys and values that may still be added before memory must be asked for.
+        raw_bytes: Bytes of keys and values, those that may still be added included.
         deadline: When it is to be sealed, on the monotonic clock.
         count: Number of records, once sealed.
         rows: The records as lists, from sealing until they are encoded.
+        begun: Its blocks, while they are being compressed.
     """
 
     __slots__ = (
         "_asked",
+        "_charged",
         "_extras",
         "_offsets",
         "_parts",
         "_runs",
+        "begun",
         "count",
         "deadline",
         "destination",
         "flag",
         "left",
         "outbox",
+        "raw_bytes",
         "records",
         "rows",
         "stamps",
@@ -85,9 +90,12 @@ class Batch(Shipment):
         self.records: list[Pair] = []
         self.flag = OPEN
         self.left = 0
+        self.raw_bytes = 0
+        self._charged = 0
         self.deadline = deadline
         self.count = 0
         self.rows: Rows | None = None
+        self.begun: Begun | None = None
         self.stamps: Sequence[int] | int = 0
         self._runs: list[tuple[int, int]] = []
         self._extras: dict[int, Extras] = {}
@@ -100,10 +108,22 @@ class Batch(Shipment):
 
     # --- while it is open: under the outbox's lock -------------------------------------------------
 
-    def reserve(self, size: int) -> None:
-        """Let in that many bytes more; they were taken from the memory."""
-        self.size += size
-        self.left += size
+    @property
+    def overhead(self) -> int:
+        """Memory for what comes with its records and one more, as far as it was not taken yet."""
+        return RECORD_OVERHEAD_BYTES * (len(self.records) + 1 - self._charged)
+
+    def reserve(self, raw_bytes: int, taken: int) -> None:
+        """Let in so many bytes more.
+
+        Args:
+            raw_bytes: Of keys, values and headers.
+            taken: Of memory; what exceeds the former is for overhead.
+        """
+        self.size += taken
+        self._charged += (taken - raw_bytes) // RECORD_OVERHEAD_BYTES
+        self.left += raw_bytes
+        self.raw_bytes += raw_bytes
 
     def set_clock(self, index: int, time_ms: int) -> None:
         """Records from ``index`` on were sent at that time; it never runs back within a batch."""
@@ -151,6 +171,7 @@ class Batch(Shipment):
         """They are encoded: whoever keeps a delivery should not keep the data."""
         self.records = _GONE
         self.rows = None
+        self.begun = None
         self._extras = {}
 
     def _expand_runs(self) -> Sequence[int] | int:

@@ -38,6 +38,7 @@ class Batcher:
         self._commits = commits
         self._runtime = runtime
         self._open: deque[Batch] = deque()
+        self._cooking: deque[Batch] = deque()
         self._cut_short: deque[Batch] = deque()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -59,6 +60,23 @@ class Batcher:
         self._cut_short.append(batch)
         self._rouse()
 
+    def cook(self, batch: Batch) -> None:
+        """Complete a batch once the pool has compressed it; its blocks were begun."""
+        self._cooking.append(batch)
+        self._rouse()
+
+    def collect(self) -> None:
+        """Complete the batches that the pool is done with."""
+        while self._cooking:
+            try:
+                batch = self._cooking.popleft()
+            except IndexError:
+                return  # another thread was faster
+            if batch.begun is not None and batch.begun.waiting:
+                self._cooking.appendleft(batch)
+                return
+            batch.outbox.complete(batch)
+
     def close(self) -> None:
         """Seal what is open, encode what is sealed, end the threads. Closing twice is fine."""
         self._stop.set()
@@ -71,7 +89,8 @@ class Batcher:
         while self._open:
             batch = self._open.popleft()
             batch.outbox.seal(batch)
-        self.encoder.close()
+        self.encoder.close()  # after which nothing is waiting any more
+        self.collect()
 
     def _rouse(self) -> None:
         if self._idle:
@@ -98,16 +117,17 @@ class Batcher:
             try:
                 self._stop.wait(self._pause())
                 self._finish_cut_short()
+                self.collect()
                 self._beat()
             except Exception:  # noqa: BLE001 - other batches are waiting
                 _log.exception("the batcher failed; it goes on")
 
     def _anything(self) -> bool:
-        return bool(self._open or self._cut_short)
+        return bool(self._open or self._cooking or self._cut_short)
 
     def _pause(self) -> float:
         now = self._runtime.monotonic()
-        soonest = min([batch.deadline for batch in list(self._open)], default=now)
+        soonest = min([batch.deadline for batch in list(self._open)], default=now + _BEAT_SECONDS)
         return max(0.0, min(_BEAT_SECONDS, soonest - now))
 
     def _beat(self) -> None:

@@ -27,7 +27,7 @@ Assign: TypeAlias = Callable[["Rows"], Sequence[int]]
 
 _WORKERS: Final = 2
 _POOL_BYTES_MIN: Final = 128 << 10  # below, handing over takes longer than compressing
-_CHUNK_RECORDS_MAX: Final = 1 << 17
+_PIECE_RECORDS_MAX: Final = 1 << 17
 
 
 class Rows(msgspec.Struct):
@@ -85,6 +85,39 @@ class Rows(msgspec.Struct):
         )
 
 
+class Begun:
+    """Blocks of which some are being compressed."""
+
+    def __init__(self) -> None:
+        self._pieces: dict[int, list[tuple[Columns, Future[Packed] | None]]] = {}
+
+    def add(self, part: int, columns: Columns, packed: Future[Packed] | None) -> None:
+        """Add a block, and who compresses its values; ``None``: nobody yet."""
+        self._pieces.setdefault(part, []).append((columns, packed))
+
+    @property
+    def waiting(self) -> bool:
+        """Whether :meth:`finish` would wait for the pool."""
+        return any(
+            packed is not None and not packed.done()
+            for pieces in self._pieces.values()
+            for _, packed in pieces
+        )
+
+    def finish(self) -> Parts:
+        """The encoded blocks, in order of partition."""
+        return [
+            (
+                part,
+                [
+                    encode_block(columns, None if packed is None else packed.result())
+                    for columns, packed in pieces
+                ],
+            )
+            for part, pieces in sorted(self._pieces.items())
+        ]
+
+
 class Encoder:
     """Makes blocks of about ``block_bytes_target`` raw bytes. Any thread may use it."""
 
@@ -94,46 +127,29 @@ class Encoder:
         self._pool: ThreadPoolExecutor | None = None
         self._closed = False
 
-    def lay_out(self, rows: Rows, assign: Assign, raw_bytes: int) -> list[tuple[int, Columns]]:
-        """The columns of each block to be, by partition.
-
-        Args:
-            rows: At least one.
-            assign: Says the partition of each.
-            raw_bytes: What keys, values and headers take, about.
-        """
-        return list(self._laid_out(rows, assign, raw_bytes, len(rows)))
-
-    def encode(self, rows: Rows, assign: Assign, raw_bytes: int, *, spread: int) -> Parts:
-        """The blocks of all partitions; uses the pool for compression and waits for it.
+    def begin(self, rows: Rows, assign: Assign, raw_bytes: int, spread: int | None = None) -> Begun:
+        """Lay the rows out and start compressing.
 
         Args:
             rows: At least one.
             assign: Says the partition of each row in a piece of them.
             raw_bytes: What keys, values and headers take, about.
-            spread: Over how many partitions a piece is spread; its blocks shrink accordingly.
+            spread: Take the rows piece by piece, each large enough for full blocks when it is spread over
+                that many partitions, so that compressing one piece overlaps laying out the next.
+                ``None``: all in one piece.
         """
         per_block = self._records_per_block(rows, raw_bytes)
-        piece = min(per_block * spread, max(per_block, _CHUNK_RECORDS_MAX))
-        begun: dict[int, list[tuple[Columns, Future[Packed] | None]]] = {}
-        for part, columns in self._laid_out(rows, assign, raw_bytes, piece):
-            begun.setdefault(part, []).append((columns, self._pack_values(columns)))
-        return [
-            (
-                part,
-                [
-                    encode_block(columns, None if packed is None else packed.result())
-                    for columns, packed in begun[part]
-                ],
-            )
-            for part in sorted(begun)
-        ]
-
-    def background(self, work: Callable[[], None]) -> None:
-        """Do that in the pool, or here when there is none any more."""
-        future = self._submit(work)
-        if future is None:
-            work()
+        piece = len(rows)
+        if spread is not None:
+            piece = min(per_block * spread, max(per_block, _PIECE_RECORDS_MAX))
+        begun = Begun()
+        for start in range(0, len(rows), piece):
+            window = rows.cut(start, start + piece)
+            for part, mine in window.split(assign(window)).items():
+                for first in range(0, len(mine), per_block):
+                    for columns in self._columns(mine.cut(first, first + per_block)):
+                        begun.add(part, columns, self._pack_values(columns))
+        return begun
 
     def close(self) -> None:
         """Finish what the pool has, then end its threads."""
@@ -146,17 +162,6 @@ class Encoder:
     def _records_per_block(self, rows: Rows, raw_bytes: int) -> int:
         wanted = self._target * len(rows) // max(1, raw_bytes)
         return max(1, min(wanted, BLOCK_RECORDS_MAX))
-
-    def _laid_out(
-        self, rows: Rows, assign: Assign, raw_bytes: int, piece: int
-    ) -> Iterator[tuple[int, Columns]]:
-        per_block = self._records_per_block(rows, raw_bytes)
-        for start in range(0, len(rows), piece):
-            window = rows.cut(start, start + piece)
-            for part, mine in window.split(assign(window)).items():
-                for first in range(0, len(mine), per_block):
-                    for columns in self._columns(mine.cut(first, first + per_block)):
-                        yield part, columns
 
     def _columns(self, rows: Rows) -> Iterator[Columns]:
         """Usually one; more when records differ so much in size that the average misled."""
@@ -176,15 +181,12 @@ class Encoder:
     def _pack_values(self, columns: Columns) -> Future[Packed] | None:
         if len(columns.value.data) < _POOL_BYTES_MIN:
             return None
-        return self._submit(pack_bytes, columns.value.data)
-
-    def _submit(self, function: Callable[..., Any], *args: Any) -> Future[Any] | None:
         with self._lock:
             if self._closed:
                 return None
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(_WORKERS, "streamhouse-encoder")
             try:
-                return self._pool.submit(function, *args)
+                return self._pool.submit(pack_bytes, columns.value.data)
             except RuntimeError:  # the interpreter is ending
                 return None

@@ -11,9 +11,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Sequence
 from contextlib import suppress
-from functools import partial
 from typing import Final
 
 from streamhouse.catalog.catalog import Catalog
@@ -28,19 +26,16 @@ from streamhouse.errors import (
     PartitionNotFoundError,
     TopicNotFoundError,
 )
-from streamhouse.format.block import EncodedBlock, encode_block
-from streamhouse.format.columns import Columns
 from streamhouse.runtime import Runtime, process_id
 from streamhouse.write.batch import OPEN, RECORD_OVERHEAD_BYTES, SEALED, STALE, Batch, Extras, Pair
 from streamhouse.write.batcher import Batcher
 from streamhouse.write.destination import Destination
 from streamhouse.write.encoder import Encoder
 from streamhouse.write.sequencer import Sequencer
-from streamhouse.write.shipment import Parts, Shipment
+from streamhouse.write.shipment import Shipment
 
 _STEP_BYTES_MIN: Final = 4 << 10
 _STEP_BYTES_MAX: Final = 128 << 10  # how much memory is asked for at once: some hundred records
-_ENCODE_HERE_BYTES: Final = 128 << 10  # below, handing over takes longer
 _EARLY_SECONDS: Final = 0.001  # a busy sender seals just before the batcher would step in
 
 _outboxes: weakref.WeakSet[Outbox] = weakref.WeakSet()
@@ -69,7 +64,7 @@ class Outbox:
         self._runtime = runtime
         self._target = settings.block_bytes_target
         # Never more room than one record may take: then whatever fits is not too large either.
-        self._step_max = min(_STEP_BYTES_MAX, settings.record_bytes_max + RECORD_OVERHEAD_BYTES)
+        self._step_max = min(_STEP_BYTES_MAX, settings.record_bytes_max)
         self._destinations: dict[str, Destination] = {}
         self._sequencer = Sequencer(commits, runtime, self._memory, self._failed)
         self._lock = threading.Lock()
@@ -128,7 +123,7 @@ class Outbox:
         Args:
             destination: The topic.
             pair: Key and value.
-            size: Bytes to account for.
+            size: Bytes of key, value and headers.
             extras: What else the record has.
             timeout: Seconds to wait for memory; ``None``: as long as it takes.
 
@@ -145,18 +140,21 @@ class Outbox:
                     self.check()
                     batch = self.open.get(destination.topic.name)
                     over = batch is not None and self._over(batch, size)
-                    granted = -1 if over else credit or self._ask(batch, size)
-                    if granted >= 0:
-                        credit = 0
-                        batch = batch or self._begin(destination)
-                        batch.reserve(granted)
-                        self._tell_time(batch, len(batch.records))
-                        return batch, batch.add(pair, size, extras)
+                    if not over:
+                        entered = batch or self._new_batch(destination)
+                        if self._reserve(entered, size, credit):
+                            credit = 0
+                            self._tell_time(entered, len(entered.records))
+                            index = entered.add(pair, size, extras)
+                            if batch is None:
+                                self.open[destination.topic.name] = entered
+                                self._batcher.watch(entered)
+                            return entered, index
                 if batch is not None and over:
                     self.seal(batch)
                 else:
-                    self.take_memory(size, timeout)
-                    credit = size
+                    self.take_memory(size + RECORD_OVERHEAD_BYTES, timeout)
+                    credit = size + RECORD_OVERHEAD_BYTES
         finally:
             if credit:
                 self._memory.give(credit)
@@ -182,27 +180,26 @@ class Outbox:
         """Whether a batch is full or due."""
         if not batch.records:
             return False
-        if batch.size - batch.left + size > self._target:
+        if batch.raw_bytes - batch.left + size > self._target:
             return True
         return self._runtime.monotonic() >= batch.deadline - _EARLY_SECONDS
 
-    def _ask(self, batch: Batch | None, size: int) -> int:
-        """Bytes granted for a record and some more to come; -1 when there is no room."""
-        left, held = (0, 0) if batch is None else (batch.left, batch.size)
-        if size <= left:
-            return 0
-        step = min(self._step_max, max(_STEP_BYTES_MIN, held))
-        for wanted in (max(size, step) - left, size - left):
-            if self._memory.try_take(wanted):
-                return wanted
-        return -1
+    def _reserve(self, batch: Batch, size: int, credit: int) -> bool:
+        """Let in a record and, when memory is no matter, some more to come."""
+        if credit:
+            batch.reserve(size, credit)
+            return True
+        if size <= batch.left:
+            return True
+        step = min(self._step_max, max(_STEP_BYTES_MIN, batch.raw_bytes))
+        for wanted in (max(size, step) - batch.left, size - batch.left):
+            if self._memory.try_take(wanted + batch.overhead):
+                batch.reserve(wanted, wanted + batch.overhead)
+                return True
+        return False
 
-    def _begin(self, destination: Destination) -> Batch:
-        opened = self._runtime.monotonic()
-        batch = Batch(self, destination, opened + self._batcher.linger())
-        self.open[destination.topic.name] = batch
-        self._batcher.watch(batch)
-        return batch
+    def _new_batch(self, destination: Destination) -> Batch:
+        return Batch(self, destination, self._runtime.monotonic() + self._batcher.linger())
 
     def _tell_time(self, batch: Batch, index: int) -> None:
         batch.set_clock(index, self._runtime.time_ms())
@@ -249,6 +246,24 @@ class Outbox:
         else:
             self._encode(batch, here=True)
 
+    def complete(self, batch: Batch) -> None:
+        """Frame the blocks of a batch, once they are compressed, and append them."""
+        begun = batch.begun
+        if begun is None or batch.ready:
+            return
+        try:
+            parts, error = begun.finish(), None
+        except Exception as failure:  # noqa: BLE001 - out of memory, say: who waits must hear of it
+            parts, error = None, failure
+        except BaseException:
+            self._batcher.adopt(batch)
+            raise
+        with self._lock:
+            if not batch.ready:
+                batch.parts, batch.error = parts, error
+                batch.drop_rows()
+        self._sequencer.submit()
+
     def _close_batch(self, batch: Batch) -> None:
         name = batch.topic.name
         if self.open.get(name) is batch:
@@ -261,30 +276,17 @@ class Outbox:
         if rows is None:
             return
         try:
-            columns = self.encoder.lay_out(rows, batch.place, batch.size)
-        except Exception as error:  # noqa: BLE001 - out of memory, say: those who wait must hear of it
-            self._ready(batch, None, error)
-        else:
-            if here or batch.size < _ENCODE_HERE_BYTES:
-                self._compress(batch, columns)
-            else:
-                self.encoder.background(partial(self._compress, batch, columns))
-
-    def _compress(self, batch: Batch, columns: Sequence[tuple[int, Columns]]) -> None:
-        blocks: dict[int, list[EncodedBlock]] = {}
-        try:
-            for part, piece in columns:
-                blocks.setdefault(part, []).append(encode_block(piece))
+            batch.begun = self.encoder.begin(rows, batch.place, batch.raw_bytes)
         except Exception as error:  # noqa: BLE001 - likewise
-            self._ready(batch, None, error)
-        else:
-            self._ready(batch, list(blocks.items()), None)
-
-    def _ready(self, batch: Batch, parts: Parts | None, error: Exception | None) -> None:
-        if not batch.ready:
-            batch.parts, batch.error = parts, error
+            batch.error = error
             batch.drop_rows()
-        self._sequencer.submit()
+            self._sequencer.submit()
+            return
+        if here or not batch.begun.waiting:
+            self.complete(batch)
+        else:
+            self._batcher.cook(batch)
+        self._batcher.collect()
 
     # --- many records at once ----------------------------------------------------------------------
 
