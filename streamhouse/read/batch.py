@@ -39,7 +39,7 @@ class RecordBatch:
         >>> with streamhouse.Log("memory://") as log:
         ...     topic = log.create_topic("orders")
         ...     with log.producer() as producer:
-        ...         producer.send_many("orders", [{"amount": 3}, {"amount": 4}]).result()
+        ...         sent = producer.send_many("orders", [{"amount": 3}, {"amount": 4}]).result()
         ...     with log.consumer("orders", value="json") as consumer:
         ...         (batch,) = consumer.poll_batches(timeout=5)
         ...     batch.values()
