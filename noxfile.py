@@ -20,6 +20,11 @@ nox.options.sessions = ["format", "lint", "types", "layers", "tests", "docs", "e
 PROJECT = nox.project.load_toml("pyproject.toml")
 EXTRAS = PROJECT["project"]["optional-dependencies"]
 SOURCES = ["streamhouse", "tests", "examples", "noxfile.py"]
+IMPORT_TEST_KIT = """
+import importlib, pkgutil, streamhouse.testing as kit
+for module in pkgutil.walk_packages(kit.__path__, "streamhouse.testing."):
+    importlib.import_module(module.name)
+"""
 APART = ["tests/docs", "tests/examples"]  # sessions of their own
 
 
@@ -126,4 +131,4 @@ def extras(session: nox.Session, extra: str) -> None:
     else:
         session.run("streamctl", "--help", success_codes=[3])
     if extra == "test":
-        session.run("python", "-I", "-c", "import streamhouse.testing, streamhouse.testing.plugin")
+        session.run("python", "-I", "-c", IMPORT_TEST_KIT)
