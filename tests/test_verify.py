@@ -126,6 +126,19 @@ def test_a_missing_object_is_named_with_its_offsets() -> None:
             assert "missing" in damage[0].reason
 
 
+def test_a_commit_that_is_gone_is_noticed() -> None:
+    with streamhouse.Log("memory://test-verify-gap") as log:
+        log.create_topic("t")
+        with log.producer() as producer:
+            for number in range(9):
+                producer.send("t", b"%d" % number).result()
+    store = MemoryStore(SystemRuntime(), "test-verify-gap")
+    store.delete_many([names.commit(5)])
+    damage = verify("memory://test-verify-gap").damage
+    assert damage
+    assert {d.object_name for d in damage} == {names.commit(5)}
+
+
 def test_nothing_to_verify() -> None:
     with pytest.raises(NotALogError):
         verify("memory://test-verify-nothing")

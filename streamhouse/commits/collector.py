@@ -111,16 +111,17 @@ class Collector:
     async def _advance_boundary(self) -> None:
         snapshots = await self._io.list(names.SNAPSHOTS)
         usable = [i for i in snapshots if names.seq_of_snapshot(i.name) <= self._state.snapshot_seq]
-        if not usable:
+        if len(usable) < _SNAPSHOTS_KEPT:
             return
-        newest = usable[-1].name
-        seq = min(names.seq_of_snapshot(newest) + 1, self._oldest_live_slot())
+        # Not the newest: should a bit of that flip, the other still has all the commits it needs.
+        base = usable[-_SNAPSHOTS_KEPT].name
+        seq = min(names.seq_of_snapshot(base) + 1, self._oldest_live_slot())
         if seq >= self._guard.boundary.seq + self._step and self._guards.boundary_first:
-            await self._guard.advance(Boundary(seq, newest))
+            await self._guard.advance(Boundary(seq, base))
         elif not self._guards.boundary_first:
             old = await self._io.list(names.LOG)
             await self._io.delete_many([i.name for i in old if names.seq_of_commit(i.name) < seq])
-            await self._guard.advance(Boundary(seq, newest))
+            await self._guard.advance(Boundary(seq, base))
 
     def _oldest_live_slot(self) -> int:
         """The first commit with a block that somebody may still read."""

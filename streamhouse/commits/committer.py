@@ -27,7 +27,13 @@ from streamhouse.commits.io import InDoubt, StoreIO
 from streamhouse.commits.proposal import PendingFlush, Proposal
 from streamhouse.commits.slots import Slots
 from streamhouse.commits.tail import FellBehind, Tail
-from streamhouse.errors import DeliveryTimeoutError, StoreDurabilityError, StoreError
+from streamhouse.errors import (
+    DeliveryTimeoutError,
+    StateDivergedError,
+    StoreDurabilityError,
+    StoreError,
+    UnsupportedFormatError,
+)
 from streamhouse.format import names
 from streamhouse.format.commit import Commit
 from streamhouse.runtime import Runtime
@@ -67,6 +73,7 @@ class Committer:
         runtime: Runtime,
         options: CommitterOptions,
         recover: Callable[[], Awaitable[None]],
+        give_up: Callable[[Exception], None],
     ) -> None:
         self.contention = Contention(runtime)
         self.agent = runtime.random_bytes(_AGENT_BYTES).hex()
@@ -76,6 +83,7 @@ class Committer:
         self._runtime = runtime
         self._options = options
         self._recover = recover  # reload the state after the log moved on without us
+        self._give_up = give_up  # stop for good
         self._cutter = Cutter(slots, io, tail, self.contention, runtime)
         self._next_number = 0
         self._pending: deque[Proposal] = deque()
@@ -240,17 +248,23 @@ class Committer:
                     await self._recover()
         except Exception as error:  # noqa: BLE001 - whatever it is, the waiters must hear of it
             if self._owns(flush):  # else its proposals were failed before, or go another way
-                self.abandon(error)
+                self._failed(error)
         finally:
             flush.over.set()
             self._room.set()
+
+    def _failed(self, error: Exception) -> None:
+        if isinstance(error, StateDivergedError | UnsupportedFormatError):
+            self._give_up(error)
+        else:
+            self.abandon(error)
 
     def _owns(self, flush: PendingFlush) -> bool:
         return flush.agent == self.agent
 
     def _by_lane(self) -> bool:
         return self._options.lanes and (
-            self.contention.active() or any(flush.waits_for_cut for flush in self._flushes.values())
+            self.contention.active(self.agent) or any(flush.waits_for_cut for flush in self._flushes.values())
         )
 
     async def _upload(self, flush: PendingFlush) -> None:
@@ -330,7 +344,7 @@ class Committer:
                     await self._recover()
             except Exception as error:  # noqa: BLE001 - likewise
                 if agent == self.agent:
-                    self.abandon(error)
+                    self._failed(error)
 
     def _next_uploaded(self) -> list[PendingFlush]:
         waiting: list[PendingFlush] = []

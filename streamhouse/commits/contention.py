@@ -7,6 +7,7 @@ from streamhouse.format.commit import Commit
 from streamhouse.runtime import Runtime
 
 _CONTENDED_SECONDS = 10.0  # how long a lost race is remembered
+_COMPANY_SECONDS = 3.0  # how long a flush of another agent keeps us from going alone
 _LIVE_SECONDS = 10.0  # how long an agent counts as live after its last flush
 
 
@@ -31,9 +32,15 @@ class Contention:
         """Take note of a slot that somebody else had."""
         self._lost_at = self._runtime.monotonic()
 
-    def active(self) -> bool:
-        """Whether races were lost lately."""
-        return self._runtime.monotonic() - self._lost_at < _CONTENDED_SECONDS
+    def active(self, own: str) -> bool:
+        """Whether to share: races were lost lately, or others write just now.
+
+        Whoever wins every race does not notice the losers; it must make room when it sees one.
+        """
+        now = self._runtime.monotonic()
+        return now - self._lost_at < _CONTENDED_SECONDS or any(
+            agent != own and now - seen < _COMPANY_SECONDS for agent, seen in self._seen.items()
+        )
 
     def live(self, own: str) -> list[str]:
         """Agents that wrote lately and ourselves, in an order on which all agree."""

@@ -30,6 +30,8 @@ from streamhouse.runtime import Runtime
 
 _STEP = 1.3  # in round trips: a little more than the one ahead in rank needs
 _FLUSHES_PER_LANE_MAX = 64
+_LOST_MAX = 3
+_AHEAD_MAX = 32
 _BLOCKS_MAX = 50_000
 
 
@@ -44,6 +46,9 @@ class Cutter:
         self._tail = tail
         self._contention = contention
         self._runtime = runtime
+        self._lost = 0  # cuts in a row
+        self._waiting: tuple[str, int] | None = None  # our first flush in want of a commit ...
+        self._since = 0.0  # ... and since when
 
     async def turn(self, agent: str, waiting: Sequence[PendingFlush]) -> None:
         """Wait until the log moves or it is our turn, and then cut.
@@ -59,6 +64,8 @@ class Cutter:
         live = self._contention.live(agent)
         rank = (live.index(agent) - seq) % len(live)
         step = _STEP * (self._io.put_seconds + self._io.get_seconds)
+        if self._starved(agent, waiting[0].number, began, 2 * len(live) * step):
+            rank = 0
         deadline = max(self._contention.progress_at, began) + rank * step
         while (left := deadline - self._runtime.monotonic()) > 0:
             await self._io.sleep(min(left, self._io.get_seconds))
@@ -68,9 +75,27 @@ class Cutter:
         others = [other for other in live if other != agent]
         for found in await asyncio.gather(*map(self._durable, others)):
             flushes.extend(found)
-        if not await self._slots.create(seq, agent, _bounded(flushes)):
+        if await self._slots.create(seq + self._ahead(), agent, _bounded(flushes)):
+            self._lost = 0
+        else:
+            self._lost += 1
             self._contention.lost()
         await self._tail.advance()
+
+    def _starved(self, agent: str, number: int, now: float, patience_seconds: float) -> bool:
+        """Whether the rotation has passed us over: somebody writes without regard to it."""
+        if self._waiting != (agent, number):
+            self._waiting, self._since = (agent, number), now
+        return now - self._since > patience_seconds
+
+    def _ahead(self) -> int:
+        """How many slots to leave free, when the next ones are lost again and again.
+
+        An agent that believes itself alone has several commits on their way, so its next slots are as good
+        as taken. One further on stops it, and then it knows of us. Should the gap not fill, our
+        next turn does: the flushes count in the first commit that has them.
+        """
+        return 0 if self._lost < _LOST_MAX else min(1 << self._lost, _AHEAD_MAX)
 
     async def _durable(self, agent: str) -> list[Flush]:
         """Flushes in another agent's lane that no commit has taken yet."""

@@ -82,7 +82,9 @@ class Engine:
         self.guard = BoundaryGuard(io, runtime, enabled=guards.boundary)
         self.tail = Tail(io, self.guard, self.state, guards.fold)
         slots = Slots(io, self.tail, self.guard, runtime, reread=guards.reread)
-        self.committer = Committer(io, self.tail, slots, runtime, options.committer, self._recover)
+        self.committer = Committer(
+            io, self.tail, slots, runtime, options.committer, self._recover, self._fail
+        )
         self._collector = Collector(
             io, self.guard, self.state, runtime, self.propose, options.boundary_step_commits, guards.collect
         )
@@ -205,7 +207,7 @@ class Engine:
         rolled = await snapshots.rollups_from(self._io, state.seq + 1)
         await self.tail.restart(state, rolled, self.committer.reloaded)
         try:
-            await self.tail.advance()
+            await self.tail.advance(live=False)
         except FellBehind:
             # Slots went away between the look at the boundary and the reading: once more.
             await self._load()

@@ -56,6 +56,7 @@ class Code(enum.IntEnum):
     TOPIC_EXISTS = 4
     OUT_OF_SEQUENCE = 5
     FENCED = 6
+    WRONG_STATE = 7
 
 
 class Verdict(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -169,6 +170,8 @@ def _apply_operation(
     if isinstance(operation, SealLane):
         _lane(state, operation.agent, seq).sealed = True
         return Verdict(Code.ACCEPTED)
+    if state.hash_at(operation.seq) not in {None, operation.state_hash}:
+        return Verdict(Code.WRONG_STATE)
     state.snapshot_seq = max(state.snapshot_seq, operation.seq)
     return Verdict(Code.ACCEPTED)
 
@@ -189,6 +192,9 @@ def _delete_topic(state: State, operation: DeleteTopic) -> Verdict:
     if topic is None:
         return Verdict(Code.UNKNOWN_TOPIC)
     del state.topic_ids[topic.name]
+    for producer in state.producers.values():
+        for key in [key for key in producer.batches if key[0] == topic.id]:
+            del producer.batches[key]
     state.block_count -= sum(len(p.base_offsets) for p in topic.partitions.values())
     return Verdict(Code.ACCEPTED, (topic.id,))
 

@@ -134,7 +134,8 @@ class StoreIO:
             seq: The slot.
             nonce: What tells this commit from others.
             data: Its bytes.
-            reread: The nonce rule; switched off only to show that the simulator notices.
+            reread: The nonce rule. Without it a conflict would be taken for one with ourselves;
+                switched off only to show that the simulator notices.
 
         Raises:
             StoreError: The store refused, and nothing was or will be created by this call.
@@ -149,7 +150,7 @@ class StoreIO:
                 if outcome is PutOutcome.CREATED:
                     return True
                 if outcome is PutOutcome.EXISTS and not reread:
-                    return False
+                    return True
                 doubt = True
                 found = await self.slot_nonce(seq)
                 if found is not None:

@@ -242,4 +242,4 @@ def _wait(future: Future[T]) -> T:
             return future.result(timeout=0.1)
         except TimeoutError:
             if future.done():
-                raise
+                return future.result()

@@ -24,6 +24,7 @@ from streamhouse.format.commit import (
     Append,
     AppendPart,
     BlockEntry,
+    DeleteTopic,
     Flush,
     LanePart,
     Operation,
@@ -112,6 +113,8 @@ def _refusal(operation: Operation, verdict: Verdict) -> StreamhouseError | None:
         return None
     what = f"topic id {getattr(operation, 'topic', '?')}"
     if code is Code.UNKNOWN_TOPIC:
+        if isinstance(operation, DeleteTopic):
+            return TopicNotFoundError(f"{what} was deleted by somebody else before")
         return TopicNotFoundError(f"{what} was deleted before the records could be written")
     if code is Code.UNKNOWN_PARTITION:
         return PartitionNotFoundError(f"{what} has no such partition")

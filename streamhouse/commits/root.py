@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from streamhouse.errors import CorruptionError, NotALogError, ObjectNotFoundError, StoreUnsafeError
+from streamhouse.errors import (
+    CorruptionError,
+    NotALogError,
+    ObjectNotFoundError,
+    StoreUnavailableError,
+    StoreUnsafeError,
+)
 from streamhouse.format import names
 from streamhouse.format.container import FORMAT_VERSION
 from streamhouse.format.snapshot import Root, pack_root, unpack_root
@@ -13,6 +19,7 @@ from streamhouse.store.base import ObjectStore
 
 _LOG_ID_BYTES = 16
 _LISTED = 1000
+_CREATES = 5
 _READS = 3  # a bit that flipped on the way is right at the next read
 
 
@@ -53,11 +60,20 @@ def open_root(
         if not shared and not single_writer:
             raise _unsafe(store)
         root = Root(FORMAT_VERSION, runtime.random_bytes(_LOG_ID_BYTES).hex(), runtime.time_ms(), shared)
-        store.put_if_absent(names.ROOT, [pack_root(root)])
-        root = _read(store) or root  # somebody else may have been first
+        root = _create(store, root)
     if not root.shared and not single_writer:
         raise _unsafe(store)
     return root
+
+
+def _create(store: ObjectStore, root: Root) -> Root:
+    """Store the root, unless somebody else was first; what is there then."""
+    for _ in range(_CREATES):
+        store.put_if_absent(names.ROOT, [pack_root(root)])
+        stored = _read(store)
+        if stored is not None:
+            return stored
+    raise StoreUnavailableError(f"{store.url} does not keep what is written to it; try again later")
 
 
 def _holds_objects(store: ObjectStore) -> bool:

@@ -31,6 +31,9 @@ _STALE_SECONDS = limits.SLOT_KEEP_SECONDS / 4
 Listener = Callable[[Applied, Commit], None]
 
 
+_Found = tuple[Commit, RolledCommit] | None
+
+
 class FellBehind(Exception):  # noqa: N818 - a signal to reload, not an error
     """The next commit was deleted long ago: go on from a snapshot."""
 
@@ -75,8 +78,13 @@ class Tail:
                 if commit.seq == self.state.seq + 1:
                     self._replay(commit)
 
-    async def advance(self, upto: int | None = None) -> int:
+    async def advance(self, upto: int | None = None, *, live: bool = True) -> int:
         """Fold what the log has beyond the state, to its end or up to a slot; how many that were.
+
+        Args:
+            upto: The last slot of interest.
+            live: A commit whose author saw another state than ours is news, and one of us is wrong. In
+                a log that is being opened it is history: the fold has passed it over.
 
         Raises:
             FellBehind: The next slot is below the boundary.
@@ -90,15 +98,21 @@ class Tail:
                 first = self.state.seq + 1
                 own = self._own.get(first)
                 if own is not None:
-                    self._fold(first, *own)
+                    self._fold(first, *own, live=live)
                     continue
-                found = await asyncio.gather(*map(self._read, range(first, first + window)))
+                if window == 1:  # most looks find nothing: no task for those
+                    found: Sequence[_Found | BaseException] = [await self._read(first)]
+                else:
+                    reads = map(self._read, range(first, first + window))
+                    found = await asyncio.gather(*reads, return_exceptions=True)
                 # After the reading, not before: hours may have passed in between.
                 await self._check_boundary()
                 for seq, item in enumerate(found, first):
                     if item is None:
                         break
-                    self._fold(seq, *item)
+                    if isinstance(item, BaseException):
+                        raise item  # now that the sound ones before it are folded
+                    self._fold(seq, *item, live=live)
                 if self.state.seq + 1 < first + window:
                     break
                 window = min(window * 2, _WINDOW_MAX)
@@ -108,7 +122,7 @@ class Tail:
         commit = decode_commit(rolled.index, names.commit(rolled.seq))
         self._fold(rolled.seq, commit, rolled, live=False)
 
-    async def _read(self, seq: int) -> tuple[Commit, RolledCommit] | None:
+    async def _read(self, seq: int) -> _Found:
         name = names.commit(seq)
         front = await self._io.front(name, Kind.COMMIT)
         if front is None:
