@@ -28,7 +28,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         record_bytes_max: Largest record (key, value and headers together).
         block_bytes_target: Raw bytes in one block, the unit of compression and of reading.
         inline_bytes_max: Blocks up to this total travel inside the commit; larger ones go ahead of it.
-        pipeline_depth: Commits or uploads under way at once. Default: 1 locally, 4 remote.
+        pipeline_depth: Commits or uploads under way at once on a remote store; by default 4. On a local one
+            they take turns: a second would only wait for the first.
         delivery_timeout_seconds: After this long without an answer from the store, deliveries raise
             :class:`~streamhouse.errors.DeliveryTimeoutError`.
         cache_bytes_max: Memory for decoded blocks.

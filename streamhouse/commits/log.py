@@ -186,7 +186,7 @@ class CommitLog:
             committer=CommitterOptions(
                 linger_seconds=linger if self._remote else 0.0,
                 inline_bytes_max=s.inline_bytes_max,
-                pipeline_depth=s.pipeline_depth or (_PIPELINE_REMOTE if self._remote else 1),
+                pipeline_depth=(s.pipeline_depth or _PIPELINE_REMOTE) if self._remote else 1,
                 delivery_timeout_seconds=s.delivery_timeout_seconds,
                 lanes=self._remote,
             ),

@@ -48,5 +48,5 @@ def _bare(place: Path, descriptor: int, number: int) -> None:
     os.fdatasync(file)
     os.close(file)
     os.link(temporary, final)
-    os.unlink(temporary)
+    temporary.unlink()
     os.fsync(descriptor)
