@@ -84,7 +84,7 @@ class Committer:
         self._options = options
         self._recover = recover  # reload the state after the log moved on without us
         self._give_up = give_up  # stop for good
-        self._cutter = Cutter(slots, io, tail, self.contention, runtime)
+        self._cutter = Cutter(slots, io, tail, self.contention, runtime, options.linger_seconds)
         self._next_number = 0
         self._pending: deque[Proposal] = deque()
         self._pending_bytes = 0

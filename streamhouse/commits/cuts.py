@@ -39,13 +39,20 @@ class Cutter:
     """Writes cuts when it is this agent's turn."""
 
     def __init__(
-        self, slots: Slots, io: StoreIO, tail: Tail, contention: Contention, runtime: Runtime
+        self,
+        slots: Slots,
+        io: StoreIO,
+        tail: Tail,
+        contention: Contention,
+        runtime: Runtime,
+        linger_seconds: float,
     ) -> None:
         self._slots = slots
         self._io = io
         self._tail = tail
         self._contention = contention
         self._runtime = runtime
+        self._linger_seconds = linger_seconds  # least time between two cuts, so that each has much
         self._lost = 0  # cuts in a row
         self._waiting: tuple[str, int] | None = None  # our first flush in want of a commit ...
         self._since = 0.0  # ... and since when
@@ -66,9 +73,9 @@ class Cutter:
         step = _STEP * (self._io.put_seconds + self._io.get_seconds)
         if self._starved(agent, waiting[0].number, began, 2 * len(live) * step):
             rank = 0
-        deadline = max(self._contention.progress_at, began) + rank * step
+        deadline = max(self._contention.progress_at + self._linger_seconds, began) + rank * step
         while (left := deadline - self._runtime.monotonic()) > 0:
-            await self._io.sleep(min(left, self._io.get_seconds))
+            await self._io.sleep(min(left, max(self._io.get_seconds, self._linger_seconds)))
             if await self._tail.advance():
                 return
         flushes = [flush.uploaded for flush in waiting if flush.uploaded is not None]
