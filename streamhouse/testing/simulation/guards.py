@@ -1,0 +1,40 @@
+"""The rules that keep the log safe, each of which can be switched off to see what it is good for."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from streamhouse.commits.collector import CollectGuards
+from streamhouse.commits.engine import EngineGuards
+from streamhouse.commits.fold import Guards
+
+GUARDS: Final[dict[str, str]] = {
+    "flush_number": "a flush counts only as the next one of its agent",
+    "producer_sequence": "an append is checked against its producer's sequence",
+    "sealed_lane": "nothing of a sealed lane counts",
+    "reread": "a slot that is taken is read: it may be ours",
+    "boundary": "a commit counts only in a slot that cannot have been deleted before",
+    "boundary_first": "the boundary is published before slots are deleted",
+    "keep_slots": "slots outlive the boundary above them by an hour",
+    "seal_first": "what a lane holds unclaimed goes only after the lane was sealed",
+}
+"""Names of the guards, and what each says."""
+
+
+def guards_without(*names: str) -> EngineGuards:
+    """All guards but these.
+
+    Raises:
+        KeyError: There is no such guard.
+    """
+    unknown = set(names) - set(GUARDS)
+    if unknown:
+        raise KeyError(f"no guard {sorted(unknown)}; there are {', '.join(GUARDS)}")
+    off = {name: False for name in names}
+    return EngineGuards(
+        fold=Guards(**{name: value for name, value in off.items() if name in Guards.__struct_fields__}),
+        collect=CollectGuards(
+            **{name: value for name, value in off.items() if name in CollectGuards.__struct_fields__}
+        ),
+        **{name: value for name, value in off.items() if name in ("reread", "boundary")},
+    )

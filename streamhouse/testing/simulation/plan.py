@@ -1,0 +1,131 @@
+"""What happens in one run, drawn from its seed: how many agents, on what store, with which faults."""
+
+from __future__ import annotations
+
+import random
+from typing import Final, Literal, TypeAlias, get_args
+
+import msgspec
+
+from streamhouse.commits.committer import CommitterOptions
+from streamhouse.commits.engine import EngineGuards, EngineOptions
+from streamhouse.testing.simulation.faults import LOCAL, REMOTE, Faults, Latency, draw_faults
+
+Profile: TypeAlias = Literal["local", "remote", "pipelined", "deep"]
+"""A directory; a bucket with one commit at a time; with 4; with 16."""
+
+PROFILES: Final[tuple[Profile, ...]] = get_args(Profile)
+_STORMS: Final = 0.1
+_DEPTHS: Final[dict[Profile, int]] = {"local": 1, "remote": 1, "pipelined": 4, "deep": 16}
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """One run.
+
+    Attributes:
+        seed: Repeats it.
+        profile: The kind of store.
+        faults: Chances of faults per request.
+        latency: Of the store.
+        locking: The store's commit lock works.
+        store_skew_seconds: The store's clock, off by this.
+        agents: Processes at the start.
+        clients: Producers.
+        consumers: Readers.
+        rounds: Bursts of work; between them hours may pass.
+        appends: Per client and round.
+        partitions: Of each topic.
+        options: Of every engine.
+        guards: Rules that hold; all of them unless the run is to show that one is needed.
+        long_pauses: Chance, per agent and round, to sleep through the hours after it.
+        hours: Chance of hours passing after a round.
+        trouble: Seconds between two mishaps (crashes, outages, ...) while work goes on.
+    """
+
+    seed: int
+    profile: Profile
+    faults: Faults
+    latency: Latency
+    locking: bool
+    store_skew_seconds: float
+    agents: int
+    clients: int
+    consumers: int
+    rounds: int
+    appends: int
+    partitions: int
+    options: EngineOptions
+    guards: EngineGuards
+    long_pauses: float
+    hours: float
+    trouble: float
+
+
+def draw_plan(seed: int, guards: EngineGuards, profile: Profile | None = None) -> tuple[Plan, random.Random]:
+    """The plan of a seed, and the dice with which it goes on."""
+    dice = random.Random(seed)
+    drawn = dice.choice(PROFILES)
+    profile = profile or drawn
+    remote = profile != "local"
+    hours = dice.choice((0.0, 0.0, 0.7, 1.0))
+    plan = Plan(
+        seed=seed,
+        profile=profile,
+        faults=draw_faults(dice),
+        latency=REMOTE if remote else LOCAL,
+        locking=dice.random() < 0.7,
+        store_skew_seconds=dice.uniform(-5_000.0, 5_000.0),
+        agents=dice.choice((1, 2, 2, 3, 3, 4)),
+        clients=dice.choice((1, 2, 3, 4)),
+        consumers=dice.choice((0, 1, 2)),
+        rounds=dice.choice((2, 3, 4)) if hours else dice.choice((1, 2)),
+        appends=dice.choice((2, 4, 6)),
+        partitions=dice.choice((1, 2, 3)),
+        options=_draw_options(dice, profile, remote=remote),
+        guards=guards,
+        long_pauses=dice.choice((0.0, 0.3, 0.6)) if hours else 0.0,
+        hours=hours,
+        trouble=dice.choice((1e9, 5.0, 1.0)) * (1.0 if remote else 0.02),
+    )
+    if remote and dice.random() < _STORMS:
+        plan = _storm(plan)
+    return plan, dice
+
+
+def _storm(plan: Plan) -> Plan:
+    """Many flushes under way, most of them through lanes, and requests lost until agents fall asleep.
+
+    That is what leaves holes in the log behind which commits wait while the collector comes by.
+    """
+    committer = msgspec.structs.replace(
+        plan.options.committer, linger_seconds=0.0, inline_bytes_max=0, pipeline_depth=_DEPTHS["deep"]
+    )
+    return msgspec.structs.replace(
+        plan,
+        faults=Faults(request_lost=0.3, slow=0.1, pause=0.02),
+        agents=3,
+        clients=4,
+        consumers=0,
+        rounds=2,
+        appends=6,
+        options=msgspec.structs.replace(plan.options, committer=committer),
+        long_pauses=0.6,
+        hours=1.0,
+        trouble=1e9,
+    )
+
+
+def _draw_options(dice: random.Random, profile: Profile, *, remote: bool) -> EngineOptions:
+    return EngineOptions(
+        committer=CommitterOptions(
+            linger_seconds=dice.choice((0.0, 0.05, 0.25)) if remote else 0.0,
+            inline_bytes_max=dice.choice((0, 0, 40, 1 << 20)),
+            pipeline_depth=_DEPTHS[profile],
+            delivery_timeout_seconds=dice.choice((2.0, 20.0, 120.0)),
+            lanes=remote,
+        ),
+        poll_seconds_min=0.05 if remote else 0.002,
+        poll_seconds_max=1.0 if remote else 0.05,
+        snapshot_commits=dice.choice((5, 10, 20, 1000)),
+        boundary_step_commits=dice.choice((1, 5)),
+    )

@@ -1,0 +1,348 @@
+"""A bucket in memory, and the network between it and each agent.
+
+A request takes time; its effect on the bucket happens at one instant on the way, and the answer
+arrives later, or not at all. What is answered is what the contract of
+:class:`~streamhouse.store.base.ObjectStore` allows and no better: every doubt about a put-if-absent is
+``UNKNOWN``, an exception from it means that nothing was and will be created, and any other call that
+raised may have had its effect or have it hours later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from bisect import bisect_left, insort
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Final, TypeVar
+
+from streamhouse.commits.io import StoreIO
+from streamhouse.errors import (
+    ObjectNotFoundError,
+    StoreDurabilityError,
+    StoreError,
+    StoreFullError,
+    StoreUnavailableError,
+)
+from streamhouse.runtime import Runtime
+from streamhouse.store.base import Buffer, ObjectInfo, PutOutcome, StoreCapabilities
+from streamhouse.testing.simulation.faults import Faults, Latency, draw_delay
+from streamhouse.testing.simulation.loop import Process, SimLoop
+
+T = TypeVar("T")
+
+_EPOCH_MS: Final = 1_700_000_000_000
+_STALE_SECONDS_MAX: Final = 300.0
+_LOOK_SECONDS: Final = 1.0
+_READS: Final = frozenset({"get", "head", "list"})
+
+
+class Bucket:
+    """The objects, with the store's clock; every method is one instant."""
+
+    def __init__(self, loop: SimLoop, clock_skew_seconds: float) -> None:
+        self.objects: dict[str, bytes] = {}
+        self.lock_holder: str | None = None
+        self._loop = loop
+        self._skew = clock_skew_seconds
+        self._names: list[str] = []
+        self._written: dict[str, float] = {}
+        self._deleted: list[tuple[float, ObjectInfo]] = []
+
+    def put_if_absent(self, name: str, data: bytes) -> PutOutcome:
+        if name in self.objects:
+            return PutOutcome.EXISTS
+        self.put(name, data)
+        return PutOutcome.CREATED
+
+    def put(self, name: str, data: bytes) -> None:
+        if name not in self.objects:
+            insort(self._names, name)
+        self.objects[name] = data
+        self._written[name] = self._loop.time()
+
+    def get(self, name: str, start: int = 0, end: int | None = None) -> bytes:
+        data = self.objects.get(name)
+        if data is None:
+            raise ObjectNotFoundError(name)
+        return data[start:end]
+
+    def head(self, name: str) -> ObjectInfo | None:
+        return self._info(name) if name in self.objects else None
+
+    def list(self, prefix: str, start_after: str = "", *, lag_seconds: float = 0.0) -> list[ObjectInfo]:
+        horizon = self._loop.time() - lag_seconds
+        found = []
+        for at in range(bisect_left(self._names, prefix), len(self._names)):
+            name = self._names[at]
+            if not name.startswith(prefix):
+                break
+            if self._written[name] <= horizon:
+                found.append(self._info(name))
+        if lag_seconds:
+            listed = {info.name for info in found}
+            for when, info in self._deleted:
+                if when > horizon and info.name.startswith(prefix) and info.name not in listed:
+                    found.append(info)
+                    listed.add(info.name)
+            found.sort(key=lambda info: info.name)
+        return [info for info in found if info.name > start_after]
+
+    def delete_many(self, names: Iterable[str]) -> None:
+        for name in names:
+            if name in self.objects:
+                self._deleted.append((self._loop.time(), self._info(name)))
+                del self.objects[name], self._written[name]
+                del self._names[bisect_left(self._names, name)]
+
+    def _info(self, name: str) -> ObjectInfo:
+        modified_ms = _EPOCH_MS + int((self._written[name] + self._skew) * 1000)
+        return ObjectInfo(name, len(self.objects[name]), modified_ms)
+
+
+class Endpoint:
+    """One agent's connection: what :class:`StoreIO` holds as its store."""
+
+    url = "sim://bucket"
+
+    def __init__(self, bucket: Bucket, owner: str, *, remote: bool, locking: bool) -> None:
+        self.capabilities = StoreCapabilities(remote=remote, atomic_create=True, shared=True)
+        self._bucket = bucket
+        self._owner = owner
+        self._locking = locking
+        self.put_if_absent = bucket.put_if_absent
+        self.put = bucket.put
+        self.get = bucket.get
+        self.head = bucket.head
+        self.list = bucket.list
+        self.delete_many = bucket.delete_many
+
+    def sweep(self, older_than_seconds: float) -> int:  # noqa: ARG002 - nothing is left behind here
+        return 0
+
+    @contextmanager
+    def commit_lock(self, timeout_seconds: float) -> Iterator[bool]:  # noqa: ARG002 - others wait, we do not
+        bucket = self._bucket
+        had = self._locking and bucket.lock_holder is None
+        if had:
+            bucket.lock_holder = self._owner
+        try:
+            yield had
+        finally:
+            if had and bucket.lock_holder == self._owner:
+                bucket.lock_holder = None
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+class Network:
+    """Carries requests, slowly and not all of them."""
+
+    def __init__(
+        self,
+        loop: SimLoop,
+        dice: random.Random,
+        latency: Latency,
+        faults: Faults,
+        pause: Callable[[Process], None],
+        trace: Callable[..., None] | None,
+    ) -> None:
+        self.faults = faults
+        self.outages: dict[str, float] = {}  # agent: until when it does not reach the store
+        self._loop = loop
+        self._dice = dice
+        self._latency = latency
+        self._pause = pause
+        self._trace = trace
+
+    def send(self, process: Process, function: Callable[..., Any], args: tuple[Any, ...]) -> asyncio.Future[Any]:
+        """Send a request; the future is the answer."""
+        loop, dice, faults = self._loop, self._dice, self.faults
+        kind = function.__name__
+        if kind.startswith("put"):
+            args = (args[0], b"".join(args[1]))
+        answer: asyncio.Future[Any] = loop.create_future()
+        seconds = (self._latency.get if kind in _READS else self._latency.put) * (0.5 + dice.expovariate(1.5))
+        if faults.slow and dice.random() < faults.slow:
+            seconds *= 100
+        if faults.pause and dice.random() < faults.pause:
+            loop.call_later(seconds * dice.random() * 2, self._pause, process, context=loop.outside)
+        request = _Request(self, process, kind, function, args, answer)
+        fate = self._fate(process, kind)
+        if fate is None:
+            effect_at = seconds * dice.random()
+            loop.call_later(effect_at, request.act, seconds - effect_at, context=loop.outside)
+        else:
+            loop.call_later(seconds, request.suffer, fate, context=loop.outside)
+        return answer
+
+    def pause(self, seconds: float) -> asyncio.Future[None]:
+        """Like ``asyncio.sleep``, which takes twice as long to set up."""
+        over: asyncio.Future[None] = self._loop.create_future()
+        self._loop.call_later(seconds, _wake, over)
+        return over
+
+    def _fate(self, process: Process, kind: str) -> str | None:
+        """The fault that befalls this request."""
+        if self.outages and self.outages.get(process.name, 0.0) > self._loop.time():
+            return "unavailable"
+        faults, dice = self.faults, self._dice.random()
+        for fate in _FATES_READ if kind in _READS else _FATES_WRITE:
+            dice -= getattr(faults, fate)
+            if dice < 0:
+                return fate
+        return None
+
+
+def _wake(over: asyncio.Future[None]) -> None:
+    if not over.done():
+        over.set_result(None)
+
+
+_FATES_READ: Final = ("unavailable", "flipped", "listing_stale")
+_FATES_WRITE: Final = (
+    "unavailable",
+    "request_lost",
+    "reply_lost",
+    "late",
+    "repeated",
+    "echoed",
+    "refused",
+    "not_durable",
+)
+
+
+class _Request:
+    """One request on its way."""
+
+    __slots__ = ("answer", "args", "function", "kind", "network", "process")
+
+    def __init__(
+        self,
+        network: Network,
+        process: Process,
+        kind: str,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        answer: asyncio.Future[Any],
+    ) -> None:
+        self.network = network
+        self.process = process
+        self.kind = kind
+        self.function = function
+        self.args = args
+        self.answer = answer
+
+    def act(self, reply_after: float = 0.0) -> None:
+        """Have the effect, and answer it."""
+        reply = self._effect()
+        if reply_after > 0 and self.network._dice.random() < 0.5:  # noqa: SLF001
+            loop = self.network._loop  # noqa: SLF001
+            loop.call_later(reply_after, self._reply, reply, context=loop.outside)
+        else:
+            self._reply(reply)
+
+    def _effect(self, note: str = "") -> Any:
+        try:
+            result = self.function(*self.args)
+        except ObjectNotFoundError as error:
+            result = error
+        self._note(note, result)
+        return result
+
+    def _reply(self, reply: Any) -> None:
+        if self.answer.done():
+            return
+        if isinstance(reply, Exception):
+            self.answer.set_exception(reply)
+        else:
+            self.answer.set_result(reply)
+
+    def _doubt(self) -> Any:
+        if self.kind == "put_if_absent":
+            return PutOutcome.UNKNOWN
+        return StoreUnavailableError("simulated time-out")
+
+    def suffer(self, fate: str) -> None:
+        """Have something go wrong with it."""
+        getattr(self, f"_{fate}")()
+
+    def _unavailable(self) -> None:
+        self._note("unavailable", None)
+        if self.kind == "delete_many":  # the one kind that can be half done
+            self.function(self.args[0][::2])
+        self._reply(StoreUnavailableError("simulated 503"))
+
+    def _request_lost(self) -> None:
+        self._note("request lost", None)
+        self._reply(self._doubt())
+
+    def _reply_lost(self) -> None:
+        self._effect("reply lost")
+        self._reply(self._doubt())
+
+    def _late(self) -> None:
+        self._later("late")
+        self._reply(self._doubt())
+
+    def _repeated(self) -> None:
+        self._effect("repeated")
+        self.act()
+
+    def _echoed(self) -> None:
+        self._later("echo")
+        self.act()
+
+    def _refused(self) -> None:
+        self._note("refused", None)
+        self._reply(StoreFullError("simulated: no space left"))
+
+    def _not_durable(self) -> None:
+        self._effect("not durable")
+        self._reply(StoreDurabilityError("simulated: fsync failed"))
+
+    def _flipped(self) -> None:
+        reply = self._effect("flipped")
+        if self.kind == "get" and isinstance(reply, bytes) and reply:
+            bit = self.network._dice.randrange(len(reply) * 8)  # noqa: SLF001
+            broken = bytearray(reply)
+            broken[bit // 8] ^= 1 << bit % 8
+            reply = bytes(broken)
+        self._reply(reply)
+
+    def _listing_stale(self) -> None:
+        if self.kind == "list":
+            lag = self.network._dice.uniform(0.0, _STALE_SECONDS_MAX)  # noqa: SLF001
+            self.function = partial(self.function, lag_seconds=lag)
+        self.act()
+
+    def _later(self, note: str) -> None:
+        loop = self.network._loop  # noqa: SLF001
+        delay = draw_delay(self.network._dice)  # noqa: SLF001
+        loop.call_later(delay, self._effect, note, context=loop.outside)
+
+    def _note(self, note: str, result: Any) -> None:
+        trace = self.network._trace  # noqa: SLF001
+        if trace is not None:
+            what = result.name if isinstance(result, PutOutcome) else type(result).__name__
+            target = self.args[0] if self.kind != "delete_many" else f"{len(self.args[0])} objects"
+            trace(self.process.name, self.kind, target, note or what)
+
+
+class SimIO(StoreIO):
+    """The engine's view of the store, by way of the network."""
+
+    def __init__(self, endpoint: Endpoint, runtime: Runtime, network: Network, process: Process) -> None:
+        super().__init__(endpoint, runtime, None)  # type: ignore[arg-type] # bytes in one piece
+        self._network = network
+        self._process = process
+
+    async def call(self, function: Callable[..., T], *args: Any) -> T:
+        result: T = await self._network.send(self._process, function, args)
+        return result
+
+    async def sleep(self, seconds: float) -> None:
+        # The once-a-second look for impatient waiters would be most of what happens in idle hours.
+        await self._network.pause(seconds if seconds != _LOOK_SECONDS else seconds * 5)
