@@ -44,7 +44,7 @@ class RecordBatch:
         ...         (batch,) = consumer.poll_batches(timeout=5)
         ...     batch.values()
         [{'amount': 3}, {'amount': 4}]
-        >>> duckdb.sql("select max(offset) from batch").fetchall()
+        >>> duckdb.sql('select max("offset") from batch').fetchall()
         [(1,)]
     """
 
