@@ -98,6 +98,7 @@ class Consumer(Generic[K, V]):
         self._handout: Handout[K, V] | None = None  # what an iteration is busy with
         self._following = ExitStack()
         self._follows = False
+        self._moves = 0
         catalog.refresh()
         names = [topics] if isinstance(topics, str) else list(dict.fromkeys(topics))
         wanted = None if partitions is None else list(partitions)
@@ -191,7 +192,7 @@ class Consumer(Generic[K, V]):
         self._check()
         self._catalog.refresh()
         with self._lock:
-            self._take_back()
+            self._moved()
             self._place(
                 [TopicPartition(*pair) for pair in partitions],
                 self._start if start is None else start,
@@ -214,7 +215,7 @@ class Consumer(Generic[K, V]):
         cursor = self._cursor(topic, partition)
         self._catalog.refresh()
         with self._lock:
-            self._take_back()
+            self._moved()
             cursor.high_watermark()  # says it properly when the topic was deleted
             cursor.position = resolve(self._catalog, self._reader, cursor.topic, partition, position)
 
@@ -261,7 +262,7 @@ class Consumer(Generic[K, V]):
         """
         self._check()
         with self._lock:
-            self._take_back()
+            self._moved()
             self._turns.paused.update(self._names(partitions))
 
     def resume(self, partitions: Iterable[tuple[str, int]] | None = None) -> None:
@@ -272,6 +273,7 @@ class Consumer(Generic[K, V]):
         """
         self._check()
         with self._lock:
+            self._moved()
             self._turns.paused.difference_update(self._names(partitions))
 
     # --- end ---------------------------------------------------------------------------------------
@@ -282,7 +284,7 @@ class Consumer(Generic[K, V]):
             return
         self._closed = True
         with self._lock:
-            self._take_back()
+            self._moved()
             self._turns.assign(())
         self._following.close()
 
@@ -345,14 +347,18 @@ class Consumer(Generic[K, V]):
         if timeout is not None and not timeout >= 0:
             raise InvalidInputError(f"timeout must be None or 0 seconds and more, not {timeout!r}")
         deadline = None if timeout is None else self._runtime.monotonic() + timeout
+        taken: list[Any] = []
+        looked = None
         while True:
             self._check()  # for fork before the lock, for close() under it
             version = self._catalog.version  # before looking, so that nothing slips in between
-            with self._lock:
-                self._check()
-                self._take_back()
-                self._follow()
-                taken = take()
+            if looked != (version, self._moves):  # thousands of idle partitions take a while
+                looked = (version, self._moves)
+                with self._lock:
+                    self._check()
+                    self._take_back()
+                    self._follow()
+                    taken = take()
             pause = _WAIT_SLICE_SECONDS
             if deadline is not None:
                 pause = min(pause, deadline - self._runtime.monotonic())
@@ -364,6 +370,11 @@ class Consumer(Generic[K, V]):
         if not self._follows:
             self._follows = True
             self._following.enter_context(self._catalog.follow())
+
+    def _moved(self) -> None:
+        """Somebody is about to change what is read next; one who waits has to look again."""
+        self._take_back()
+        self._moves += 1
 
     def _take_back(self) -> None:
         if self._handout is not None:

@@ -50,7 +50,7 @@ def stride_offsets(width: int, count: int) -> bytes:
     if width == 0:
         return bytes(OFFSET_BYTES * (count + 1))
     items = 1 << count.bit_length()
-    if items > _STRIDE_CACHED_ITEMS_MAX or items * width >= 1 << 31:
+    if not _TABLE_ITEMS_MIN <= items <= _TABLE_ITEMS_MAX or items * width >= 1 << 31:
         return array("i", range(0, width * count + 1, width)).tobytes()
     return _stride_table(width, items)[: OFFSET_BYTES * (count + 1)]
 
@@ -80,7 +80,8 @@ _PAGE_ITEMS: Final = 1 << 16
 _LOW_BYTES: Final = bytes(range(256)) * 256
 _SECOND_BYTES: Final = b"".join(bytes((high,)) * 256 for high in range(256))
 
-_STRIDE_CACHED_ITEMS_MAX: Final = 1 << 16
+_TABLE_ITEMS_MIN: Final = 16  # single records of any length would push out what is worth keeping
+_TABLE_ITEMS_MAX: Final = 1 << 16
 
 _DIGITS: Final = bytes.maketrans(b"\0\1", b"01")
 _FLAGS: Final = bytes.maketrans(b"01", b"\0\1")

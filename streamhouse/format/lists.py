@@ -7,7 +7,7 @@ called with one length after the other it cuts a blob at a third of the cost of 
 from __future__ import annotations
 
 import io
-from itertools import islice, repeat
+from itertools import islice, pairwise, repeat
 from operator import sub
 from typing import Final
 
@@ -21,7 +21,7 @@ from streamhouse.format.integers import (
 )
 from streamhouse.records import Headers
 
-_STRIDE_COUNT_MIN: Final = 8  # below, comparing costs more than it saves
+_MAPPED_COUNT_MIN: Final = 8  # below, setting up costs more than it saves
 
 
 def binary_list(column: BinaryColumn, start: int, stop: int) -> list[bytes | None]:
@@ -54,13 +54,13 @@ def header_list(headers: HeaderColumns, start: int, stop: int) -> list[Headers]:
 
 def _cut(column: BinaryColumn, start: int, stop: int) -> list[bytes]:
     count = stop - start
-    if not count:
-        return []
     offsets = int32s(column.offsets)[start : stop + 1]
+    if count < _MAPPED_COUNT_MIN:
+        return [column.data[begin:end] for begin, end in pairwise(offsets)]
     blob = io.BytesIO(column.data)
     blob.seek(offsets[0])
     width, uneven = divmod(offsets[-1] - offsets[0], count)
-    if not uneven and offsets[0] == start * width and count >= _STRIDE_COUNT_MIN:
+    if not uneven and offsets[0] == start * width:
         window = slice(start * OFFSET_BYTES, (stop + 1) * OFFSET_BYTES)
         if column.offsets[window] == stride_offsets(width, stop)[window]:
             return list(map(blob.read, repeat(width, count)))

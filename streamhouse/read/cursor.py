@@ -51,6 +51,7 @@ class Cursor:
     ) -> None:
         self.topic = topic
         self.partition = partition
+        self.name = TopicPartition(topic.name, partition)
         self.position = position
         self._catalog = catalog
         self._reader = reader
@@ -59,11 +60,7 @@ class Cursor:
         self._source = f"partition {partition} of {topic.name!r}"
         self._refs: deque[BlockRef] = deque()  # the block it is in, and those after it
         self._columns: Columns | None = None  # of the first of them
-
-    @property
-    def name(self) -> TopicPartition:
-        """Which partition."""
-        return TopicPartition(self.topic.name, self.partition)
+        self._ahead = 0  # offset up to which blocks were asked for in the background
 
     def high_watermark(self) -> int:
         """Offset that the next record will get.
@@ -151,6 +148,7 @@ class Cursor:
 
     def _look_up(self) -> None:
         self._columns = None
+        self._ahead = self.position
         topic, partition = self.topic.id, self.partition
         self._refs = deque(self._catalog.blocks(topic, partition, self.position, _REFS_LISTED))
         log_start = self._catalog.log_start(topic, partition)
@@ -170,4 +168,8 @@ class Cursor:
             more = self._refs[-1].next_offset
             topic, partition = self.topic.id, self.partition
             self._refs.extend(self._catalog.blocks(topic, partition, more, _REFS_LISTED))
-        self._reader.prefetch(list(islice(self._refs, 1, 1 + blocks)), self._source)
+        for ref in islice(self._refs, 1, 1 + blocks):
+            if ref.base_offset >= self._ahead:
+                if not self._reader.prefetch(ref, self._source):
+                    return  # no room now
+                self._ahead = ref.next_offset

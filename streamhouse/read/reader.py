@@ -9,7 +9,6 @@ error names the object and the offsets that it costs.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
 from functools import partial
 
 from streamhouse.commits.state import BlockRef
@@ -23,6 +22,7 @@ from streamhouse.read.prefetch import BackgroundJobs
 from streamhouse.store.base import ObjectStore
 
 _LOCAL_PREFETCH_THREADS = 1  # decoding runs beside the reader; more would only compete with it
+_LOCAL_PREFETCH_LENGTH_MIN = 64 << 10  # a hop to another thread costs more than a smaller block
 
 
 class BlockReader:
@@ -35,8 +35,10 @@ class BlockReader:
         self._unread_bytes_max = settings.cache_bytes_max // 2
         self.prefetch_blocks = min(settings.prefetch_blocks, self._unread_bytes_max // self._block_bytes)
         threads = _LOCAL_PREFETCH_THREADS
+        self._prefetch_length_min = _LOCAL_PREFETCH_LENGTH_MIN
         if store.capabilities.remote:
             threads = max(1, min(settings.prefetch_blocks, settings.request_concurrency))
+            self._prefetch_length_min = 0
         self._jobs = BackgroundJobs(threads, queue_max=4 * max(1, self.prefetch_blocks))
         self._closed = False
 
@@ -57,14 +59,18 @@ class BlockReader:
             raise ClosedError("the log is closed; open it again")
         return self._cache.load(_key(ref), partial(self._fetch, ref, source))
 
-    def prefetch(self, refs: Sequence[BlockRef], source: str = "") -> None:
-        """Fetch blocks in the background that will be asked for soon, as far as memory allows."""
-        for ref in refs[: self.prefetch_blocks]:
-            coming = (len(self._jobs) + 1) * self._block_bytes
-            if self._cache.unread_bytes + coming > self._unread_bytes_max:
-                return
-            if _key(ref) not in self._cache:
-                self._jobs.submit(_key(ref), partial(self._fetch_ahead, ref, source))
+    def prefetch(self, ref: BlockRef, source: str = "") -> bool:
+        """Fetch a block in the background that will be asked for soon.
+
+        Returns:
+            ``False`` when memory or threads have no room for it now.
+        """
+        if ref.length < self._prefetch_length_min or _key(ref) in self._cache:
+            return True
+        coming = (len(self._jobs) + 1) * self._block_bytes
+        if self._cache.unread_bytes + coming > self._unread_bytes_max:
+            return False
+        return self._jobs.submit(_key(ref), partial(self._fetch_ahead, ref, source))
 
     def offer(self, ref: BlockRef, columns: Columns) -> None:
         """Keep a block that this process has just committed: its own readers need no request."""

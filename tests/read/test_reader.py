@@ -1,3 +1,4 @@
+import random
 import threading
 from collections.abc import Callable
 
@@ -111,39 +112,72 @@ def test_errors_of_the_store_come_through(log: MiniLog, topic: TopicInfo) -> Non
     log.reader.fetch(log.refs(topic)[0], SOURCE)
 
 
-def test_blocks_fetched_ahead_need_no_request_later(log: MiniLog, topic: TopicInfo) -> None:
-    refs = log.refs(topic)
-    log.reader.prefetch(refs, SOURCE)
-    until(lambda: log.reader.stats().misses == 3 and len(log.reader._jobs) == 0)
-    log.watched.gets.clear()
+@pytest.fixture
+def remote_topic(remote_log: MiniLog) -> TopicInfo:
+    topic = remote_log.topic()
+    for first in (0, 10, 20):
+        remote_log.append(topic, values=numbered(first, 10))
+    return topic
+
+
+def test_blocks_fetched_ahead_need_no_request_later(remote_log: MiniLog, remote_topic: TopicInfo) -> None:
+    reader, refs = remote_log.reader, remote_log.refs(remote_topic)
+    assert all(reader.prefetch(ref, SOURCE) for ref in refs)
+    until(lambda: reader.stats().misses == 3 and len(reader._jobs) == 0)
+    assert all(reader.prefetch(ref, SOURCE) for ref in refs)  # there already: nothing to do
+    assert len(remote_log.watched.gets) == 3
     for ref in refs:
-        log.reader.fetch(ref, SOURCE)
-    assert not log.watched.gets
+        reader.fetch(ref, SOURCE)
+    assert len(remote_log.watched.gets) == 3
 
 
-def test_a_failure_ahead_harms_nobody(log: MiniLog, topic: TopicInfo) -> None:
-    log.watched.tamper = flipping(2)
-    log.reader.prefetch(log.refs(topic)[:1], SOURCE)
-    until(lambda: len(log.watched.gets) == 2 and len(log.reader._jobs) == 0)
-    log.reader.fetch(log.refs(topic)[0], SOURCE)
+def test_a_failure_ahead_harms_nobody(remote_log: MiniLog, remote_topic: TopicInfo) -> None:
+    reader, ref = remote_log.reader, remote_log.refs(remote_topic)[0]
+    remote_log.watched.tamper = flipping(2)
+    reader.prefetch(ref, SOURCE)
+    until(lambda: len(remote_log.watched.gets) == 2 and len(reader._jobs) == 0)
+    reader.fetch(ref, SOURCE)
 
 
-def test_prefetch_stops_where_unread_blocks_would_push_each_other_out(log: MiniLog, topic: TopicInfo) -> None:
-    room = 4 * log.settings.block_bytes_target
-    reader = BlockReader(log.watched, type(log.settings)(cache_bytes_max=room, prefetch_blocks=10))
+def test_prefetch_stops_where_unread_blocks_would_push_each_other_out(
+    remote_log: MiniLog, remote_topic: TopicInfo
+) -> None:
+    room = 4 * remote_log.settings.block_bytes_target
+    settings = type(remote_log.settings)(cache_bytes_max=room, prefetch_blocks=10)
+    reader = BlockReader(remote_log.watched, settings)
     assert reader.prefetch_blocks == 2
-    reader.prefetch(log.refs(topic), SOURCE)
-    until(lambda: len(reader._jobs) == 0)
-    assert len(log.watched.gets) <= 2
+    release = threading.Event()
+
+    def hang(data: bytes) -> bytes:
+        release.wait(30)
+        return data
+
+    remote_log.watched.tamper = hang
+    refs = remote_log.refs(remote_topic)
+    assert [reader.prefetch(ref, SOURCE) for ref in refs] == [True, True, False]
+    release.set()
     reader.close()
 
 
-def test_no_cache_no_prefetch(log: MiniLog, topic: TopicInfo) -> None:
-    reader = BlockReader(log.watched, type(log.settings)(cache_bytes_max=0))
-    reader.prefetch(log.refs(topic), SOURCE)
-    assert len(reader._jobs) == 0
-    reader.fetch(log.refs(topic)[0], SOURCE)
+def test_no_cache_no_prefetch(remote_log: MiniLog, remote_topic: TopicInfo) -> None:
+    settings = type(remote_log.settings)(cache_bytes_max=0)
+    reader = BlockReader(remote_log.watched, settings)
+    ref = remote_log.refs(remote_topic)[0]
+    assert reader.prefetch_blocks == 0
+    assert not reader.prefetch(ref, SOURCE)
+    reader.fetch(ref, SOURCE)
     reader.close()
+
+
+def test_on_a_local_store_only_large_blocks_are_worth_a_thread(log: MiniLog) -> None:
+    topic = log.topic()
+    log.append(topic, values=[b"small"])
+    log.append(topic, values=[random.Random(1).randbytes(100_000)])
+    small, large = log.refs(topic)
+    log.reader.prefetch(small, SOURCE)
+    log.reader.prefetch(large, SOURCE)
+    until(lambda: log.reader.stats().misses == 1 and len(log.reader._jobs) == 0)
+    assert [name for name, _, _ in log.watched.gets] == [large.object_name]
 
 
 def test_close_neither_waits_for_the_store_nor_leaves_threads(
@@ -159,7 +193,7 @@ def test_close_neither_waits_for_the_store_nor_leaves_threads(
         return data
 
     remote_log.watched.tamper = hang
-    remote_log.reader.prefetch(remote_log.refs(topic), SOURCE)
+    remote_log.reader.prefetch(remote_log.refs(topic)[0], SOURCE)
     assert began.wait(10)
     remote_log.reader.close()
     remote_log.reader.close()
