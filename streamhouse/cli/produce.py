@@ -24,7 +24,7 @@ _UNCONFIRMED_MAX: Final = 20_000  # deliveries to remember; older ones are waite
 def produce(
     topic: Annotated[str, typer.Argument(metavar="TOPIC", help="Where to.")],
     log: LogUrl,
-    values: Annotated[list[str] | None, typer.Argument(metavar="[VALUE]...", help="Values to send.")] = None,
+    values: Annotated[list[str] | None, typer.Argument(metavar="VALUE", help="Values to send.")] = None,
     file: Annotated[
         Path | None,
         typer.Option("--file", "-f", metavar="PATH", help="A file to read, also .gz; - is stdin."),
@@ -63,7 +63,7 @@ def produce(
     if sum(sources) > 1:
         raise typer.BadParameter("VALUEs, --file and --tombstone exclude each other")
     with open_log(log, storage_option) as handle:
-        count = len(handle.topic(topic).partitions)
+        handle.topic(topic)  # a misspelt name is told before any input is read
         with handle.producer() as producer:
             sender = _Sender(producer, topic, partition, headers)
             if tombstone:
@@ -79,7 +79,8 @@ def produce(
     if wants_json(json):
         print_json({"topic": topic, "records": sender.records, "bytes": sender.bytes})
     else:
-        print_text(f"{sender.records:,} records ({sender.bytes:,} bytes) to {topic}/{count}")
+        plural = "" if sender.records == 1 else "s"
+        print_text(f"{sender.records:,} record{plural} ({sender.bytes:,} bytes) to {topic}")
 
 
 class _Sender:
