@@ -6,10 +6,14 @@ from pathlib import Path
 
 import pytest
 
+import streamhouse
+
 
 @pytest.fixture
-def filled(orders):
-    assert orders("produce", "orders", *(f"value {n}" for n in range(20)), "-p", "1").code == 0
+def filled(orders, folder: Path):
+    """Twenty records in one commit."""
+    with streamhouse.Log(str(folder)) as log, log.producer() as producer:
+        producer.send_many("orders", [f"value {n}" for n in range(20)], partition=1).result()
     return orders
 
 
