@@ -99,7 +99,13 @@ def examples(session: nox.Session) -> None:
 @checks(default=False)
 def sim(session: nox.Session) -> None:
     """The long simulation of the commit protocol: ``nox -s sim -- --seeds 100000``."""
-    python(session, "-m", "tests.sim", *session.posargs)
+    python(session, "-m", "streamhouse.testing.simulation", *session.posargs)
+
+
+@checks(default=False)
+def soak(session: nox.Session) -> None:
+    """Kill real processes, or run many at once: ``nox -s soak -- kill --runs 500``."""
+    python(session, "-m", "tests.soak", *session.posargs)
 
 
 @nox.session(reuse_venv=True, default=False)
