@@ -186,25 +186,21 @@ class Producer:
         destination = self._outbox.destination(topic)
         if partition is not None:
             destination.check_partition(partition)
-        rows = self._rows(values, keys, headers, timestamps)
-        bulk = Bulk(destination.topic)
-        bulk.counts = {}
-        if not rows:
-            bulk.settle(None)
-            return BatchDelivery(bulk)
-        raw_bytes = self._check_sizes(rows)
-        size = raw_bytes + RECORD_OVERHEAD_BYTES * len(rows)
-        self._outbox.seal_all()  # what was sent before comes before
-        self._outbox.take_memory(size, timeout)
+        # Iterators can be gone through once, and the records may be looked at twice.
+        values = _listed("values", values)
+        keys = None if keys is None else _listed("keys", keys, len(values))
+        if isinstance(headers, Iterable) and not isinstance(headers, Mapping):
+            headers = _listed("headers", headers, len(values))
+        if isinstance(timestamps, Iterable):
+            timestamps = _listed("timestamps", timestamps, len(values))
         try:
-            self._encode(bulk, destination, rows, partition, raw_bytes)
-            bulk.size = size
-            self._outbox.ship(bulk)
-        except BaseException:
-            if not self._outbox.owns(bulk):
-                self._outbox.give_memory(size)
-            raise
-        return BatchDelivery(bulk)
+            # Looking at the type of every record costs a tenth of the whole. If the first is bytes, the
+            # others are believed to be; when one is not, joining them fails, before anything is sent.
+            rows = self._rows(values, keys, headers, timestamps, trust=True)
+            return self._send_rows(destination, rows, partition, timeout)
+        except TypeError:
+            rows = self._rows(values, keys, headers, timestamps, trust=False)
+            return self._send_rows(destination, rows, partition, timeout)
 
     def flush(self, timeout: float | None = None) -> None:
         """Wait until everything that was sent is durable.
@@ -281,40 +277,66 @@ class Producer:
 
     def _rows(
         self,
-        values: Iterable[Any],
-        keys: Iterable[Any] | None,
+        values: Sequence[Any],
+        keys: Sequence[Any] | None,
         headers: HeadersInput | Sequence[HeadersInput],
         timestamps: Any,
+        *,
+        trust: bool,
     ) -> Rows:
         """What the arguments of ``send_many`` mean; raises if they cannot be stored."""
-        many = _listed("values", values)
-        count = len(many)
         stored_headers: Sequence[Headers] | None = None
         if isinstance(headers, Mapping):
-            stored_headers = [headers_tuple(headers)] * count
+            stored_headers = [headers_tuple(headers)] * len(values)
         elif headers is not None:
-            stored_headers = headers_tuples(_listed("headers", headers, count))
+            stored_headers = headers_tuples(cast("Sequence[HeadersInput]", headers))
         stamps: Sequence[int] | int
         if timestamps is None:
             stamps = self._runtime.time_ms()
-        elif isinstance(timestamps, Iterable):
-            stamps = timestamps_ms(_listed("timestamps", timestamps, count))
+        elif isinstance(timestamps, Sequence):
+            stamps = timestamps_ms(timestamps)
         else:
             stamps = timestamp_ms(timestamps)
-        stored_keys = None if keys is None else self._serializers.keys(_listed("keys", keys, count))
-        return Rows(self._serializers.values(many), stored_keys, stamps, stored_headers)
+        stored_keys = None if keys is None else self._serializers.keys(keys, trust=trust)
+        return Rows(self._serializers.values(values, trust=trust), stored_keys, stamps, stored_headers)
+
+    def _send_rows(
+        self, destination: Destination, rows: Rows, partition: int | None, timeout: float | None
+    ) -> BatchDelivery:
+        bulk = Bulk(destination.topic)
+        bulk.counts = {}
+        if not rows:
+            bulk.settle(None)
+            return BatchDelivery(bulk)
+        raw_bytes = self._check_sizes(rows)
+        size = raw_bytes + RECORD_OVERHEAD_BYTES * len(rows)
+        self._outbox.seal_all()  # what was sent before comes before
+        self._outbox.take_memory(size, timeout)
+        try:
+            self._encode(bulk, destination, rows, partition, raw_bytes)
+            bulk.size = size
+            self._outbox.ship(bulk)
+        except BaseException:
+            if not self._outbox.owns(bulk):
+                self._outbox.give_memory(size)
+            raise
+        return BatchDelivery(bulk)
 
     def _check_sizes(self, rows: Rows) -> int:
         """Bytes of all records; raises if one is too large."""
-        sizes = [_lengths(rows.values)]
-        if rows.keys is not None:
-            sizes.append(_lengths(rows.keys))
-        if rows.headers is not None:
-            sizes.append(list(map(header_bytes, rows.headers)))
-        if sum(map(max, sizes)) > self._record_bytes_max:
-            for position, size in enumerate(map(sum, zip(*sizes, strict=True))):
-                check_record_bytes(size, self._record_bytes_max, f"values[{position}]: ")
-        return sum(map(sum, sizes))
+        total = _total_bytes(rows.values) + _total_bytes(rows.keys or ())
+        sizes = None if rows.headers is None else list(map(header_bytes, rows.headers))
+        total += sum(sizes or ())
+        if total > self._record_bytes_max:  # else no single one can be
+            lengths = [_lengths(rows.values)]
+            if rows.keys is not None:
+                lengths.append(_lengths(rows.keys))
+            if sizes is not None:
+                lengths.append(sizes)
+            if sum(map(max, lengths)) > self._record_bytes_max:
+                for position, size in enumerate(map(sum, zip(*lengths, strict=True))):
+                    check_record_bytes(size, self._record_bytes_max, f"values[{position}]: ")
+        return total
 
     def _encode(
         self,
@@ -344,6 +366,13 @@ def _listed(name: str, items: Any, count: int | None = None) -> Sequence[Any]:
     if count is not None and len(listed) != count:
         raise InvalidRecordError(f"{len(listed)} {name} for {count} values: one per record is needed")
     return listed
+
+
+def _total_bytes(items: Sequence[bytes | None]) -> int:
+    try:
+        return sum(map(len, cast("Sequence[bytes]", items)))
+    except TypeError:  # there are nulls
+        return sum(_lengths(items))
 
 
 def _lengths(items: Sequence[bytes | None]) -> list[int]:

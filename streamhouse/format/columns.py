@@ -151,7 +151,11 @@ def binary_column(values: Sequence[bytes | None]) -> BinaryColumn:
     """A column out of byte strings and nulls."""
     try:
         # Nulls raise in here: the usual list without any is never searched for them.
-        return BinaryColumn(None, _offsets(values), b"".join(values))  # type: ignore[arg-type]
+        data = b"".join(values)  # type: ignore[arg-type]
+        offsets = _offsets(values)
+        if int.from_bytes(offsets[-OFFSET_BYTES:], "little") != len(data):
+            raise TypeError("a buffer whose length is not its size in bytes")
+        return BinaryColumn(None, offsets, data)
     except TypeError:
         nulls = values.count(None)
         if not nulls:

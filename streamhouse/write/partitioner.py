@@ -16,7 +16,7 @@ from typing import Any, Final
 from streamhouse.write.murmur2 import LANE_BITS, LANE_BYTES, LANES_MAX, lanes, murmur2, murmur2_lanes
 
 _KNOWN_KEYS_MAX: Final = 1 << 16
-_SAMPLE_KEYS: Final = 64
+_SAMPLE_KEYS: Final = 512
 _LEARNT_KEYS: Final = 1024
 _BYTE_VALUES: Final = 1 << 8
 _HASH_BITS: Final = 31  # Kafka drops the sign
@@ -65,11 +65,18 @@ class Partitioner:
         return self._pack(map(known.get, keys, repeat(sticky)))  # type: ignore[arg-type]
 
     def _mostly_new(self, keys: Sequence[bytes | None]) -> bool:
-        """Whether looking keys up would cost more than hashing all of them, going by a sample."""
+        """Whether looking keys up would cost more than hashing all of them, going by a sample.
+
+        How many different keys there are shows in how many of a sample are alike, as with birthdays.
+        """
         if len(keys) < _SAMPLE_KEYS:
             return False
         sample = keys[:: len(keys) // _SAMPLE_KEYS]
-        return 2 * sum(map(self._known.__contains__, sample)) < len(sample)
+        if 2 * sum(map(self._known.__contains__, sample)) >= len(sample):
+            return False
+        alike = len(sample) - len(set(sample))
+        distinct = len(sample) ** 2 // (2 * alike) if alike else len(keys)
+        return distinct > min(len(keys) // 2, _KNOWN_KEYS_MAX)
 
     def _of_new(self, keys: Sequence[bytes]) -> Sequence[int]:
         try:

@@ -82,13 +82,19 @@ class Serializers:
         """
         return _plain_value(value) if self._value is None else _apply(self._value, "value", value)
 
-    def keys(self, keys: Sequence[Any]) -> Sequence[bytes | None]:
+    def keys(self, keys: Sequence[Any], *, trust: bool = False) -> Sequence[bytes | None]:
         """Many keys; the same list when nothing had to be done.
+
+        Args:
+            keys: What the user passed.
+            trust: Believe that all are bytes if the first is.
 
         Raises:
             InvalidRecordError: One cannot be stored; the message has its position.
         """
         if self._key is None:
+            if trust and keys and type(keys[0]) is bytes:
+                return keys
             kinds = set(map(type, keys))
             if kinds <= _BYTES:
                 return keys
@@ -96,13 +102,19 @@ class Serializers:
                 return _encode_texts(keys, "keys")
         return _one_by_one(self.key, keys, "keys")
 
-    def values(self, values: Sequence[Any]) -> Sequence[bytes | None]:
+    def values(self, values: Sequence[Any], *, trust: bool = False) -> Sequence[bytes | None]:
         """Many values; the same list when nothing had to be done.
+
+        Args:
+            values: What the user passed.
+            trust: Believe that all are bytes if the first is.
 
         Raises:
             InvalidRecordError: One cannot be stored; the message has its position.
         """
         if self._value is None:
+            if trust and values and type(values[0]) is bytes:
+                return values
             kinds = set(map(type, values))
             if kinds <= _BYTES:
                 return values
