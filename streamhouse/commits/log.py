@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -65,7 +65,12 @@ class CommitLog:
     # --- writing -----------------------------------------------------------------------------------
 
     def append(
-        self, topic_id: int, producer_id: int, epoch: int, parts: Sequence[PartBlocks]
+        self,
+        topic_id: int,
+        producer_id: int,
+        epoch: int,
+        parts: Sequence[PartBlocks],
+        answered: Callable[[Future[list[int]]], object] | None = None,
     ) -> Future[list[int]]:
         """Propose records for partitions of one topic, all of them or none. Does not block.
 
@@ -74,6 +79,9 @@ class CommitLog:
             producer_id: Identity for the sequence check, or -1 for none.
             epoch: Incarnation of that producer; lower ones are fenced.
             parts: Per partition, each at most once.
+            answered: Called with the future when it is done, on the commit thread. Added afterwards by a
+                thread that Ctrl-C can reach, it might leave the future locked, and the commit thread
+                waiting for it for ever.
 
         Returns:
             A future of the base offset per part. It raises TopicNotFoundError, PartitionNotFoundError,
@@ -83,7 +91,7 @@ class CommitLog:
         if len({part.partition for part in parts}) != len(parts):
             raise ValueError("each partition may occur once in an append")
         operation, blocks = append_operation(topic_id, producer_id, epoch, parts)
-        return self._propose(operation, blocks, self.on_append)
+        return self._propose(operation, blocks, self.on_append, answered)
 
     def propose(self, operation: Operation) -> Verdict:
         """Propose an operation without records and wait for the verdict."""
@@ -200,14 +208,18 @@ class CommitLog:
         operation: Operation,
         blocks: Sequence[EncodedBlock],
         on_append: AppendListener | None = None,
+        answered: Callable[[Future[Any]], object] | None = None,
     ) -> Future[Any]:
         deadline = self._runtime.monotonic() + self._settings.delivery_timeout_seconds
         proposal = Proposal(operation, blocks, deadline, on_append)
+        if answered is not None:
+            proposal.future.add_done_callback(answered)
         with self._inbox_lock:
-            first = not self._inbox
+            # Called first, for Ctrl-C may come in between: a proposal in the inbox that nobody was called
+            # for would block all later ones. The lock keeps the caller out until it is in.
+            if not self._inbox:
+                self._send(self._drain_inbox)
             self._inbox.append(proposal)
-        if first:
-            self._send(self._drain_inbox)
         return proposal.future
 
     def _drain_inbox(self) -> None:

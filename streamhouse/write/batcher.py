@@ -10,6 +10,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import Final
 
 from streamhouse.commits.log import CommitLog
@@ -43,8 +45,8 @@ class Batcher:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._idle = False
-        self._wake = threading.Event()
-        self._stop = threading.Event()
+        self._closed = False
+        self._calls: SimpleQueue[None] = SimpleQueue()  # wakes the thread; see gate.py for why no Event
 
     def linger(self) -> float:
         """Seconds that a record waits for company, at most."""
@@ -79,10 +81,10 @@ class Batcher:
 
     def close(self) -> None:
         """Seal what is open, encode what is sealed, end the threads. Closing twice is fine."""
-        self._stop.set()
-        self._wake.set()
         with self._lock:
+            self._closed = True
             thread, self._thread = self._thread, None
+        self._calls.put(None)
         if thread is not None:
             thread.join()
         self._finish_cut_short()
@@ -94,33 +96,36 @@ class Batcher:
 
     def _rouse(self) -> None:
         if self._idle:
-            self._wake.set()
+            self._calls.put(None)
         elif self._thread is None:
             self._start()
 
     def _start(self) -> None:
         with self._lock:
-            if self._thread is None and not self._stop.is_set():
+            if self._thread is None and not self._closed:
                 self._thread = threading.Thread(target=self._run, name="streamhouse-batcher", daemon=True)
                 self._thread.start()
 
     def _run(self) -> None:
-        while not self._stop.is_set():
-            if not self._anything():
-                # Said before looking again: whoever adds something either is seen or sees this.
-                self._idle = True
-                if not self._anything():
-                    self._wake.wait()
-                self._idle = False
-                self._wake.clear()
-                continue
+        while not self._closed:
             try:
-                self._stop.wait(self._pause())
+                self._rest()
                 self._finish_cut_short()
                 self.collect()
                 self._beat()
             except Exception:  # noqa: BLE001 - other batches are waiting
                 _log.exception("the batcher failed; it goes on")
+
+    def _rest(self) -> None:
+        """Wait for something to do, or for the next beat."""
+        if not self._anything():
+            # Said before looking again: whoever adds something either is seen or sees this.
+            self._idle = True
+            if not self._anything():
+                self._calls.get()
+            self._idle = False
+        with suppress(Empty):
+            self._calls.get(timeout=self._pause())
 
     def _anything(self) -> bool:
         return bool(self._open or self._cooking or self._cut_short)

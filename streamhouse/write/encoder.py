@@ -8,24 +8,21 @@ thread waits 5 ms for it, so each return to Python costs as much as compressing 
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final, TypeAlias
 
 import msgspec
 
 from streamhouse.format.block import BLOCK_RECORDS_MAX, encode_block
-from streamhouse.format.codecs import Packed, pack_bytes
 from streamhouse.format.columns import Columns, columns_from_lists
 from streamhouse.records import Headers
 from streamhouse.write.partitioner import split
+from streamhouse.write.pool import Job, Pool
 from streamhouse.write.shipment import Parts
 
 Assign: TypeAlias = Callable[["Rows"], Sequence[int]]
 """Says the partition of each row."""
 
-_WORKERS: Final = 2
 _POOL_BYTES_MIN: Final = 128 << 10  # below, handing over takes longer than compressing
 _PIECE_RECORDS_MAX: Final = 1 << 17
 
@@ -62,6 +59,8 @@ class Rows(msgspec.Struct):
 
     def split(self, parts: Sequence[int]) -> dict[int, Rows]:
         """The rows by partition, in the same order."""
+        if parts.count(parts[0]) == len(parts):
+            return {parts[0]: self}
         lists: list[Sequence[Any]] = [self.values]
         if self.keys is not None:
             lists.append(self.keys)
@@ -89,9 +88,9 @@ class Begun:
     """Blocks of which some are being compressed."""
 
     def __init__(self) -> None:
-        self._pieces: dict[int, list[tuple[Columns, Future[Packed] | None]]] = {}
+        self._pieces: dict[int, list[tuple[Columns, Job | None]]] = {}
 
-    def add(self, part: int, columns: Columns, packed: Future[Packed] | None) -> None:
+    def add(self, part: int, columns: Columns, packed: Job | None) -> None:
         """Add a block, and who compresses its values; ``None``: nobody yet."""
         self._pieces.setdefault(part, []).append((columns, packed))
 
@@ -99,9 +98,7 @@ class Begun:
     def waiting(self) -> bool:
         """Whether :meth:`finish` would wait for the pool."""
         return any(
-            packed is not None and not packed.done()
-            for pieces in self._pieces.values()
-            for _, packed in pieces
+            packed is not None and not packed.done for pieces in self._pieces.values() for _, packed in pieces
         )
 
     def finish(self) -> Parts:
@@ -123,9 +120,7 @@ class Encoder:
 
     def __init__(self, block_bytes_target: int) -> None:
         self._target = block_bytes_target
-        self._lock = threading.Lock()
-        self._pool: ThreadPoolExecutor | None = None
-        self._closed = False
+        self._pool = Pool()
 
     def begin(self, rows: Rows, assign: Assign, raw_bytes: int, spread: int | None = None) -> Begun:
         """Lay the rows out and start compressing.
@@ -153,11 +148,7 @@ class Encoder:
 
     def close(self) -> None:
         """Finish what the pool has, then end its threads."""
-        with self._lock:
-            self._closed = True
-            pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.shutdown(wait=True)
+        self._pool.close()
 
     def _records_per_block(self, rows: Rows, raw_bytes: int) -> int:
         wanted = self._target * len(rows) // max(1, raw_bytes)
@@ -178,15 +169,7 @@ class Encoder:
         yield from self._columns(rows.cut(0, count // 2))
         yield from self._columns(rows.cut(count // 2, count))
 
-    def _pack_values(self, columns: Columns) -> Future[Packed] | None:
+    def _pack_values(self, columns: Columns) -> Job | None:
         if len(columns.value.data) < _POOL_BYTES_MIN:
             return None
-        with self._lock:
-            if self._closed:
-                return None
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(_WORKERS, "streamhouse-encoder")
-            try:
-                return self._pool.submit(pack_bytes, columns.value.data)
-            except RuntimeError:  # the interpreter is ending
-                return None
+        return self._pool.compress(columns.value.data)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import threading
 from collections import deque
 
+from streamhouse.write.gate import Gate
+
 
 class Memory:
     """Bytes that may be taken, and are given back when they are on the store.
@@ -63,7 +65,7 @@ class Memory:
     def _leave(self, waiter: _Waiter) -> bool:
         """Leave the line; false when it was served meanwhile."""
         with self._lock:
-            if waiter.served.is_set():
+            if waiter.served.opened:
                 return False
             if waiter in self._line:
                 self._line.remove(waiter)
@@ -77,10 +79,10 @@ class Memory:
         while self._line and self._fits(self._line[0].size):
             waiter = self._line.popleft()
             self._used += waiter.size
-            waiter.served.set()
+            waiter.served.open()
 
 
 class _Waiter:
     def __init__(self, size: int) -> None:
         self.size = size
-        self.served = threading.Event()
+        self.served = Gate()

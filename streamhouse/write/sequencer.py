@@ -79,8 +79,11 @@ class Sequencer:
             while self._queue and self._queue[0].ready:
                 # Taken off only when all is done, for Ctrl-C may strike anywhere in here. Then the next
                 # call appends the same again, and the fold finds that it has it.
-                self._append(self._queue[0])
-                urgent |= self._queue.popleft().urgent
+                shipment = self._queue[0]
+                self._append(shipment)
+                self._queue.popleft()
+                urgent |= shipment.urgent
+                self._release(shipment)
         if urgent:
             with suppress(ClosedError):  # then they hear of it anyway
                 self._commits.urge()
@@ -107,20 +110,21 @@ class Sequencer:
             shipment.numbered = self._number(shipment)
         producer_id, parts = shipment.numbered
         topic = shipment.topic.id
-        try:
-            future = self._commits.append(topic, producer_id, _EPOCH, parts)
-        except Exception as error:  # noqa: BLE001 - the log is closed, most likely
-            self._settle(shipment, error)
-            return
-        future.add_done_callback(partial(self._answered, shipment))
         for part in parts:
             following = part.sequence + sum([block.count for block in part.blocks])
             self._sequences[topic, part.partition] = following
+        if shipment.settled:
+            return  # appended before Ctrl-C
+        try:
+            answered = partial(self._answered, shipment)
+            self._commits.append(topic, producer_id, _EPOCH, parts, answered)
+        except Exception as error:  # noqa: BLE001 - the log is closed, most likely
+            self._settle(shipment, error)
 
     def _number(self, shipment: Shipment) -> tuple[int, list[PartBlocks]]:
         if self._spoilt == self._producer_id:
-            self._producer_id = self._new_identity()
             self._sequences.clear()
+            self._producer_id = self._new_identity()
         topic = shipment.topic.id
         return self._producer_id, [
             PartBlocks(partition, self._sequences.get((topic, partition), 0), blocks)
@@ -129,10 +133,9 @@ class Sequencer:
 
     def _answered(self, shipment: Shipment, future: Future[list[int]]) -> None:
         error = future.exception()
-        if error is None:
+        if error is None and not shipment.settled:
             partitions = [partition for partition, _ in shipment.parts or ()]
-            if not shipment.settled:
-                shipment.bases = dict(zip(partitions, future.result(), strict=True))
+            shipment.bases = dict(zip(partitions, future.result(), strict=True))
         self._settle(shipment, error)
 
     def _settle(self, shipment: Shipment, error: BaseException | None) -> None:
@@ -143,12 +146,17 @@ class Sequencer:
                 self._spoilt = shipment.numbered[0]
             self._failures.append(shipment)
             self._failed(shipment, error)
-        shipment.parts = ()
-        shipment.numbered = None
         held, shipment.size = shipment.size, 0
         self._memory.give(held)
         shipment.settle(error)
         self._unsettled.discard(shipment)
+        self._release(shipment)
+
+    def _release(self, shipment: Shipment) -> None:
+        """Let go of the blocks once nobody needs them: whoever comes last does it."""
+        if shipment.settled and not self.holds(shipment):
+            shipment.parts = ()
+            shipment.numbered = None
 
     def _new_identity(self) -> int:
         drawn = int.from_bytes(self._runtime.random_bytes(_IDENTITY_BYTES), "little")

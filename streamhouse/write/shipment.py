@@ -15,6 +15,7 @@ from streamhouse.catalog.catalog import TopicInfo
 from streamhouse.commits.proposal import PartBlocks
 from streamhouse.errors import DeliveryTimeoutError
 from streamhouse.format.block import EncodedBlock
+from streamhouse.write.gate import Gate
 
 Parts: TypeAlias = Sequence[tuple[int, Sequence[EncodedBlock]]]
 """Partition and its blocks, per partition."""
@@ -33,21 +34,19 @@ class Shipment:
         bases: Base offset per partition, once settled well.
         error: Why it failed, if it did.
         urgent: Whether somebody waits, so that the commit log should not linger.
-        settled: Whether the outcome is known.
         seen: Whether somebody was told of the error.
     """
 
     __slots__ = (
         "__weakref__",
         "_callbacks",
-        "_event",
+        "_gate",
         "_guard",
         "bases",
         "error",
         "numbered",
         "parts",
         "seen",
-        "settled",
         "size",
         "topic",
         "urgent",
@@ -61,11 +60,15 @@ class Shipment:
         self.bases: dict[int, int] = {}
         self.error: BaseException | None = None
         self.urgent = False
-        self.settled = False
         self.seen = False
         self._guard = threading.Lock()
-        self._event: threading.Event | None = None
+        self._gate = Gate()
         self._callbacks: list[Callable[[], object]] = []
+
+    @property
+    def settled(self) -> bool:
+        """Whether the outcome is known."""
+        return self._gate.opened
 
     @property
     def ready(self) -> bool:
@@ -81,21 +84,14 @@ class Shipment:
         Raises:
             DeliveryTimeoutError: It took longer than ``timeout`` seconds.
         """
-        if self.settled:
+        if self._gate.opened:
             return
         self.hurry()
-        event = self._settling()
-        if event is not None and not event.wait(timeout):
+        if not self._gate.wait(timeout):
             raise DeliveryTimeoutError(
                 f"records for {self.topic.name!r} are not confirmed after {timeout:g} s; they are still "
                 "on their way: ask again"
             )
-
-    def _settling(self) -> threading.Event | None:
-        with self._guard:
-            if not self.settled and self._event is None:
-                self._event = threading.Event()
-            return self._event
 
     def check(self) -> None:
         """Raise the error of a settled shipment, if it has one."""
@@ -108,11 +104,8 @@ class Shipment:
         """Make the outcome known and wake everybody who waits for it."""
         with self._guard:
             self.error = error
-            self.settled = True
-            event, self._event = self._event, None
+            self._gate.open()
             callbacks, self._callbacks = self._callbacks, []
-        if event is not None:
-            event.set()
         for callback in callbacks:
             _call(callback)
 

@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
+from streamhouse.write import memory as memory_module
+from streamhouse.write.gate import Gate
 from streamhouse.write.memory import Memory
 
 
@@ -51,7 +53,7 @@ def test_waiters_are_served_in_order_and_nobody_overtakes() -> None:
         thread = threading.Thread(target=taker, args=(size,))
         thread.start()
         threads.append(thread)
-        eventually(lambda: len(memory._line) == len(threads))  # noqa: B023
+        eventually(lambda: len(memory._line) == len(threads))
     assert not memory.try_take(1)  # there would be room, but others came first
     memory.give(80)
     eventually(lambda: len(served) == 2)
@@ -90,11 +92,11 @@ def test_ctrl_c_while_waiting_leaves_the_line() -> None:
 
 
 def test_ctrl_c_just_after_being_served_gives_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Interrupted(threading.Event):
+    class Interrupted(Gate):
         def wait(self, timeout: float | None = None) -> bool:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(threading, "Event", Interrupted)
+    monkeypatch.setattr(memory_module, "Gate", Interrupted)
     memory = Memory(100)
     with pytest.raises(KeyboardInterrupt):
         memory.take(60)
