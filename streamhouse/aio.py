@@ -201,7 +201,7 @@ class Consumer:
         self._threads = threads
         self._polling: Future[list[Record[Any, Any]]] | None = None
 
-    async def poll(self, timeout: float = 0.0, max_records: int = 500) -> list[Record[Any, Any]]:
+    async def poll(self, timeout: float = 1.0, max_records: int = 500) -> list[Record[Any, Any]]:
         """See :meth:`streamhouse.Consumer.poll`.
 
         A poll that is cancelled loses nothing: what it fetched is the answer to the next one.
@@ -212,7 +212,7 @@ class Consumer:
         self._polling = None
         return records
 
-    async def poll_batches(self, timeout: float = 0.0) -> list[RecordBatch]:
+    async def poll_batches(self, timeout: float = 1.0) -> list[RecordBatch]:
         """See :meth:`streamhouse.Consumer.poll_batches`."""
         return await self._do(self._consumer.poll_batches, timeout)
 
