@@ -13,7 +13,7 @@ from streamhouse.config import Settings
 from streamhouse.errors import InvalidRecordError
 from streamhouse.records import Headers
 from streamhouse.runtime import Runtime
-from streamhouse.write.batch import RECORD_OVERHEAD_BYTES, Extras
+from streamhouse.write.batch import RECORD_OVERHEAD_BYTES, Extras, Pair
 from streamhouse.write.batcher import Batcher
 from streamhouse.write.delivery import BatchDelivery, BatchMetadata, Bulk, Delivery
 from streamhouse.write.destination import Destination, repeated
@@ -263,17 +263,17 @@ class Producer:
     ) -> Delivery:
         """The thorough way."""
         destination = self._outbox.destination(topic)
-        pair = self._serializers.key(key), self._serializers.value(value)
+        pair: Pair = self._serializers.key(key), self._serializers.value(value)
         size = len(pair[0] or b"") + len(pair[1] or b"")
-        extras = None
         if headers is not None or partition is not None or timestamp is not None:
             stored = headers_tuple(headers)
             size += header_bytes(stored)
             if partition is not None:
                 destination.check_partition(partition)
-            extras = Extras(stored, partition, None if timestamp is None else timestamp_ms(timestamp))
+            stamp = None if timestamp is None else timestamp_ms(timestamp)
+            pair = (*pair[:2], Extras(stored, partition, stamp))
         check_record_bytes(size, self._record_bytes_max)
-        return Delivery(*self._outbox.add(destination, pair, size + RECORD_OVERHEAD_BYTES, extras, timeout))
+        return Delivery(*self._outbox.add(destination, pair, size, timeout))
 
     def _rows(
         self,

@@ -29,8 +29,8 @@ SEALED: Final = 2
 
 RECORD_OVERHEAD_BYTES: Final = 64  # what a pending record takes in memory beside its own bytes
 
-Pair: TypeAlias = tuple[bytes | None, bytes | None]
-"""Key and value."""
+Pair: TypeAlias = tuple[bytes | None, bytes | None] | tuple[bytes | None, bytes | None, "Extras"]
+"""Key and value, and what else there is; in one piece, so that Ctrl-C cannot come in between."""
 
 _ASKED_WORTH_A_TABLE: Final = 4
 _GONE: Final[list[Pair]] = cast("list[Pair]", ())  # a late append fails, and goes the slow way
@@ -70,6 +70,7 @@ class Batch(Shipment):
         "_offsets",
         "_parts",
         "_runs",
+        "_special",
         "begun",
         "count",
         "deadline",
@@ -98,6 +99,7 @@ class Batch(Shipment):
         self.begun: Begun | None = None
         self.stamps: Sequence[int] | int = 0
         self._runs: list[tuple[int, int]] = []
+        self._special = False
         self._extras: dict[int, Extras] = {}
         self._parts: Sequence[int] = b""
         self._offsets: list[int] | None = None
@@ -132,14 +134,12 @@ class Batch(Shipment):
         elif time_ms > self._runs[-1][1]:
             self._runs.append((max(index, self._runs[-1][0]), time_ms))
 
-    def add(self, pair: Pair, size: int, extras: Extras | None) -> int:
+    def add(self, pair: Pair, size: int) -> int:
         """Add a record; its position."""
         self.left -= size
+        self._special |= len(pair) > 2
         self.records.append(pair)
-        index = self.position(self.records, pair)
-        if extras is not None:
-            self._extras[index] = extras
-        return index
+        return self.position(self.records, pair)
 
     @staticmethod
     def position(records: list[Pair], pair: Pair) -> int:
@@ -156,6 +156,8 @@ class Batch(Shipment):
         self.flag = SEALED
         records = self.records[:]  # after the flag, see above
         self.count = len(records)
+        if self._special:
+            self._extras = {i: record[2] for i, record in enumerate(records) if len(record) == 3}
         self.stamps = self._expand_runs()
         headers: list[Headers] | None = None
         for index, extras in self._extras.items():

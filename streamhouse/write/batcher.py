@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Final
@@ -41,7 +42,7 @@ class Batcher:
         self._runtime = runtime
         self._open: deque[Batch] = deque()
         self._cooking: deque[Batch] = deque()
-        self._cut_short: deque[Batch] = deque()
+        self._cut_short: deque[Callable[[], None]] = deque()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._idle = False
@@ -57,9 +58,9 @@ class Batcher:
         self._open.append(batch)
         self._rouse()
 
-    def adopt(self, batch: Batch) -> None:
-        """Finish sealing a batch, for Ctrl-C got into the way of whoever was at it."""
-        self._cut_short.append(batch)
+    def adopt(self, work: Callable[[], None]) -> None:
+        """Do that, for Ctrl-C got into the way of whoever was at it."""
+        self._cut_short.append(work)
         self._rouse()
 
     def cook(self, batch: Batch) -> None:
@@ -149,5 +150,4 @@ class Batcher:
 
     def _finish_cut_short(self) -> None:
         while self._cut_short:
-            batch = self._cut_short.popleft()
-            batch.outbox.finish(batch)
+            self._cut_short.popleft()()

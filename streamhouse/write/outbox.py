@@ -12,6 +12,7 @@ import os
 import threading
 import weakref
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from streamhouse.catalog.catalog import Catalog
@@ -27,7 +28,7 @@ from streamhouse.errors import (
     TopicNotFoundError,
 )
 from streamhouse.runtime import Runtime, process_id
-from streamhouse.write.batch import OPEN, RECORD_OVERHEAD_BYTES, SEALED, STALE, Batch, Extras, Pair
+from streamhouse.write.batch import OPEN, RECORD_OVERHEAD_BYTES, SEALED, STALE, Batch, Pair
 from streamhouse.write.batcher import Batcher
 from streamhouse.write.destination import Destination
 from streamhouse.write.encoder import Encoder
@@ -115,16 +116,14 @@ class Outbox:
         destination: Destination,
         pair: Pair,
         size: int,
-        extras: Extras | None,
         timeout: float | None,
     ) -> tuple[Batch, int]:
         """Add a record to the open batch of a topic, opening, sealing and waiting as need be.
 
         Args:
             destination: The topic.
-            pair: Key and value.
+            pair: Key and value, and what else the record has.
             size: Bytes of key, value and headers.
-            extras: What else the record has.
             timeout: Seconds to wait for memory; ``None``: as long as it takes.
 
         Returns:
@@ -145,7 +144,7 @@ class Outbox:
                         if self._reserve(entered, size, credit):
                             credit = 0
                             self._tell_time(entered, len(entered.records))
-                            index = entered.add(pair, size, extras)
+                            index = entered.add(pair, size)
                             if batch is None:
                                 self.open[destination.topic.name] = entered
                                 self._batcher.watch(entered)
@@ -228,7 +227,7 @@ class Outbox:
                 self._close_batch(batch)
             self._encode(batch, here=here)
         except BaseException:  # Ctrl-C: another thread brings it to an end
-            self._batcher.adopt(batch)
+            self._batcher.adopt(partial(self.finish, batch))
             raise
 
     def seal_all(self) -> None:
@@ -256,7 +255,7 @@ class Outbox:
         except Exception as failure:  # noqa: BLE001 - out of memory, say: who waits must hear of it
             parts, error = None, failure
         except BaseException:
-            self._batcher.adopt(batch)
+            self._batcher.adopt(partial(self.finish, batch))
             raise
         with self._lock:
             if not batch.ready:
@@ -265,11 +264,13 @@ class Outbox:
         self._sequencer.submit()
 
     def _close_batch(self, batch: Batch) -> None:
+        # In this order, for Ctrl-C: as long as it has no place in the order, it must stay open, or
+        # records sent after it would come before.
+        self._sequencer.enter(batch)
         name = batch.topic.name
         if self.open.get(name) is batch:
             del self.open[name]
         batch.seal()
-        self._sequencer.enter(batch)
 
     def _encode(self, batch: Batch, *, here: bool) -> None:
         rows = batch.rows
@@ -317,7 +318,11 @@ class Outbox:
         with self._lock:
             self.check()
             self._sequencer.enter(shipment)
-        self._sequencer.submit()
+        try:
+            self._sequencer.submit()
+        except BaseException:
+            self._batcher.adopt(self._sequencer.submit)
+            raise
 
     def owns(self, shipment: Shipment) -> bool:
         """Whether it was taken over, and will be settled."""
