@@ -13,6 +13,7 @@ superseded snapshots and roll-ups. The rules that make it safe:
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -74,6 +75,7 @@ class Collector:
         self._seal = seal
         self._step = boundary_step_commits
         self._guards = guards
+        self._collecting = asyncio.Lock()
         self._first_seen: dict[str, float] = {}  # lanes, by our own clock
 
     async def collect(self, agent: str, active: set[str]) -> CollectReport:
@@ -83,6 +85,10 @@ class Collector:
             agent: Ourselves.
             active: Agents known to be alive.
         """
+        async with self._collecting:
+            return await self._collect(agent, active)
+
+    async def _collect(self, agent: str, active: set[str]) -> CollectReport:
         await self._guard.check()
         now_ms = await self._store_time(agent)
         sealed = await self._seal_idle(now_ms, active | {agent})
