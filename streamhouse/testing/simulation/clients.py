@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Final
 
 from streamhouse.commits.fold import NO_PRODUCER
@@ -77,7 +78,9 @@ class Client:
             answers = [self._send(agent, append) for append in batch]
             if self._dice.random() < 0.5:
                 self._world.loop.call_soon(agent.engine.committer.urge, context=agent.context)
-            done = [await self._outcome(append, answer) for append, answer in zip(batch, answers, strict=True)]
+            done = [
+                await self._outcome(append, answer) for append, answer in zip(batch, answers, strict=True)
+            ]
             batch = [append for append, settled in zip(batch, done, strict=True) if not settled]
             if not batch or self._producer == NO_PRODUCER:
                 return  # without an identity, sending again would be another record
@@ -132,7 +135,6 @@ async def consume(world: World) -> None:
 async def collect(world: World, agent: Agent) -> None:
     """Have an agent collect garbage."""
     world.note(agent.name, "collects")
-    try:
+    # It may give up; what matters is what it deleted before.
+    with suppress(AgentDied, StoreError, CorruptionError, DeliveryTimeoutError, StateDivergedError):
         await agent.ask(agent.engine.collect)
-    except (AgentDied, StoreError, CorruptionError, DeliveryTimeoutError, StateDivergedError):
-        pass  # it gives up; what matters is what it deleted before

@@ -30,7 +30,7 @@ def guards_without(*names: str) -> EngineGuards:
     unknown = set(names) - set(GUARDS)
     if unknown:
         raise KeyError(f"no guard {sorted(unknown)}; there are {', '.join(GUARDS)}")
-    off = {name: False for name in names}
+    off = dict.fromkeys(names, False)
     return EngineGuards(
         fold=Guards(**{name: value for name, value in off.items() if name in Guards.__struct_fields__}),
         collect=CollectGuards(

@@ -107,7 +107,9 @@ class SimLoop(asyncio.BaseEventLoop):
         heapq.heappush(self._timers, (when, self._timers_made, handle))
         return handle
 
-    def create_task(self, coro: Any, *, name: object = None, context: Context | None = None) -> asyncio.Task[Any]:
+    def create_task(
+        self, coro: Any, *, name: object = None, context: Context | None = None
+    ) -> asyncio.Task[Any]:
         task = asyncio.Task(coro, loop=self, name="" if name is None else str(name), context=context)
         self._tasks.append(task)
         return task
@@ -131,7 +133,8 @@ class SimLoop(asyncio.BaseEventLoop):
             task = self.create_task(work, context=self.outside)
             while not task.done():
                 self._step()
-            return task.result()
+            result: T = task.result()
+            return result
         finally:
             events._set_running_loop(None)
             self._tear_down()
@@ -147,12 +150,12 @@ class SimLoop(asyncio.BaseEventLoop):
                 task._log_destroy_pending = False  # type: ignore[attr-defined]
                 coroutine = task.get_coro()
                 if coroutine is not None:
-                    coroutine.close()  # type: ignore[union-attr]
+                    coroutine.close()
             self._tasks.clear()
         self._closed = True
 
     def _step(self) -> None:
-        due = self._due
+        due, outside = self._due, self.outside
         if not due:
             self._next_timers()
         while due:
@@ -160,24 +163,29 @@ class SimLoop(asyncio.BaseEventLoop):
             if handle.gone:
                 continue
             context = handle.context
-            owner = context.get(_OWNER)
-            if owner is not None and (owner.stopped or owner.dead):
-                if not owner.dead:
-                    owner.parked.append(handle)
-                continue
+            if context is not outside:
+                owner = context.get(_OWNER)
+                if owner is not None and (owner.stopped or owner.dead):
+                    if not owner.dead:
+                        owner.parked.append(handle)
+                    continue
             context.run(handle.callback, *handle.args)
 
     def _next_timers(self) -> None:
-        timers = self._timers
-        while timers and timers[0][2].gone:
-            heapq.heappop(timers)
-        if not timers:
-            raise Stuck("nothing is left to run")
-        self._now = max(self._now, timers[0][0])
-        if self._now > self._limit:
-            raise Stuck("the time is up")
-        while timers and timers[0][0] <= self._now:
-            self._due.append(heapq.heappop(timers)[2])
+        timers, due = self._timers, self._due
+        while not due:
+            if not timers:
+                raise Stuck("nothing is left to run")
+            when, _, handle = heapq.heappop(timers)
+            if handle.gone:
+                continue
+            if when > self._now:
+                self._now = when
+                if when > self._limit:
+                    raise Stuck("the time is up")
+            due.append(handle)
+            while timers and timers[0][0] <= self._now:
+                due.append(heapq.heappop(timers)[2])
 
     def jump(self, seconds: float) -> None:
         """Let time pass at once, as if all machines had been suspended; timers fire late, in order."""

@@ -15,7 +15,9 @@ Profile: TypeAlias = Literal["local", "remote", "pipelined", "deep"]
 """A directory; a bucket with one commit at a time; with 4; with 16."""
 
 PROFILES: Final[tuple[Profile, ...]] = get_args(Profile)
+_NEVER: Final = 1e9
 _STORMS: Final = 0.1
+_CLEANINGS: Final = 0.2
 _DEPTHS: Final[dict[Profile, int]] = {"local": 1, "remote": 1, "pipelined": 4, "deep": 16}
 
 
@@ -40,6 +42,7 @@ class Plan(msgspec.Struct, frozen=True):
         long_pauses: Chance, per agent and round, to sleep through the hours after it.
         hours: Chance of hours passing after a round.
         trouble: Seconds between two mishaps (crashes, outages, ...) while work goes on.
+        collecting: Likewise, between two collections.
     """
 
     seed: int
@@ -59,6 +62,7 @@ class Plan(msgspec.Struct, frozen=True):
     long_pauses: float
     hours: float
     trouble: float
+    collecting: float
 
 
 def draw_plan(seed: int, guards: EngineGuards, profile: Profile | None = None) -> tuple[Plan, random.Random]:
@@ -85,10 +89,14 @@ def draw_plan(seed: int, guards: EngineGuards, profile: Profile | None = None) -
         guards=guards,
         long_pauses=dice.choice((0.0, 0.3, 0.6)) if hours else 0.0,
         hours=hours,
-        trouble=dice.choice((1e9, 5.0, 1.0)) * (1.0 if remote else 0.02),
+        trouble=dice.choice((_NEVER, 5.0, 1.0)) * (1.0 if remote else 0.02),
+        collecting=_NEVER,
     )
-    if remote and dice.random() < _STORMS:
+    kind = dice.random()
+    if kind < _STORMS and remote:
         plan = _storm(plan)
+    elif kind > 1.0 - _CLEANINGS:
+        plan = _cleaning(plan, dice)
     return plan, dice
 
 
@@ -111,7 +119,31 @@ def _storm(plan: Plan) -> Plan:
         options=msgspec.structs.replace(plan.options, committer=committer),
         long_pauses=0.6,
         hours=1.0,
-        trouble=1e9,
+        trouble=_NEVER,
+    )
+
+
+def _cleaning(plan: Plan, dice: random.Random) -> Plan:
+    """Snapshots and collections all the time, while some agents sleep for seconds or for hours.
+
+    That is what lets slots vanish under the hands of their writers.
+    """
+    committer = msgspec.structs.replace(plan.options.committer, linger_seconds=0.0, inline_bytes_max=0)
+    options = msgspec.structs.replace(
+        plan.options, committer=committer, snapshot_commits=3, boundary_step_commits=1
+    )
+    faults = msgspec.structs.replace(plan.faults, pause=0.02, unavailable=0.0, flipped=0.0)
+    return msgspec.structs.replace(
+        plan,
+        agents=dice.choice((2, 3)),
+        clients=dice.choice((2, 4)),
+        faults=faults,
+        rounds=3,
+        appends=8,
+        options=options,
+        long_pauses=0.3,
+        hours=dice.choice((0.0, 0.5, 1.0)),
+        collecting=dice.choice((1.0, 3.0)) * (1.0 if plan.profile != "local" else 0.02),
     )
 
 

@@ -85,10 +85,11 @@ class _Run:
             return
         clients = [Client(self._world, number) for number in range(plan.clients)]
         self._background += [asyncio.ensure_future(consume(self._world)) for _ in range(plan.consumers)]
-        mishaps = asyncio.ensure_future(self._mishaps())
+        nuisances = [asyncio.ensure_future(self._mishaps()), asyncio.ensure_future(self._collections())]
         for _ in range(plan.rounds):
             await self._round(clients)
-        mishaps.cancel()
+        for nuisance in nuisances:
+            nuisance.cancel()
         await self._end()
 
     async def _begin(self) -> bool:
@@ -145,6 +146,11 @@ class _Run:
             await asyncio.sleep(dice.expovariate(1.0 / self._plan.trouble))
             if self._world.agents:
                 await dice.choice(_MISHAPS)(self, dice.choice(self._world.agents))
+
+    async def _collections(self) -> None:
+        while True:
+            await asyncio.sleep(self._dice.expovariate(1.0 / self._plan.collecting))
+            await self._collect()
 
     async def _crash(self, agent: Agent) -> None:
         self._world.kill(agent)
@@ -207,12 +213,14 @@ class _Run:
         for task in self._background:
             task.cancel()
         await self._settle()
-        await self._everybody_writes()
+        if self._dice.random() < 0.3:
+            await self._everybody_writes()
         world.jump(_LATE_SECONDS)
         await asyncio.sleep(1.0)
-        for _ in range(2):
+        if self._plan.hours or self._dice.random() < 0.2:
             await self._collect()
             world.jump(_HOUR * 1.1)
+            await self._collect()
         await self._everybody_writes()
         fresh = await world.start_agent()
         if fresh is None:

@@ -21,12 +21,11 @@ from streamhouse.commits.io import StoreIO
 from streamhouse.errors import (
     ObjectNotFoundError,
     StoreDurabilityError,
-    StoreError,
     StoreFullError,
     StoreUnavailableError,
 )
 from streamhouse.runtime import Runtime
-from streamhouse.store.base import Buffer, ObjectInfo, PutOutcome, StoreCapabilities
+from streamhouse.store.base import ObjectInfo, PutOutcome, StoreCapabilities
 from streamhouse.testing.simulation.faults import Faults, Latency, draw_delay
 from streamhouse.testing.simulation.loop import Process, SimLoop
 
@@ -35,6 +34,7 @@ T = TypeVar("T")
 _EPOCH_MS: Final = 1_700_000_000_000
 _STALE_SECONDS_MAX: Final = 300.0
 _LOOK_SECONDS: Final = 1.0
+_PROMPT: Final = 0.6  # of requests whose answer comes at once after their effect
 _READS: Final = frozenset({"get", "head", "list"})
 
 
@@ -149,33 +149,52 @@ class Network:
         pause: Callable[[Process], None],
         trace: Callable[..., None] | None,
     ) -> None:
-        self.faults = faults
         self.outages: dict[str, float] = {}  # agent: until when it does not reach the store
+        self._faults = faults
+        self._fates_read: list[tuple[float, str]] = []
+        self._fates_write: list[tuple[float, str]] = []
         self._loop = loop
         self._dice = dice
         self._latency = latency
         self._pause = pause
         self._trace = trace
+        self.faults = faults
 
-    def send(self, process: Process, function: Callable[..., Any], args: tuple[Any, ...]) -> asyncio.Future[Any]:
+    @property
+    def faults(self) -> Faults:
+        """How often what goes wrong."""
+        return self._faults
+
+    @faults.setter
+    def faults(self, faults: Faults) -> None:
+        self._faults = faults
+        self._fates_read = _thresholds(faults, _FATES_READ)
+        self._fates_write = _thresholds(faults, _FATES_WRITE)
+
+    def send(
+        self, process: Process, function: Callable[..., Any], args: tuple[Any, ...]
+    ) -> asyncio.Future[Any]:
         """Send a request; the future is the answer."""
-        loop, dice, faults = self._loop, self._dice, self.faults
+        loop, random, faults = self._loop, self._dice.random, self._faults
         kind = function.__name__
-        if kind.startswith("put"):
+        reads = kind in _READS
+        if not reads and kind.startswith("put"):
             args = (args[0], b"".join(args[1]))
         answer: asyncio.Future[Any] = loop.create_future()
-        seconds = (self._latency.get if kind in _READS else self._latency.put) * (0.5 + dice.expovariate(1.5))
-        if faults.slow and dice.random() < faults.slow:
+        seconds = (self._latency.get if reads else self._latency.put) * (0.5 + 2.0 * random() * random())
+        if faults.slow and random() < faults.slow:
             seconds *= 100
-        if faults.pause and dice.random() < faults.pause:
-            loop.call_later(seconds * dice.random() * 2, self._pause, process, context=loop.outside)
+        if faults.pause and random() < faults.pause:
+            loop.call_later(seconds * random() * 2, self._pause, process, context=loop.outside)
         request = _Request(self, process, kind, function, args, answer)
-        fate = self._fate(process, kind)
-        if fate is None:
-            effect_at = seconds * dice.random()
-            loop.call_later(effect_at, request.act, seconds - effect_at, context=loop.outside)
-        else:
+        fate = self._fate(process, self._fates_read if reads else self._fates_write)
+        if fate is not None:
             loop.call_later(seconds, request.suffer, fate, context=loop.outside)
+        elif random() < _PROMPT:
+            loop.call_later(seconds, request.act, context=loop.outside)
+        else:
+            effect_at = seconds * random()
+            loop.call_later(effect_at, request.act, seconds - effect_at, context=loop.outside)
         return answer
 
     def pause(self, seconds: float) -> asyncio.Future[None]:
@@ -184,16 +203,27 @@ class Network:
         self._loop.call_later(seconds, _wake, over)
         return over
 
-    def _fate(self, process: Process, kind: str) -> str | None:
-        """The fault that befalls this request."""
+    def _fate(self, process: Process, fates: list[tuple[float, str]]) -> str | None:
+        """The fault that befalls a request."""
         if self.outages and self.outages.get(process.name, 0.0) > self._loop.time():
             return "unavailable"
-        faults, dice = self.faults, self._dice.random()
-        for fate in _FATES_READ if kind in _READS else _FATES_WRITE:
-            dice -= getattr(faults, fate)
-            if dice < 0:
-                return fate
+        if fates:
+            dice = self._dice.random()
+            for threshold, fate in fates:
+                if dice < threshold:
+                    return fate
         return None
+
+
+def _thresholds(faults: Faults, fates: Sequence[str]) -> list[tuple[float, str]]:
+    found = []
+    threshold = 0.0
+    for fate in fates:
+        chance: float = getattr(faults, fate)
+        if chance:
+            threshold += chance
+            found.append((threshold, fate))
+    return found
 
 
 def _wake(over: asyncio.Future[None]) -> None:
@@ -238,8 +268,8 @@ class _Request:
     def act(self, reply_after: float = 0.0) -> None:
         """Have the effect, and answer it."""
         reply = self._effect()
-        if reply_after > 0 and self.network._dice.random() < 0.5:  # noqa: SLF001
-            loop = self.network._loop  # noqa: SLF001
+        if reply_after > 0:
+            loop = self.network._loop
             loop.call_later(reply_after, self._reply, reply, context=loop.outside)
         else:
             self._reply(reply)
@@ -306,7 +336,7 @@ class _Request:
     def _flipped(self) -> None:
         reply = self._effect("flipped")
         if self.kind == "get" and isinstance(reply, bytes) and reply:
-            bit = self.network._dice.randrange(len(reply) * 8)  # noqa: SLF001
+            bit = self.network._dice.randrange(len(reply) * 8)
             broken = bytearray(reply)
             broken[bit // 8] ^= 1 << bit % 8
             reply = bytes(broken)
@@ -314,17 +344,17 @@ class _Request:
 
     def _listing_stale(self) -> None:
         if self.kind == "list":
-            lag = self.network._dice.uniform(0.0, _STALE_SECONDS_MAX)  # noqa: SLF001
+            lag = self.network._dice.uniform(0.0, _STALE_SECONDS_MAX)
             self.function = partial(self.function, lag_seconds=lag)
         self.act()
 
     def _later(self, note: str) -> None:
-        loop = self.network._loop  # noqa: SLF001
-        delay = draw_delay(self.network._dice)  # noqa: SLF001
+        loop = self.network._loop
+        delay = draw_delay(self.network._dice)
         loop.call_later(delay, self._effect, note, context=loop.outside)
 
     def _note(self, note: str, result: Any) -> None:
-        trace = self.network._trace  # noqa: SLF001
+        trace = self.network._trace
         if trace is not None:
             what = result.name if isinstance(result, PutOutcome) else type(result).__name__
             target = self.args[0] if self.kind != "delete_many" else f"{len(self.args[0])} objects"

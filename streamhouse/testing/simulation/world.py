@@ -63,9 +63,7 @@ class Agent(Process):
         self._plan = plan
         self._waiting: dict[asyncio.Future[Any], None] = {}  # in order, unlike a set
         self._seq = 0
-        endpoint = Endpoint(
-            world.bucket, name, remote=plan.options.committer.lanes, locking=plan.locking
-        )
+        endpoint = Endpoint(world.bucket, name, remote=plan.options.committer.lanes, locking=plan.locking)
         io = SimIO(endpoint, self.runtime, world.network, self)
         self.engine = Engine(io, self.runtime, LOG_ID, plan.options, plan.guards)
         self.engine.tail.listeners.append(self._observe)
@@ -153,9 +151,7 @@ class World:
         self.loop = SimLoop(self._on_error)
         self.ledger = Ledger(self.trace)
         self.bucket = Bucket(self.loop, plan.store_skew_seconds)
-        self.network = Network(
-            self.loop, dice, plan.latency, plan.faults, self._pause_somewhat, self.trace
-        )
+        self.network = Network(self.loop, dice, plan.latency, plan.faults, self._pause_somewhat, self.trace)
         self.agents: list[Agent] = []
         self._started = 0
 
@@ -180,7 +176,7 @@ class World:
         return agent
 
     def kill(self, agent: Agent) -> None:
-        """kill -9."""
+        """Send SIGKILL."""
         self.note(agent.name, "is killed")
         self.loop.kill_process(agent)
         if agent in self.agents:
@@ -190,13 +186,13 @@ class World:
         agent.died()
 
     def stop(self, agent: Agent) -> None:
-        """kill -STOP."""
+        """Send SIGSTOP."""
         if not agent.stopped:
             self.note(agent.name, "is stopped")
             self.loop.stop_process(agent)
 
     def resume(self, agent: Agent) -> None:
-        """kill -CONT."""
+        """Send SIGCONT."""
         agent.asleep = False
         if agent.stopped:
             self.note(agent.name, "goes on")
