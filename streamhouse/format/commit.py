@@ -4,7 +4,7 @@ A *flush* is what one agent wants to have written at one time: operations, and t
 to. Flushes of an agent are numbered from 0 without gaps. A *commit* carries one or more flushes: its
 author's own, with the blocks inline, or, in a cut, flushes of several agents whose blocks wait in
 lanes. Nothing in a commit depends on the slot it lands in: offsets, topic ids and verdicts are computed
-by the fold, so a writer that loses the race for slot N puts the same bytes at N + 1.
+by the fold, so a writer that loses the race for slot N proposes the same flushes at N + 1.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ def decode_commit(index: bytes, where: str) -> Commit:
     """Decode the (already verified) index of a commit.
 
     Raises:
-        UnsupportedFormatError: It holds an operation or field that this version does not know.
+        UnsupportedFormatError: It holds an operation that this version does not know.
     """
     try:
         return _decode_commit(index)
