@@ -117,12 +117,12 @@ class Producer:
                 if type(value) is not bytes:
                     value = self._serializers.value(value)
                 if type(key) is bytes:
-                    left = batch.left - len(value) - len(key)
+                    left = batch.left - len(value) - len(key) - RECORD_OVERHEAD_BYTES
                 elif key is None:
-                    left = batch.left - len(value)
+                    left = batch.left - len(value) - RECORD_OVERHEAD_BYTES
                 else:
                     key = self._serializers.key(key)
-                    left = batch.left - len(value) - len(key)
+                    left = batch.left - len(value) - len(key) - RECORD_OVERHEAD_BYTES
                 if left >= 0:
                     batch.left = left
                     records = batch.records
@@ -273,7 +273,7 @@ class Producer:
             stamp = None if timestamp is None else timestamp_ms(timestamp)
             pair = (*pair[:2], Extras(stored, partition, stamp))
         check_record_bytes(size, self._record_bytes_max)
-        return Delivery(*self._outbox.add(destination, pair, size, timeout))
+        return Delivery(*self._outbox.add(destination, pair, size + RECORD_OVERHEAD_BYTES, timeout))
 
     def _rows(
         self,

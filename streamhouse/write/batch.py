@@ -55,8 +55,7 @@ class Batch(Shipment):
         destination: Where it goes.
         records: Keys and values, in order.
         flag: ``OPEN``, ``STALE`` or ``SEALED``; written under the outbox's lock only.
-        left: Bytes of keys and values that may still be added before memory must be asked for.
-        raw_bytes: Bytes of keys and values, those that may still be added included.
+        left: Bytes, overhead included, that may be added before memory must be asked for.
         deadline: When it is to be sealed, on the monotonic clock.
         count: Number of records, once sealed.
         rows: The records as lists, from sealing until they are encoded.
@@ -65,7 +64,6 @@ class Batch(Shipment):
 
     __slots__ = (
         "_asked",
-        "_charged",
         "_extras",
         "_offsets",
         "_parts",
@@ -78,7 +76,6 @@ class Batch(Shipment):
         "flag",
         "left",
         "outbox",
-        "raw_bytes",
         "records",
         "rows",
         "stamps",
@@ -91,8 +88,6 @@ class Batch(Shipment):
         self.records: list[Pair] = []
         self.flag = OPEN
         self.left = 0
-        self.raw_bytes = 0
-        self._charged = 0
         self.deadline = deadline
         self.count = 0
         self.rows: Rows | None = None
@@ -111,21 +106,14 @@ class Batch(Shipment):
     # --- while it is open: under the outbox's lock -------------------------------------------------
 
     @property
-    def overhead(self) -> int:
-        """Memory for what comes with its records and one more, as far as it was not taken yet."""
-        return RECORD_OVERHEAD_BYTES * (len(self.records) + 1 - self._charged)
+    def raw_bytes(self) -> int:
+        """Bytes of keys, values and headers, without overhead."""
+        return self.size - self.left - RECORD_OVERHEAD_BYTES * (self.count or len(self.records))
 
-    def reserve(self, raw_bytes: int, taken: int) -> None:
-        """Let in so many bytes more.
-
-        Args:
-            raw_bytes: Of keys, values and headers.
-            taken: Of memory; what exceeds the former is for overhead.
-        """
-        self.size += taken
-        self._charged += (taken - raw_bytes) // RECORD_OVERHEAD_BYTES
-        self.left += raw_bytes
-        self.raw_bytes += raw_bytes
+    def reserve(self, size: int) -> None:
+        """Let in so many bytes more, overhead included; they were taken from the memory."""
+        self.size += size
+        self.left += size
 
     def set_clock(self, index: int, time_ms: int) -> None:
         """Records from ``index`` on were sent at that time; it never runs back within a batch."""

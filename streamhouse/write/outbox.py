@@ -65,7 +65,7 @@ class Outbox:
         self._runtime = runtime
         self._target = settings.block_bytes_target
         # Never more room than one record may take: then whatever fits is not too large either.
-        self._step_max = min(_STEP_BYTES_MAX, settings.record_bytes_max)
+        self._step_max = settings.record_bytes_max + RECORD_OVERHEAD_BYTES
         self._destinations: dict[str, Destination] = {}
         self._sequencer = Sequencer(commits, runtime, self._memory, self._failed)
         self._lock = threading.Lock()
@@ -123,7 +123,7 @@ class Outbox:
         Args:
             destination: The topic.
             pair: Key and value, and what else the record has.
-            size: Bytes of key, value and headers.
+            size: Bytes of key, value and headers, and the overhead.
             timeout: Seconds to wait for memory; ``None``: as long as it takes.
 
         Returns:
@@ -152,8 +152,8 @@ class Outbox:
                 if batch is not None and over:
                     self.seal(batch)
                 else:
-                    self.take_memory(size + RECORD_OVERHEAD_BYTES, timeout)
-                    credit = size + RECORD_OVERHEAD_BYTES
+                    self.take_memory(size, timeout)
+                    credit = size
         finally:
             if credit:
                 self._memory.give(credit)
@@ -179,21 +179,22 @@ class Outbox:
         """Whether a batch is full or due."""
         if not batch.records:
             return False
-        if batch.raw_bytes - batch.left + size > self._target:
+        if batch.raw_bytes + size - RECORD_OVERHEAD_BYTES > self._target:
             return True
         return self._runtime.monotonic() >= batch.deadline - _EARLY_SECONDS
 
     def _reserve(self, batch: Batch, size: int, credit: int) -> bool:
         """Let in a record and, when memory is no matter, some more to come."""
         if credit:
-            batch.reserve(size, credit)
+            batch.reserve(credit)
             return True
         if size <= batch.left:
             return True
-        step = min(self._step_max, max(_STEP_BYTES_MIN, batch.raw_bytes))
+        step = min(batch.size, self._target - batch.raw_bytes, _STEP_BYTES_MAX)
+        step = min(max(step, _STEP_BYTES_MIN), self._step_max)
         for wanted in (max(size, step) - batch.left, size - batch.left):
-            if self._memory.try_take(wanted + batch.overhead):
-                batch.reserve(wanted, wanted + batch.overhead)
+            if self._memory.try_take(wanted):
+                batch.reserve(wanted)
                 return True
         return False
 
