@@ -64,33 +64,44 @@ class Cutter:
             agent: Ourselves.
             waiting: Our uploaded flushes without gaps, the next one of our lane first.
         """
-        began = self._runtime.monotonic()
-        if await self._tail.advance():
+        await self._tail.advance()
+        if waiting[0].over.is_set():
             return
-        seq = self._tail.state.seq + 1
         live = self._contention.live(agent)
-        rank = (live.index(agent) - seq) % len(live)
         step = _STEP * (self._io.put_seconds + self._io.get_seconds)
-        if self._starved(agent, waiting[0].number, began, 2 * len(live) * step):
-            rank = 0
-        deadline = max(self._contention.progress_at + self._linger_seconds, began) + rank * step
-        while (left := deadline - self._runtime.monotonic()) > 0:
-            await self._io.sleep(min(left, max(self._io.get_seconds, self._linger_seconds)))
-            if await self._tail.advance():
+        patience = self._linger_seconds + 2 * len(live) * step
+        if not self._starved(agent, waiting[0].number, patience):
+            rank = (live.index(agent) - self._tail.state.seq - 1) % len(live)
+            if await self._moved_within(rank * step):
                 return
         flushes = [flush.uploaded for flush in waiting if flush.uploaded is not None]
         others = [other for other in live if other != agent]
         for found in await asyncio.gather(*map(self._durable, others)):
             flushes.extend(found)
-        if await self._slots.create(seq + self._ahead(), agent, _bounded(flushes)):
+        seq = self._tail.state.seq + 1 + self._ahead()
+        if await self._slots.create(seq, agent, _bounded(flushes)):
             self._lost = 0
         else:
             self._lost += 1
             self._contention.lost()
         await self._tail.advance()
 
-    def _starved(self, agent: str, number: int, now: float, patience_seconds: float) -> bool:
-        """Whether the rotation has passed us over: somebody writes without regard to it."""
+    async def _moved_within(self, seconds: float) -> bool:
+        """Wait for our turn, which comes when the log stands still for so long; whether it moved."""
+        deadline = self._contention.progress_at + self._linger_seconds + seconds
+        deadline = max(deadline, self._runtime.monotonic() + seconds)
+        while (left := deadline - self._runtime.monotonic()) > 0:
+            await self._io.sleep(min(left, max(self._io.get_seconds, self._linger_seconds)))
+            if await self._tail.advance():
+                return True
+        return False
+
+    def _starved(self, agent: str, number: int, patience_seconds: float) -> bool:
+        """Whether the rotation passes us over: somebody writes without regard to it.
+
+        The log that moves all the time would otherwise begin our wait anew, all the time.
+        """
+        now = self._runtime.monotonic()
         if self._waiting != (agent, number):
             self._waiting, self._since = (agent, number), now
         return now - self._since > patience_seconds
