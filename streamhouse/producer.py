@@ -5,32 +5,27 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self
 
 from streamhouse.catalog.catalog import Catalog
 from streamhouse.commits.log import CommitLog
 from streamhouse.config import Settings
-from streamhouse.errors import InvalidRecordError
-from streamhouse.records import Headers
 from streamhouse.runtime import Runtime
 from streamhouse.write.batch import RECORD_OVERHEAD_BYTES, Extras, Pair
 from streamhouse.write.batcher import Batcher
+from streamhouse.write.bulk import listed, make_rows, payload_bytes
 from streamhouse.write.delivery import BatchDelivery, BatchMetadata, Bulk, Delivery
 from streamhouse.write.destination import Destination, repeated
 from streamhouse.write.encoder import Rows
-from streamhouse.write.outbox import Outbox
-from streamhouse.write.serializers import (
+from streamhouse.write.fields import (
     HeadersInput,
-    Serializer,
-    SerializerName,
-    Serializers,
     check_record_bytes,
     header_bytes,
     headers_tuple,
-    headers_tuples,
     timestamp_ms,
-    timestamps_ms,
 )
+from streamhouse.write.outbox import Outbox
+from streamhouse.write.serializers import Serializer, SerializerName, Serializers
 
 __all__ = ["BatchDelivery", "BatchMetadata", "Delivery", "Producer"]
 
@@ -187,19 +182,20 @@ class Producer:
         if partition is not None:
             destination.check_partition(partition)
         # Iterators can be gone through once, and the records may be looked at twice.
-        values = _listed("values", values)
-        keys = None if keys is None else _listed("keys", keys, len(values))
+        values = listed("values", values)
+        keys = None if keys is None else listed("keys", keys, len(values))
         if isinstance(headers, Iterable) and not isinstance(headers, Mapping):
-            headers = _listed("headers", headers, len(values))
-        if isinstance(timestamps, Iterable):
-            timestamps = _listed("timestamps", timestamps, len(values))
+            headers = listed("headers", headers, len(values))
+        stamps = self._runtime.time_ms() if timestamps is None else timestamps
+        if isinstance(stamps, Iterable):
+            stamps = listed("timestamps", stamps, len(values))
         try:
             # Looking at the type of every record costs a tenth of the whole. If the first is bytes, the
             # others are believed to be; when one is not, joining them fails, before anything is sent.
-            rows = self._rows(values, keys, headers, timestamps, trust=True)
+            rows = make_rows(self._serializers, values, keys, headers, stamps, trust=True)
             return self._send_rows(destination, rows, partition, timeout)
         except TypeError:
-            rows = self._rows(values, keys, headers, timestamps, trust=False)
+            rows = make_rows(self._serializers, values, keys, headers, stamps, trust=False)
             return self._send_rows(destination, rows, partition, timeout)
 
     def flush(self, timeout: float | None = None) -> None:
@@ -275,31 +271,6 @@ class Producer:
         check_record_bytes(size, self._record_bytes_max)
         return Delivery(*self._outbox.add(destination, pair, size + RECORD_OVERHEAD_BYTES, timeout))
 
-    def _rows(
-        self,
-        values: Sequence[Any],
-        keys: Sequence[Any] | None,
-        headers: HeadersInput | Sequence[HeadersInput],
-        timestamps: Any,
-        *,
-        trust: bool,
-    ) -> Rows:
-        """What the arguments of ``send_many`` mean; raises if they cannot be stored."""
-        stored_headers: Sequence[Headers] | None = None
-        if isinstance(headers, Mapping):
-            stored_headers = [headers_tuple(headers)] * len(values)
-        elif headers is not None:
-            stored_headers = headers_tuples(cast("Sequence[HeadersInput]", headers))
-        stamps: Sequence[int] | int
-        if timestamps is None:
-            stamps = self._runtime.time_ms()
-        elif isinstance(timestamps, Sequence):
-            stamps = timestamps_ms(timestamps)
-        else:
-            stamps = timestamp_ms(timestamps)
-        stored_keys = None if keys is None else self._serializers.keys(keys, trust=trust)
-        return Rows(self._serializers.values(values, trust=trust), stored_keys, stamps, stored_headers)
-
     def _send_rows(
         self, destination: Destination, rows: Rows, partition: int | None, timeout: float | None
     ) -> BatchDelivery:
@@ -308,7 +279,7 @@ class Producer:
         if not rows:
             bulk.settle(None)
             return BatchDelivery(bulk)
-        raw_bytes = self._check_sizes(rows)
+        raw_bytes = payload_bytes(rows, self._record_bytes_max)
         size = raw_bytes + RECORD_OVERHEAD_BYTES * len(rows)
         self._outbox.seal_all()  # what was sent before comes before
         self._outbox.take_memory(size, timeout)
@@ -321,22 +292,6 @@ class Producer:
                 self._outbox.give_memory(size)
             raise
         return BatchDelivery(bulk)
-
-    def _check_sizes(self, rows: Rows) -> int:
-        """Bytes of all records; raises if one is too large."""
-        total = _total_bytes(rows.values) + _total_bytes(rows.keys or ())
-        sizes = None if rows.headers is None else list(map(header_bytes, rows.headers))
-        total += sum(sizes or ())
-        if total > self._record_bytes_max:  # else no single one can be
-            lengths = [_lengths(rows.values)]
-            if rows.keys is not None:
-                lengths.append(_lengths(rows.keys))
-            if sizes is not None:
-                lengths.append(sizes)
-            if sum(map(max, lengths)) > self._record_bytes_max:
-                for position, size in enumerate(map(sum, zip(*lengths, strict=True))):
-                    check_record_bytes(size, self._record_bytes_max, f"values[{position}]: ")
-        return total
 
     def _encode(
         self,
@@ -354,29 +309,3 @@ class Producer:
             parts = begin(rows, destination.assign, raw_bytes, spread).finish()
         bulk.counts = {part: sum([block.count for block in blocks]) for part, blocks in parts}
         bulk.parts = parts
-
-
-def _listed(name: str, items: Any, count: int | None = None) -> Sequence[Any]:
-    """The items as a sequence, of the right length."""
-    if isinstance(items, str | bytes | bytearray | memoryview | Mapping) or not isinstance(items, Iterable):
-        raise InvalidRecordError(
-            f"{name} is a {type(items).__qualname__}: pass a list with one entry per record"
-        )
-    listed = items if isinstance(items, list | tuple) else list(items)
-    if count is not None and len(listed) != count:
-        raise InvalidRecordError(f"{len(listed)} {name} for {count} values: one per record is needed")
-    return listed
-
-
-def _total_bytes(items: Sequence[bytes | None]) -> int:
-    try:
-        return sum(map(len, cast("Sequence[bytes]", items)))
-    except TypeError:  # there are nulls
-        return sum(_lengths(items))
-
-
-def _lengths(items: Sequence[bytes | None]) -> list[int]:
-    try:
-        return list(map(len, cast("Sequence[bytes]", items)))
-    except TypeError:  # there are nulls
-        return [len(item or b"") for item in items]
