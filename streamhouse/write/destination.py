@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
-from streamhouse.catalog.catalog import TopicInfo
-from streamhouse.errors import InvalidRecordError, PartitionNotFoundError
+from streamhouse.catalog.catalog import Catalog, TopicInfo
+from streamhouse.errors import (
+    InvalidRecordError,
+    InvalidTopicNameError,
+    PartitionNotFoundError,
+    TopicNotFoundError,
+)
 from streamhouse.runtime import Runtime
 from streamhouse.write.encoder import Rows
 from streamhouse.write.partitioner import Partitioner
 
-_BYTE_VALUES = 1 << 8
+_BYTE_VALUES: Final = 1 << 8
 
 
 class Destination:
@@ -47,6 +52,38 @@ class Destination:
         if rows.keys is None:
             return repeated(sticky, len(rows))
         return self._partitioner.assign(rows.keys, sticky)
+
+
+class Destinations:
+    """The topics that a producer has met, so that a look at the catalog is not needed for each record."""
+
+    def __init__(self, catalog: Catalog, runtime: Runtime) -> None:
+        self._catalog = catalog
+        self._runtime = runtime
+        self._known: dict[str, Destination] = {}
+
+    def find(self, name: str) -> Destination:
+        """The topic of that name.
+
+        Raises:
+            InvalidTopicNameError: It is no name.
+            TopicNotFoundError: There is none, also after reading the log to its end.
+        """
+        if not isinstance(name, str):
+            raise InvalidTopicNameError(f"a topic is named by a str, not by {name!r}")
+        known = self._known.get(name)
+        if known is not None:
+            return known
+        try:
+            topic = self._catalog.topic(name)
+        except TopicNotFoundError:
+            self._catalog.refresh()
+            topic = self._catalog.topic(name)
+        return self._known.setdefault(name, Destination(topic, self._runtime))
+
+    def forget(self, name: str) -> None:
+        """Look it up again the next time: it was deleted, perhaps made anew."""
+        self._known.pop(name, None)
 
 
 def repeated(partition: int, count: int) -> Sequence[int]:

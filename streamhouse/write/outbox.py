@@ -23,14 +23,13 @@ from streamhouse.errors import (
     ClosedError,
     DeliveryTimeoutError,
     ForkedError,
-    InvalidTopicNameError,
     PartitionNotFoundError,
     TopicNotFoundError,
 )
 from streamhouse.runtime import Runtime, process_id
 from streamhouse.write.batch import OPEN, RECORD_OVERHEAD_BYTES, SEALED, STALE, Batch, Pair
 from streamhouse.write.batcher import Batcher
-from streamhouse.write.destination import Destination
+from streamhouse.write.destination import Destination, Destinations
 from streamhouse.write.encoder import Encoder
 from streamhouse.write.sequencer import Sequencer
 from streamhouse.write.shipment import Shipment
@@ -59,14 +58,13 @@ class Outbox:
     ) -> None:
         self.open: dict[str, Batch] = {}
         self._commits = commits
-        self._catalog = catalog
         self._batcher = batcher
         self._memory = batcher.memory
         self._runtime = runtime
         self._target = settings.block_bytes_target
         # Never more room than one record may take: then whatever fits is not too large either.
         self._step_max = settings.record_bytes_max + RECORD_OVERHEAD_BYTES
-        self._destinations: dict[str, Destination] = {}
+        self._destinations = Destinations(catalog, runtime)
         self._sequencer = Sequencer(commits, runtime, self._memory, self._failed)
         self._lock = threading.Lock()
         self._process = process_id()
@@ -97,17 +95,7 @@ class Outbox:
             TopicNotFoundError: There is none, also after reading the log to its end.
         """
         self.check()
-        if not isinstance(name, str):
-            raise InvalidTopicNameError(f"a topic is named by a str, not by {name!r}")
-        known = self._destinations.get(name)
-        if known is not None:
-            return known
-        try:
-            topic = self._catalog.topic(name)
-        except TopicNotFoundError:
-            self._catalog.refresh()
-            topic = self._catalog.topic(name)
-        return self._destinations.setdefault(name, Destination(topic, self._runtime))
+        return self._destinations.find(name)
 
     # --- records one by one ------------------------------------------------------------------------
 
@@ -364,7 +352,7 @@ class Outbox:
 
     def _failed(self, shipment: Shipment, error: BaseException) -> None:
         if isinstance(error, TopicNotFoundError | PartitionNotFoundError):
-            self._destinations.pop(shipment.topic.name, None)
+            self._destinations.forget(shipment.topic.name)
 
     def _after_fork(self) -> None:
         """In the child: somebody may have held the lock, and no batch here will ever be sent."""
