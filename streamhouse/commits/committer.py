@@ -160,9 +160,8 @@ class Committer:
         as they are: under their name and number they count once, even if an old attempt lands late.
         """
         lane = self._tail.state.lanes.get(self.agent)
-        if lane is None:
-            return
-        for number in [number for number in self._flushes if number < lane.next_number]:
+        counted = 0 if lane is None else lane.next_number
+        for number in [number for number in self._flushes if number < counted]:
             self._flushes[number].fail(
                 DeliveryTimeoutError(
                     "this process was away so long that the log was truncated meanwhile; the "
@@ -170,7 +169,15 @@ class Committer:
                 )
             )
             self._over(number, ())
-        if lane.sealed:
+        if counted < min(self._flushes, default=self._next_number):
+            # Going on would put commits into the log for ever, none of which can count.
+            self._give_up(
+                StateDivergedError(
+                    f"flush {counted} of this process (agent {self.agent}) was applied and is not in the log; "
+                    "this process stops writing"
+                )
+            )
+        if lane is not None and lane.sealed:
             self._requeue()
 
     def abandon(self, error: BaseException) -> None:
