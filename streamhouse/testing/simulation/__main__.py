@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 
 from streamhouse.testing.simulation.guards import GUARDS, guards_without
-from streamhouse.testing.simulation.plan import PROFILES
+from streamhouse.testing.simulation.plan import PROFILES, WEATHERS
 from streamhouse.testing.simulation.run import simulate
 from streamhouse.testing.simulation.sweep import Tally, sweep
 
@@ -36,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--start", type=int, default=0, help="the first seed (default 0)")
     parser.add_argument("--jobs", type=int, default=1, help="processes to use (default 1)")
     parser.add_argument("--profile", choices=PROFILES, help="the kind of store (default: drawn by the seed)")
+    parser.add_argument("--weather", choices=WEATHERS, help="the kind of trouble (likewise)")
     parser.add_argument(
         "--without",
         action="append",
@@ -54,7 +55,9 @@ def _sweep(options: argparse.Namespace, without: Sequence[str]) -> Tally:
     total = Tally()
     began = reported = time.monotonic()
     seeds = range(options.start, options.start + options.seeds)
-    for tally in sweep(seeds, without=without, profile=options.profile, jobs=options.jobs):
+    for tally in sweep(
+        seeds, without=without, profile=options.profile, weather=options.weather, jobs=options.jobs
+    ):
         for finding in tally.findings[: max(0, _SHOWN - len(total.findings))]:
             _print(f"seed {finding.seed}:")
             for kind, what in finding.violations[:_SHOWN]:
@@ -83,7 +86,9 @@ def _table(options: argparse.Namespace) -> int:
     seeds = range(options.start, options.start + options.seeds)
     for without in ((), *((name,) for name in GUARDS)):
         total = Tally()
-        for tally in sweep(seeds, without=without, profile=options.profile, jobs=options.jobs):
+        for tally in sweep(
+            seeds, without=without, profile=options.profile, weather=options.weather, jobs=options.jobs
+        ):
             total.add(tally)
         kinds = ", ".join(f"{kind} ({count})" for kind, count in total.kinds().most_common())
         _print(
@@ -94,7 +99,9 @@ def _table(options: argparse.Namespace) -> int:
 
 
 def _trace(options: argparse.Namespace) -> int:
-    outcome = simulate(options.start, guards_without(*options.without), options.profile, tracing=True)
+    outcome = simulate(
+        options.start, guards_without(*options.without), options.profile, options.weather, tracing=True
+    )
     for line in outcome.trace:
         _print(line)
     for violation in outcome.violations:

@@ -14,10 +14,14 @@ from streamhouse.testing.simulation.faults import LOCAL, REMOTE, Faults, Latency
 Profile: TypeAlias = Literal["local", "remote", "pipelined", "deep"]
 """A directory; a bucket with one commit at a time; with 4; with 16."""
 
+Weather: TypeAlias = Literal["mixed", "storm", "cleaning"]
+"""Some of everything; requests lost while hours pass; slots vanishing under their writers' hands."""
+
 PROFILES: Final[tuple[Profile, ...]] = get_args(Profile)
+WEATHERS: Final[tuple[Weather, ...]] = get_args(Weather)
 _NEVER: Final = 1e9
-_STORMS: Final = 0.1
-_CLEANINGS: Final = 0.2
+_CLIMATE: Final[tuple[Weather, ...]] = ("mixed",) * 7 + ("cleaning",) * 2 + ("storm",)
+_STORMY: Final[Profile] = "deep"  # where there is most to lose
 _DEPTHS: Final[dict[Profile, int]] = {"local": 1, "remote": 1, "pipelined": 4, "deep": 16}
 
 
@@ -65,11 +69,14 @@ class Plan(msgspec.Struct, frozen=True):
     collecting: float
 
 
-def draw_plan(seed: int, guards: EngineGuards, profile: Profile | None = None) -> tuple[Plan, random.Random]:
+def draw_plan(
+    seed: int, guards: EngineGuards, profile: Profile | None = None, weather: Weather | None = None
+) -> tuple[Plan, random.Random]:
     """The plan of a seed, and the dice with which it goes on."""
     dice = random.Random(seed)
     drawn = dice.choice(PROFILES)
-    profile = profile or drawn
+    weather = weather or dice.choice(_CLIMATE)
+    profile = profile or (_STORMY if weather == "storm" else drawn)
     remote = profile != "local"
     hours = dice.choice((0.0, 0.0, 0.7, 1.0))
     plan = Plan(
@@ -92,10 +99,9 @@ def draw_plan(seed: int, guards: EngineGuards, profile: Profile | None = None) -
         trouble=dice.choice((_NEVER, 5.0, 1.0)) * (1.0 if remote else 0.02),
         collecting=_NEVER,
     )
-    kind = dice.random()
-    if kind < _STORMS and remote:
+    if weather == "storm":
         plan = _storm(plan)
-    elif kind > 1.0 - _CLEANINGS:
+    elif weather == "cleaning":
         plan = _cleaning(plan, dice)
     return plan, dice
 
@@ -141,8 +147,8 @@ def _cleaning(plan: Plan, dice: random.Random) -> Plan:
         rounds=3,
         appends=8,
         options=options,
-        long_pauses=0.3,
-        hours=dice.choice((0.0, 0.5, 1.0)),
+        long_pauses=dice.choice((0.0, 0.5, 0.8)),
+        hours=dice.choice((0.0, 1.0, 1.0)),
         collecting=dice.choice((1.0, 3.0)) * (1.0 if plan.profile != "local" else 0.02),
     )
 

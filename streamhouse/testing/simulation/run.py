@@ -16,7 +16,7 @@ from streamhouse.testing.simulation.checks import check_agreement, check_appends
 from streamhouse.testing.simulation.clients import Client, collect, consume
 from streamhouse.testing.simulation.faults import CALM
 from streamhouse.testing.simulation.loop import Stuck
-from streamhouse.testing.simulation.plan import Plan, Profile, draw_plan
+from streamhouse.testing.simulation.plan import Plan, Profile, Weather, draw_plan
 from streamhouse.testing.simulation.records import Violation
 from streamhouse.testing.simulation.world import Agent, AgentDied, World
 
@@ -49,10 +49,23 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 def simulate(
-    seed: int, guards: EngineGuards = ALL_GUARDS, profile: Profile | None = None, *, tracing: bool = False
+    seed: int,
+    guards: EngineGuards = ALL_GUARDS,
+    profile: Profile | None = None,
+    weather: Weather | None = None,
+    *,
+    tracing: bool = False,
 ) -> Outcome:
-    """Run the commit engine through what the seed holds in store for it."""
-    plan, dice = draw_plan(seed, guards, profile)
+    """Run the commit engine through what the seed holds in store for it.
+
+    Args:
+        seed: Of the dice.
+        guards: Rules that hold.
+        profile: The kind of store, instead of one drawn by the seed.
+        weather: The kind of trouble, likewise.
+        tracing: Write down what happens.
+    """
+    plan, dice = draw_plan(seed, guards, profile, weather)
     world = World(plan, dice, tracing=tracing)
     try:
         world.loop.run(_Run(world, plan, dice).all(), _LIMIT_SECONDS)

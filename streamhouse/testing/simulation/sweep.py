@@ -12,7 +12,7 @@ from functools import partial
 import msgspec
 
 from streamhouse.testing.simulation.guards import guards_without
-from streamhouse.testing.simulation.plan import Profile
+from streamhouse.testing.simulation.plan import Profile, Weather
 from streamhouse.testing.simulation.run import simulate
 
 _CHUNK = 25  # seeds at a time
@@ -54,7 +54,12 @@ class Tally(msgspec.Struct):
 
 
 def sweep(
-    seeds: range, *, without: Sequence[str] = (), profile: Profile | None = None, jobs: int = 1
+    seeds: range,
+    *,
+    without: Sequence[str] = (),
+    profile: Profile | None = None,
+    weather: Weather | None = None,
+    jobs: int = 1,
 ) -> Iterator[Tally]:
     """Run the seeds, and yield a tally for every few of them.
 
@@ -62,10 +67,11 @@ def sweep(
         seeds: Which.
         without: Guards that are switched off.
         profile: Always this one, instead of one drawn by the seed.
+        weather: Likewise.
         jobs: Processes.
     """
     chunks = [seeds[at : at + _CHUNK] for at in range(0, len(seeds), _CHUNK)]
-    work = partial(_run, without=tuple(without), profile=profile)
+    work = partial(_run, without=tuple(without), profile=profile, weather=weather)
     if jobs == 1:
         yield from map(work, chunks)
         return
@@ -75,14 +81,14 @@ def sweep(
         yield from pool.map(work, chunks)
 
 
-def _run(seeds: range, without: tuple[str, ...], profile: Profile | None) -> Tally:
+def _run(seeds: range, without: tuple[str, ...], profile: Profile | None, weather: Weather | None) -> Tally:
     before = gc.get_threshold()
     gc.set_threshold(_GARBAGE, *before[1:])
     try:
         tally = Tally()
         guards = guards_without(*without)
         for seed in seeds:
-            outcome = simulate(seed, guards, profile)
+            outcome = simulate(seed, guards, profile, weather)
             tally.seeds += 1
             tally.commits += outcome.commits
             tally.appends += outcome.appends

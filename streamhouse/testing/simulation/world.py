@@ -87,9 +87,9 @@ class Agent(Process):
     def propose(self, operation: Operation, blocks: list[EncodedBlock]) -> asyncio.Future[Any]:
         """Submit a proposal; the future is the outcome, or :class:`AgentDied`."""
         answer = self._answer()
-        deadline = self.runtime.monotonic() + self._plan.options.committer.delivery_timeout_seconds
 
         def submit() -> None:
+            deadline = self.runtime.monotonic() + self._plan.options.committer.delivery_timeout_seconds
             proposal = Proposal(operation, blocks, deadline)
             proposal.future.add_done_callback(lambda future: _settle(answer, future))
             self.engine.submit(proposal)
