@@ -59,14 +59,18 @@ class BoundaryGuard:
         return self._runtime.monotonic() - self._checked_at
 
     async def advance(self, boundary: Boundary) -> bool:
-        """Publish a higher boundary; whether this process was the one to do it."""
+        """Publish a boundary that rests on a later snapshot; whether this process was the one to do it.
+
+        Neither the boundary nor its snapshot ever moves back: what lies before the present snapshot may be
+        deleted at any time by those who know of it.
+        """
         await self.check()
-        if boundary.seq <= self.boundary.seq:
+        if boundary.seq < self.boundary.seq or boundary.snapshot <= self.boundary.snapshot:
             return False
         epoch = self.epoch + 1
         outcome = await self._io.put_if_absent(names.boundary(epoch), pack_boundary(boundary))
         await self.check()
-        return outcome is PutOutcome.CREATED and self.boundary.seq == boundary.seq
+        return outcome is PutOutcome.CREATED and self.boundary == boundary
 
     async def read(self, epoch: int) -> Boundary | None:
         """The boundary of an epoch."""
@@ -79,6 +83,6 @@ class BoundaryGuard:
         if found is None:
             return False
         self.epoch = epoch
-        if found.seq > self.boundary.seq:
+        if found.seq >= self.boundary.seq:
             self.boundary = found
         return True

@@ -29,6 +29,7 @@ from streamhouse.runtime import Runtime
 from streamhouse.store.base import ObjectInfo
 
 _SNAPSHOTS_KEPT = 2
+_SUPERSEDED_MAX = 8  # snapshots that nobody needs; more are worth a boundary, so that they can go
 
 
 class CollectReport(msgspec.Struct, frozen=True):
@@ -122,9 +123,12 @@ class Collector:
         # Not the newest: should a bit of that flip, the other still has all the commits it needs.
         base = usable[-_SNAPSHOTS_KEPT].name
         seq = min(names.seq_of_snapshot(base) + 1, self._oldest_live_slot())
-        if seq >= self._guard.boundary.seq + self._step and self._guards.boundary_first:
-            await self._guard.advance(Boundary(seq, base))
-        elif not self._guards.boundary_first:
+        superseded = sum(info.name < base for info in snapshots)
+        worth_it = seq >= self._guard.boundary.seq + self._step or superseded > _SUPERSEDED_MAX
+        if self._guards.boundary_first:
+            if worth_it:
+                await self._guard.advance(Boundary(max(seq, self._guard.boundary.seq), base))
+        else:
             old = await self._io.list(names.LOG)
             await self._io.delete_many([i.name for i in old if names.seq_of_commit(i.name) < seq])
             await self._guard.advance(Boundary(seq, base))
@@ -211,12 +215,14 @@ class Collector:
     # --- snapshots and roll-ups --------------------------------------------------------------------
 
     async def _old_snapshots(self, now_ms: int) -> list[ObjectInfo]:
+        """Snapshots before the one that the boundary rests on.
+
+        A later one may be what another collector is about to let the next boundary rest on, however many
+        newer ones there are.
+        """
         snapshots = await self._io.list(names.SNAPSHOTS)
-        return [
-            info
-            for info in snapshots[:-_SNAPSHOTS_KEPT]
-            if info.name != self._guard.boundary.snapshot and self._old(info, now_ms)
-        ]
+        base = self._guard.boundary.snapshot
+        return [info for info in snapshots if info.name < base and self._old(info, now_ms)]
 
     async def _old_rollups(self, now_ms: int) -> list[ObjectInfo]:
         """Roll-ups that the older of the two snapshots we keep makes superfluous."""
