@@ -173,8 +173,8 @@ class Committer:
             # Going on would put commits into the log for ever, none of which can count.
             self._give_up(
                 StateDivergedError(
-                    f"flush {counted} of this process (agent {self.agent}) was applied and is not in the log; "
-                    "this process stops writing"
+                    f"flush {counted} of this process (agent {self.agent}) was applied and is not in the "
+                    "log; this process stops writing"
                 )
             )
         if lane is not None and lane.sealed:
