@@ -39,6 +39,7 @@ from streamhouse.format.snapshot import (
 
 _COLUMNS = ("base_offsets", "lanes", "objects", "positions", "lengths", "timestamps")
 _ROLLUPS_AT_ONCE = 8
+_LOADS = 3
 
 
 def snapshot_due(state: State, interval: int) -> int:
@@ -59,26 +60,30 @@ async def load(io: StoreIO, guard: BoundaryGuard, log_id: str) -> State:
     Raises:
         CorruptionError: Commits were deleted, and no snapshot that covers them can be read.
     """
-    listed = [info.name for info in await io.list(names.SNAPSHOTS)]
-    if guard.boundary.snapshot and guard.boundary.snapshot not in listed:
-        listed.append(guard.boundary.snapshot)  # a listing may lag behind
-    state = State()
-    problems = []
-    for name in sorted(listed, reverse=True):
-        try:
-            image = await _read(io, name)
-        except CorruptionError as error:
-            problems.append(str(error))
-            continue
-        if image is not None and image.log_id == log_id:
-            state = restore(image)
-            break
-    if state.seq + 1 < guard.boundary.seq:
-        raise CorruptionError(
-            f"commits below {guard.boundary.seq} were removed and no snapshot covers them"
-            + "".join(f"; {problem}" for problem in problems)
-        )
-    return state
+    problems: list[str] = []
+    for _ in range(_LOADS):
+        listed = [info.name for info in await io.list(names.SNAPSHOTS)]
+        if guard.boundary.snapshot and guard.boundary.snapshot not in listed:
+            listed.append(guard.boundary.snapshot)  # a listing may lag behind
+        state = State()
+        problems = []
+        for name in sorted(listed, reverse=True):
+            try:
+                image = await _read(io, name)
+            except CorruptionError as error:
+                problems.append(str(error))
+                continue
+            if image is not None and image.log_id == log_id:
+                state = restore(image)
+                break
+        if state.seq + 1 >= guard.boundary.seq:
+            return state
+        # This process may have slept since it listed them, and all were superseded and removed.
+        await guard.check()
+    raise CorruptionError(
+        f"commits below {guard.boundary.seq} were removed and no snapshot covers them"
+        + "".join(f"; {problem}" for problem in problems)
+    )
 
 
 async def rollups_from(io: StoreIO, seq: int) -> list[RolledCommit]:
