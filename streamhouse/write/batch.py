@@ -154,8 +154,9 @@ class Batch(Shipment):
                 headers[index] = extras.headers
         keys = list(map(itemgetter(0), records))
         values = list(map(itemgetter(1), records))
-        keyed = keys.count(None) < self.count
-        self.rows = Rows(values, keys if keyed else None, self.stamps, headers)
+        # Usually the first tells; comparing every key with None would cost as much as copying them.
+        keyless = not keys or (keys[0] is None and keys.count(None) == len(keys))
+        self.rows = Rows(values, None if keyless else keys, self.stamps, headers)
 
     def drop_rows(self) -> None:
         """They are encoded: whoever keeps a delivery should not keep the data."""
