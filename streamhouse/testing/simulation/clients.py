@@ -43,6 +43,8 @@ class Client:
         self._sequences: dict[tuple[int, int], int] = {}
         self._window = world.dice.choice((1, 1, 3, 8))
         self._batches = 0
+        self._thinking = world.dice.choice(world.plan.thinking)
+        self._loyal = world.dice.random() < world.plan.loyalty
 
     async def work(self, appends: int) -> None:
         """Send so many appends, and get them all answered or give them up."""
@@ -51,7 +53,7 @@ class Client:
             appends -= len(batch)
             self._batches += 1
             await self._deliver(batch)
-            await asyncio.sleep(self._dice.expovariate(1.0) * self._world.plan.latency.put * 3)
+            await asyncio.sleep(self._dice.expovariate(1.0) * self._world.plan.latency.put * self._thinking)
 
     def _make(self) -> SentAppend:
         dice, ledger = self._dice, self._world.ledger
@@ -73,7 +75,9 @@ class Client:
             agents = self._world.agents
             if not agents:
                 break
-            if agent not in agents or self._dice.random() < 0.7:
+            if self._loyal:
+                agent = agents[0]
+            elif agent not in agents or self._dice.random() < 0.7:
                 agent = self._dice.choice(agents)
             answers = [self._send(agent, append) for append in batch]
             if self._dice.random() < 0.5:

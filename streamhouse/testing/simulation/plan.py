@@ -40,6 +40,8 @@ class Plan(msgspec.Struct, frozen=True):
         consumers: Readers.
         rounds: Bursts of work; between them hours may pass.
         appends: Per client and round.
+        thinking: Seconds between the appends of a client, in PUTs; each draws one of these.
+        loyalty: Share of the clients that keep to the first agent as long as there is one.
         partitions: Of each topic.
         options: Of every engine.
         guards: Rules that hold; all of them unless the run is to show that one is needed.
@@ -60,6 +62,8 @@ class Plan(msgspec.Struct, frozen=True):
     consumers: int
     rounds: int
     appends: int
+    thinking: tuple[float, ...]
+    loyalty: float
     partitions: int
     options: EngineOptions
     guards: EngineGuards
@@ -91,6 +95,8 @@ def draw_plan(
         consumers=dice.choice((0, 1, 2)),
         rounds=dice.choice((2, 3, 4)) if hours else dice.choice((1, 2)),
         appends=dice.choice((2, 4, 6)),
+        thinking=(3.0, 3.0, 30.0),
+        loyalty=dice.choice((0.0, 0.0, 0.8)),
         partitions=dice.choice((1, 2, 3)),
         options=_draw_options(dice, profile, remote=remote),
         guards=guards,
@@ -116,12 +122,14 @@ def _storm(plan: Plan) -> Plan:
     )
     return msgspec.structs.replace(
         plan,
-        faults=Faults(request_lost=0.3, slow=0.1, pause=0.02),
+        faults=Faults(request_lost=0.4, unavailable=0.1, slow=0.1, pause=0.05),
         agents=3,
-        clients=4,
+        clients=6,
         consumers=0,
         rounds=2,
         appends=6,
+        thinking=(1.0, 3.0, 60.0),
+        loyalty=0.8,
         options=msgspec.structs.replace(plan.options, committer=committer),
         long_pauses=0.6,
         hours=1.0,

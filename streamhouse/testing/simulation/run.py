@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 import msgspec
@@ -90,7 +90,6 @@ class _Run:
         self._working: dict[Client, asyncio.Task[None]] = {}
         self._background: list[asyncio.Task[Any]] = []
         self._topics = 0
-        self._ending = False
 
     async def all(self) -> None:
         plan = self._plan
@@ -99,6 +98,7 @@ class _Run:
         clients = [Client(self._world, number) for number in range(plan.clients)]
         self._background += [asyncio.ensure_future(consume(self._world)) for _ in range(plan.consumers)]
         nuisances = [asyncio.ensure_future(self._mishaps()), asyncio.ensure_future(self._collections())]
+        self._world.busy = True
         for _ in range(plan.rounds):
             await self._round(clients)
         for nuisance in nuisances:
@@ -127,7 +127,7 @@ class _Run:
         for agent in list(world.agents):
             if dice.random() < self._plan.long_pauses:
                 delay = dice.random() * dice.choice((0.1, 1.0)) * seconds / 10
-                world.loop.call_later(delay, self._fall_asleep, agent, context=world.loop.outside)
+                world.loop.call_later(delay, world.fall_asleep, agent, context=world.loop.outside)
         await asyncio.wait(self._working.values(), timeout=seconds)
         if dice.random() < self._plan.hours:
             for _ in range(dice.randint(1, 3)):
@@ -137,13 +137,6 @@ class _Run:
         for agent in list(world.agents):
             if agent.asleep and dice.random() < 0.5:
                 world.resume(agent)
-
-    def _fall_asleep(self, agent: Agent) -> None:
-        world = self._world
-        awake = [other for other in world.agents if not other.asleep and other is not agent]
-        if awake and agent in world.agents and not self._ending:
-            agent.asleep = True
-            world.stop(agent)
 
     async def _collect(self) -> None:
         awake = [agent for agent in self._world.agents if not agent.stopped]
@@ -188,13 +181,13 @@ class _Run:
         agent.runtime.wall_skew_ms += int(self._dice.uniform(-1e7, 1e7))
 
     async def _save(self, agent: Agent) -> None:
-        self._background.append(asyncio.ensure_future(_quietly(agent.ask(agent.engine.save_snapshot))))
+        self._aside(_quietly(agent.ask(agent.engine.save_snapshot)))
 
     async def _garbage(self, agent: Agent) -> None:
-        self._background.append(asyncio.ensure_future(collect(self._world, agent)))
+        self._aside(collect(self._world, agent))
 
     async def _new_topic(self, _agent: Agent) -> None:
-        await self._create_topic()
+        self._aside(self._create_topic())
 
     async def _drop_topic(self, agent: Agent) -> None:
         topics = self._world.ledger.topics
@@ -203,7 +196,11 @@ class _Run:
         topic = self._dice.choice(list(topics))
         self._world.ledger.deleted.add(topic)
         del topics[topic]
-        await _quietly(agent.ask(lambda: agent.engine.propose(DeleteTopic(topic))))
+        self._aside(_quietly(agent.ask(lambda: agent.engine.propose(DeleteTopic(topic)))))
+
+    def _aside(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Do not wait for it: the agent may be asleep."""
+        self._background.append(asyncio.ensure_future(work))
 
     async def _create_topic(self) -> None:
         agent = self._dice.choice(self._world.agents)
@@ -217,7 +214,7 @@ class _Run:
 
     async def _end(self) -> None:
         world = self._world
-        self._ending = True
+        world.busy = False
         world.network.faults = CALM
         world.network.outages.clear()
         world.note("world", "faults are over")

@@ -153,6 +153,7 @@ class World:
         self.bucket = Bucket(self.loop, plan.store_skew_seconds)
         self.network = Network(self.loop, dice, plan.latency, plan.faults, self._pause_somewhat, self.trace)
         self.agents: list[Agent] = []
+        self.busy = False  # between the beginning and the end
         self._started = 0
 
     async def start_agent(self) -> Agent | None:
@@ -198,6 +199,14 @@ class World:
             self.note(agent.name, "goes on")
             self.loop.continue_process(agent)
 
+    def fall_asleep(self, agent: Agent) -> bool:
+        """Stop it until somebody wakes it, unless it is the last one; whether it was stopped."""
+        others = any(not other.asleep and other is not agent for other in self.agents)
+        if others and agent in self.agents and self.busy:
+            agent.asleep = True
+            self.stop(agent)
+        return agent.asleep
+
     def jump(self, seconds: float) -> None:
         """Let hours pass at once."""
         self.note("world", f"{seconds:.0f} seconds pass")
@@ -211,6 +220,8 @@ class World:
     def _pause_somewhat(self, process: Process) -> None:
         assert isinstance(process, Agent)
         if process.dead or process.stopped or self.network.faults.pause == 0.0:
+            return
+        if self.dice.random() < self.plan.long_pauses and self.fall_asleep(process):
             return
         self.stop(process)
         seconds = self.dice.choice(_PAUSES_SECONDS) * self.dice.uniform(0.5, 1.0)
