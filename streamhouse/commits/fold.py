@@ -261,7 +261,7 @@ def _check_sequences(state: State, append: Append, counts: list[int]) -> Verdict
         expected = batches[-1][0] + batches[-1][1] if batches else 0
         if part.sequence == expected:
             continue
-        if part.sequence > expected:
+        if part.sequence + count > expected:  # a gap, or a batch of which only the beginning is there
             return Verdict(Code.OUT_OF_SEQUENCE)
         same = [b[2] for b in batches or () if b[0] == part.sequence and b[1] == count]
         repeated.append(same[0] if same else -1)
