@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import gc
+import itertools
 import os
 import random
 import signal
@@ -14,7 +15,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -498,23 +499,24 @@ def test_threads_share_a_producer(log: streamhouse.Log) -> None:
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="needs signals between threads")
 def test_ctrl_c_at_any_moment_loses_and_doubles_nothing(log: streamhouse.Log) -> None:
     sent: dict[bytes, Delivery | BatchDelivery] = {}
-    with log.producer() as producer, interruptions() as interrupted:
-        number = 0
-        deadline = time.monotonic() + 4
+    numbers = itertools.count(1)
+    deadline = time.monotonic() + 4
+
+    def send(producer: Producer) -> None:
         while time.monotonic() < deadline:
-            try:
-                with interrupted:
-                    while time.monotonic() < deadline:
-                        number += 1
-                        value = b"%d" % number
-                        if number % 300 == 0:
-                            sent[value] = producer.send_many("three", [value] * 2000, partition=1)
-                        elif number % 70 == 0:
-                            producer.send("three", value, partition=0).result()
-                        else:
-                            sent[value] = producer.send("three", value, partition=0)
-            except KeyboardInterrupt:
-                pass
+            number = next(numbers)
+            value = b"%d" % number
+            if number % 300 == 0:
+                sent[value] = producer.send_many("three", [value] * 2000, partition=1)
+            elif number % 70 == 0:
+                producer.send("three", value, partition=0).result()
+            else:
+                sent[value] = producer.send("three", value, partition=0)
+
+    with log.producer() as producer, interruptions() as interrupted:
+        while time.monotonic() < deadline:
+            with suppress(KeyboardInterrupt):
+                interrupted.during(send, producer)
         producer.flush(timeout=30)
         assert interrupted.count > 50
     stored = [record.value for record in log.read("three", partitions=[0])]
@@ -532,7 +534,7 @@ def test_ctrl_c_at_any_moment_loses_and_doubles_nothing(log: streamhouse.Log) ->
 
 
 class Interrupter:
-    """Within ``with``, the main thread gets a KeyboardInterrupt after a random while."""
+    """While it calls something, the main thread gets a KeyboardInterrupt after a random while."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -542,11 +544,10 @@ class Interrupter:
         self._over = False
         self._thread = threading.Thread(target=self._run)
 
-    def __enter__(self) -> None:
-        self._armed = True
+    def during(self, function: Callable[..., None], *args: object) -> None:
         self._go.set()
-
-    def __exit__(self, *_: object) -> None:
+        self._armed = True
+        function(*args)
         self._armed = False
 
     def handle(self, *_: object) -> None:
