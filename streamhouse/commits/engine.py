@@ -174,6 +174,8 @@ class Engine:
             await self.tail.advance()
         except FellBehind:
             await self._recover()
+            if self.failure is not None:
+                raise self.failure from None
         except (StateDivergedError, UnsupportedFormatError) as error:
             self._fail(error)
             raise

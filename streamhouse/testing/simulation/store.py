@@ -149,6 +149,7 @@ class Network:
         pause: Callable[[Process], None],
         trace: Callable[..., None] | None,
     ) -> None:
+        self.script: Callable[[Process, str, str], str | None] = _nothing  # agent, call, object: fault
         self.outages: dict[str, float] = {}  # agent: until when it does not reach the store
         self._faults = faults
         self._fates_read: list[tuple[float, str]] = []
@@ -187,7 +188,9 @@ class Network:
         if faults.pause and random() < faults.pause:
             loop.call_later(seconds * random() * 2, self._pause, process, context=loop.outside)
         request = _Request(self, process, kind, function, args, answer)
-        fate = self._fate(process, self._fates_read if reads else self._fates_write)
+        fate = self.script(process, kind, str(args[0])) or self._fate(
+            process, self._fates_read if reads else self._fates_write
+        )
         if fate is not None:
             loop.call_later(seconds, request.suffer, fate, context=loop.outside)
         elif random() < _PROMPT:
@@ -213,6 +216,11 @@ class Network:
                 if dice < threshold:
                     return fate
         return None
+
+
+def _nothing(process: Process, kind: str, name: str) -> str | None:  # noqa: ARG001
+    """The script of a run that is left to chance."""
+    return None
 
 
 def _thresholds(faults: Faults, fates: Sequence[str]) -> list[tuple[float, str]]:
