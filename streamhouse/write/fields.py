@@ -165,9 +165,15 @@ def _header(pair: Any) -> tuple[str, bytes | None]:
         ) from None
     if not isinstance(name, str):
         raise InvalidRecordError(f"header names must be str, not {type_name(name)}")
-    encode_text(name)
-    if isinstance(value, str):
-        return str(name), encode_text(value)
+    try:
+        str.encode(name)  # it is stored as text, which must not fail later, in the middle of a batch
+        if isinstance(value, str):
+            return str(name), str.encode(value)
+    except UnicodeEncodeError as error:
+        raise InvalidRecordError(
+            f"header {name!r} cannot be stored as UTF-8: {error.reason} at position {error.start} of its "
+            f"{'name' if error.object == name else 'value'}"
+        ) from None
     if value is None or isinstance(value, bytes | bytearray | memoryview):
         return str(name), None if value is None else bytes(value)
     raise InvalidRecordError(

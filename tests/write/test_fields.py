@@ -46,6 +46,21 @@ def test_bad_headers(headers: Any) -> None:
         headers_tuples([(), (("a", b""),), headers])
 
 
+@pytest.mark.parametrize(
+    ("headers", "message"),
+    [
+        ({"a": b"", "trace\udcff": b""}, r"header 'trace\\udcff' .* surrogates .* position 5 of its name"),
+        ((("\udcff", "\udcff"),), r"header '\\udcff' .* position 0 of its name"),
+        ({"trace": "\udcff"}, r"header 'trace' .* position 0 of its value"),
+    ],
+)
+def test_headers_that_are_no_text_are_named(headers: Any, message: str) -> None:
+    with pytest.raises(InvalidRecordError, match=f"^{message}$"):
+        headers_tuple(headers)
+    with pytest.raises(InvalidRecordError, match=rf"^headers\[1\]: {message}$"):
+        headers_tuples([(), headers])
+
+
 def test_bad_headers_in_tuples_are_found_too() -> None:
     for bad in [("a",), (("a", 1),), ((1, b""),), (("\ud800", b""),), (("a", b"", b""),)]:
         with pytest.raises(InvalidRecordError, match=r"^headers\[1\]: "):
