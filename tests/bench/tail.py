@@ -6,6 +6,7 @@ import threading
 import time
 
 import streamhouse
+from streamhouse.store.cost import dollars_per_month
 from streamhouse.testing.s3server import FakeS3Server
 from tests.bench.data import row
 
@@ -44,7 +45,7 @@ def _measure(what: str, logs: list[streamhouse.Log], work) -> None:
     counts = [log.stats().counts.since(old) for log, old in zip(logs, before, strict=True)]
     puts = sum(c.puts for c in counts) / took
     gets = sum(c.gets for c in counts) / took
-    month = sum(log.stats().dollars_per_month for log in logs)
+    month = sum(dollars_per_month(c, took) for c in counts)  # log.stats() would count opening as well
     row(what, f"{puts:.2f} PUT/s", f"{gets:.2f} GET/s, {month:.2f} dollars a month")
 
 
