@@ -10,6 +10,7 @@ from streamhouse import limits
 from streamhouse.errors import InvalidSettingError, nearest
 
 Durability = Literal["fsync", "os"]
+CleanupPolicy = Literal["delete", "compact", "compact,delete"]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -58,6 +59,35 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     single_writer: bool = False
 
 
+class TopicSettings(msgspec.Struct, array_like=True, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a topic keeps. Part of the log: the same for everybody who opens it.
+
+    Attributes:
+        cleanup_policy: ``"delete"``: records go when they are too old or too many. ``"compact"``: of each
+            key the latest record stays. ``"compact,delete"``: both.
+        retention_ms: Records older than this may go, milliseconds; ``None``: never.
+        retention_bytes: Stored bytes to keep in each partition; the oldest go first. ``None``: all.
+        delete_retention_ms: How long a compacted topic still shows that a key was deleted (a null value).
+        min_compaction_lag_ms: Records younger than this are not compacted away.
+    """
+
+    cleanup_policy: CleanupPolicy = "delete"
+    retention_ms: int | None = None
+    retention_bytes: int | None = None
+    delete_retention_ms: int = 86_400_000
+    min_compaction_lag_ms: int = 0
+
+    @property
+    def compacts(self) -> bool:
+        """Whether only the latest record of each key is kept."""
+        return self.cleanup_policy != "delete"
+
+    @property
+    def deletes(self) -> bool:
+        """Whether retention applies."""
+        return self.cleanup_policy != "compact"
+
+
 _BOUNDS: dict[str, tuple[float, float]] = {
     "linger_seconds": (0.0, 60.0),
     "buffer_bytes_max": (64 * limits.KIB, 64 * limits.GIB),
@@ -100,3 +130,29 @@ def make_settings(values: dict[str, Any]) -> Settings:
     if low_poll is not None and high_poll is not None and low_poll > high_poll:
         raise InvalidSettingError(f"poll_seconds_min={low_poll:g} is above poll_seconds_max={high_poll:g}")
     return settings
+
+
+def make_topic_settings(values: dict[str, Any], base: TopicSettings | None = None) -> TopicSettings:
+    """Check settings of a topic and freeze them.
+
+    Args:
+        values: What is to be other than in ``base``.
+        base: The settings to start from; by default those of a new topic.
+
+    Raises:
+        InvalidSettingError: For an unknown name (with the nearest known one), a value of a wrong
+            type or one that is negative.
+    """
+    known = TopicSettings.__struct_fields__
+    for name, value in values.items():
+        if name not in known:
+            raise InvalidSettingError(
+                f"unknown topic setting {name!r}{nearest(name, known)}; known are {', '.join(known)}"
+            )
+        if isinstance(value, bool) or (isinstance(value, int) and not 0 <= value < 1 << 62):
+            raise InvalidSettingError(f"topic setting {name}={value!r} must be a whole number from 0 on")
+    fields = msgspec.structs.asdict(base or TopicSettings()) | values
+    try:
+        return msgspec.convert(tuple(fields[name] for name in known), TopicSettings)
+    except msgspec.ValidationError as error:
+        raise InvalidSettingError(f"invalid topic setting: {error}") from None

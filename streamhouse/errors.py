@@ -17,11 +17,17 @@
     ├── PartitionNotFoundError (IndexError)       the topic has fewer partitions
     ├── OffsetOutOfRangeError (IndexError)        below the log start or above the high watermark
     ├── NotAssignedError                          a consumer was asked about a partition it does not read
+    ├── GroupError                            something about a consumer group
+    │   ├── GroupNotFoundError (KeyError)         no group of that name
+    │   ├── GroupNotEmptyError                    it has members; stop them first
+    │   ├── InconsistentAssignorError             its members use another assignor
+    │   └── StaleMemberError                      no member (any more), or not the owner of the partition
     ├── BufferFullError (BufferError)             retriable: pending records fill the buffer
     ├── DeliveryError                             a record was not, or perhaps not, written
     │   ├── DeliveryTimeoutError (TimeoutError)   outcome unknown: it may appear later
     │   ├── ProducerFencedError                   another producer took this identity
-    │   └── SequenceError                         records would have been out of order
+    │   ├── SequenceError                         records would have been out of order
+    │   └── TransactionError                      a transaction that cannot go on; nothing of it was written
     ├── ClosedError                               the handle was closed
     ├── ForkedError                               the handle belongs to the parent process
     ├── MissingExtraError (ImportError)           an optional dependency is not installed
@@ -122,6 +128,29 @@ class NotAssignedError(StreamhouseError):
     """The consumer does not read that partition; ``assign`` it first."""
 
 
+class GroupError(StreamhouseError):
+    """Something about a consumer group."""
+
+
+class GroupNotFoundError(GroupError, KeyError):
+    """No group of that name has ever committed or had members, or it was deleted."""
+
+
+class GroupNotEmptyError(GroupError):
+    """The group has members; its offsets belong to them while they are there."""
+
+
+class InconsistentAssignorError(GroupError):
+    """The members of a group deal partitions out in another way; all must use the same assignor."""
+
+
+class StaleMemberError(GroupError):
+    """This consumer is no member of the group any more, or the partition has another owner by now.
+
+    Whatever it wanted to note was refused. It goes on by polling, which joins anew.
+    """
+
+
 class BufferFullError(StreamhouseError, BufferError):
     """Records that wait to be written fill the buffer; try again later."""
 
@@ -142,6 +171,10 @@ class ProducerFencedError(DeliveryError):
 
 class SequenceError(DeliveryError):
     """Records would have been stored out of order, so they were refused."""
+
+
+class TransactionError(DeliveryError):
+    """A transaction cannot go on, or was used in a way that makes no sense; nothing of it was written."""
 
 
 class ClosedError(StreamhouseError):

@@ -15,8 +15,9 @@ from streamhouse import limits
 from streamhouse.catalog.catalog import Catalog
 from streamhouse.commits.collector import CollectReport
 from streamhouse.commits.log import CommitLog
+from streamhouse.commits.proposal import Block, StoredBlock
 from streamhouse.commits.root import open_root
-from streamhouse.config import Settings, make_settings
+from streamhouse.config import Settings, make_settings, make_topic_settings
 from streamhouse.consumer import Consumer
 from streamhouse.errors import (
     ClosedError,
@@ -24,7 +25,6 @@ from streamhouse.errors import (
     InvalidPartitionCountError,
     InvalidTopicNameError,
 )
-from streamhouse.format.block import EncodedBlock
 from streamhouse.format.commit import Append
 from streamhouse.producer import Producer
 from streamhouse.read.deserializers import Deserializer
@@ -133,23 +133,28 @@ class Log:
 
     # --- topics ------------------------------------------------------------------------------------
 
-    def create_topic(self, name: str, *, partitions: int = 1, exist_ok: bool = False) -> Topic:
+    def create_topic(
+        self, name: str, *, partitions: int = 1, exist_ok: bool = False, **settings: Any
+    ) -> Topic:
         """Make a topic.
 
         Args:
             name: 1 to 249 of ``a-z A-Z 0-9 . _ -``, and not ``.`` or ``..``.
             partitions: 1 to 100,000.
             exist_ok: Return the present topic if it has as many partitions.
+            **settings: See :class:`~streamhouse.TopicSettings`.
 
         Raises:
             InvalidTopicNameError: The name breaks the rule.
             InvalidPartitionCountError: The number is out of bounds.
+            InvalidSettingError: An unknown setting or an impossible value.
             TopicExistsError: The name is taken.
         """
         self._check()
         _check_topic_name(name)
         _check_partition_count(partitions)
-        return Topic(self._catalog, self._catalog.create_topic(name, partitions, exist_ok=exist_ok))
+        checked = make_topic_settings(settings)
+        return Topic(self._catalog, self._catalog.create_topic(name, partitions, checked, exist_ok=exist_ok))
 
     def delete_topic(self, name: str) -> None:
         """Remove a topic and its records, for everybody and for good.
@@ -351,14 +356,15 @@ class Log:
         if not getattr(self, "_closed", True) and self._process == process_id():
             warnings.warn(f"{self!r} was never closed", ResourceWarning, source=self, stacklevel=2)
 
-    def _offer(self, append: Append, bases: Sequence[int], blocks: Sequence[EncodedBlock]) -> None:
+    def _offer(self, append: Append, bases: Sequence[int], blocks: Sequence[Block]) -> None:
         """Hand blocks that this process wrote to its own readers, who then need not fetch them."""
         if not self._catalog.followed:
             return
         for part, base in zip(append.parts, bases, strict=True):
             refs = self._catalog.blocks(append.topic, part.partition, base, part.block_count)
             for ref, block in zip(refs, blocks[part.first_block :], strict=False):
-                self._reader.offer(ref, block.columns)
+                if not isinstance(block, StoredBlock):
+                    self._reader.offer(ref, block.columns)
 
     # --- helpers -----------------------------------------------------------------------------------
 

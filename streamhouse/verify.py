@@ -25,7 +25,7 @@ from streamhouse.config import make_settings
 from streamhouse.errors import CorruptionError, UnsupportedFormatError
 from streamhouse.format import names
 from streamhouse.format.block import decode_block
-from streamhouse.format.commit import Commit, LanePart, decode_commit, decode_lane
+from streamhouse.format.commit import Commit, LanePart, decode_commit, decode_lane, decode_segment
 from streamhouse.format.container import Kind, unpack
 from streamhouse.format.snapshot import unpack_boundary, unpack_rollup, unpack_snapshot
 from streamhouse.runtime import SystemRuntime
@@ -203,7 +203,8 @@ def check_object(name: str, data: bytes) -> Commit | None:
     if name.startswith(names.LOG):
         front = unpack(data, Kind.COMMIT, name)
         commit = decode_commit(front.index, name)
-        spans = [(b.position, b.length) for f in commit.flushes if f.inline for b in f.blocks]
+        inline = [block for flush in commit.flushes if flush.inline for block in flush.blocks]
+        spans = [(block.position, block.length) for block in inline if block.part == 0]
         _check_body(name, memoryview(data)[front.body_start :], spans)
         return commit
     if name.startswith(names.LANES):
@@ -212,6 +213,11 @@ def check_object(name: str, data: bytes) -> Commit | None:
         if lane.flush is not None:
             spans = [(b.position, b.length) for b in lane.flush.blocks if b.part == 0]
             _check_body(name, memoryview(data)[front.body_start :], spans)
+    elif name.startswith(names.SEGMENTS):
+        front = unpack(data, Kind.SEGMENT, name)
+        segment = decode_segment(front, *names.parse_segment(name), name)
+        spans = [(b.position, b.length) for b in segment.blocks]
+        _check_body(name, memoryview(data)[front.body_start :], spans)
     elif name.startswith(names.SNAPSHOTS):
         unpack_snapshot(data, name)
     elif name.startswith(names.ROLLUPS):

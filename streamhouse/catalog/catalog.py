@@ -8,9 +8,10 @@ from contextlib import contextmanager
 
 import msgspec
 
-from streamhouse.commits.fold import Applied, Code
 from streamhouse.commits.log import CommitLog
 from streamhouse.commits.state import BlockRef, PartitionState, TopicState
+from streamhouse.commits.verdicts import Applied, Code
+from streamhouse.config import TopicSettings
 from streamhouse.errors import (
     PartitionNotFoundError,
     TopicExistsError,
@@ -30,12 +31,14 @@ class TopicInfo(msgspec.Struct, frozen=True):
         name: Its name.
         partitions: How many it has.
         created_ms: When it was made, milliseconds since 1970 by its maker's clock.
+        settings: What it keeps.
     """
 
     id: int
     name: str
     partitions: int
     created_ms: int
+    settings: TopicSettings = TopicSettings()
 
 
 class PartitionInfo(msgspec.Struct, frozen=True):
@@ -88,14 +91,21 @@ class Catalog:
             topics = [_info(topic) for topic in self._commits.state.topics.values()]
         return sorted(topics, key=lambda topic: topic.name)
 
-    def create_topic(self, name: str, partitions: int, *, exist_ok: bool) -> TopicInfo:
+    def create_topic(
+        self,
+        name: str,
+        partitions: int,
+        settings: TopicSettings = TopicSettings(),  # noqa: B008 - frozen
+        *,
+        exist_ok: bool,
+    ) -> TopicInfo:
         """Make a topic, or return the present one when that is allowed.
 
         Raises:
             TopicExistsError: The name is taken, and ``exist_ok`` is not set or the number of
                 partitions is another.
         """
-        verdict = self._commits.propose(CreateTopic(name, partitions))
+        verdict = self._commits.propose(CreateTopic(name, partitions, settings))
         info = self.topic(name)
         if verdict.code is Code.TOPIC_EXISTS:
             if not exist_ok:
@@ -211,4 +221,4 @@ class Catalog:
 
 
 def _info(topic: TopicState) -> TopicInfo:
-    return TopicInfo(topic.id, topic.name, topic.partition_count, topic.created_ms)
+    return TopicInfo(topic.id, topic.name, topic.partition_count, topic.created_ms, topic.settings)

@@ -1,13 +1,17 @@
 """Collection: remove what nothing can refer to any more, and nothing else.
 
-Three kinds of garbage: slots below the boundary, objects in lanes that no live block points to, and
-superseded snapshots and roll-ups. The rules that make it safe:
+Three kinds of garbage: slots below the boundary, objects in lanes and segments that no live block points
+to, and superseded snapshots and roll-ups. The rules that make it safe:
 
 * The boundary is published before slots below it are deleted, and they are kept for an hour after that by
   the *store's* clock, which is read from an object written for the purpose.
-* A flush in a lane can still be committed by anybody until its lane is sealed *in the log*. So an unknown
-  or unsealed lane loses only what was applied and is no longer referred to; the rest goes after the seal.
-  An agent that was only asleep finds its lane sealed and goes on under a new name.
+* A flush in a lane can still be committed by anybody until its lane is sealed *in the log*, and so can what
+  refers to a segment. So an unknown or unsealed lane loses only what was applied and is no longer
+  referred to; the rest goes after the seal. An agent that was only asleep finds its lane sealed and
+  goes on under a new name.
+* What compaction or a trim took out of the log may be in the hands of a reader. It goes when a snapshot
+  that is an hour old by the store's clock did not refer to it either: nothing is referred to again once it
+  is not, so nobody was given it since.
 * Fail closed: a listing that could not be completed raises, and nothing is deleted.
 """
 
@@ -15,13 +19,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
 import msgspec
 
 from streamhouse import limits
+from streamhouse.commits import snapshots
 from streamhouse.commits.boundary import BoundaryGuard
 from streamhouse.commits.io import StoreIO
-from streamhouse.commits.state import State, lane_object
+from streamhouse.commits.state import State, lane_object, segment_object
 from streamhouse.format import names
 from streamhouse.format.commit import SealLane
 from streamhouse.format.snapshot import Boundary
@@ -116,14 +122,14 @@ class Collector:
     # --- boundary and slots ------------------------------------------------------------------------
 
     async def _advance_boundary(self) -> None:
-        snapshots = await self._io.list(names.SNAPSHOTS)
-        usable = [i for i in snapshots if names.seq_of_snapshot(i.name) <= self._state.snapshot_seq]
+        saved = await self._io.list(names.SNAPSHOTS)
+        usable = [i for i in saved if names.seq_of_snapshot(i.name) <= self._state.snapshot_seq]
         if len(usable) < _SNAPSHOTS_KEPT:
             return
         # Not the newest: should a bit of that flip, the other still has all the commits it needs.
         base = usable[-_SNAPSHOTS_KEPT].name
         seq = min(names.seq_of_snapshot(base) + 1, self._oldest_live_slot())
-        superseded = sum(info.name < base for info in snapshots)
+        superseded = sum(info.name < base for info in saved)
         worth_it = seq >= self._guard.boundary.seq + self._step or superseded > _SUPERSEDED_MAX
         if self._guards.boundary_first:
             if worth_it:
@@ -145,10 +151,13 @@ class Collector:
         return oldest
 
     async def _garbage(self, now_ms: int) -> list[ObjectInfo]:
+        saved = await self._io.list(names.SNAPSHOTS)
+        ripe = [info for info in saved if self._old(info, now_ms)]
         found = await self._old_slots(now_ms)
-        found += await self._old_lane_objects(now_ms)
-        found += await self._old_snapshots(now_ms)
-        found += await self._old_rollups(now_ms)
+        found += await self._unreferenced(ripe)
+        found += self._old_snapshots(ripe)
+        found += await self._old_rollups(saved, now_ms)
+        found += await self._old_heartbeats(now_ms)
         clocks = await self._io.list(names.CLOCKS)
         found += [info for info in clocks if self._old(info, now_ms)]
         return found
@@ -164,14 +173,13 @@ class Collector:
         slots = await self._io.list(names.LOG)
         return [info for info in slots if names.seq_of_commit(info.name) < ripe.seq]
 
-    # --- lanes -------------------------------------------------------------------------------------
+    # --- lanes and segments ------------------------------------------------------------------------
 
     async def _seal_idle(self, now_ms: int, active: set[str]) -> int:
         """Seal lanes of agents that were silent for long, by their clock and by ours."""
         newest: dict[str, int] = {}
-        for info in await self._io.list(names.LANES):
-            agent = names.parse_lane(info.name)[0]
-            newest[agent] = max(newest.get(agent, 0), info.modified_ms)
+        for item in await self._uploads():
+            newest[item.agent] = max(newest.get(item.agent, 0), item.info.modified_ms)
         now = self._runtime.monotonic()
         self._first_seen = {agent: self._first_seen.get(agent, now) for agent in newest}
         sealed = 0
@@ -188,50 +196,90 @@ class Collector:
             sealed += 1
         return sealed
 
-    async def _old_lane_objects(self, now_ms: int) -> list[ObjectInfo]:
-        listed = await self._io.list(names.LANES)
-        live = self._live_lane_objects()
-        garbage = []
-        for info in listed:
-            agent, number, part = names.parse_lane(info.name)
-            lane = self._state.lanes.get(agent)
-            if lane is None:
-                if not self._guards.seal_first:
-                    garbage.append(info)
-                continue
-            over = lane.sealed or number < lane.next_number or not self._guards.seal_first
-            unused = over and lane_object(lane.ordinal, number, part) not in live
-            if unused and (lane.sealed or self._old(info, now_ms)):
-                garbage.append(info)
-        return garbage
+    async def _uploads(self) -> list[_Upload]:
+        """What lies in lanes, and the segments."""
+        lanes = [_Upload(info, *names.parse_lane(info.name)) for info in await self._io.list(names.LANES)]
+        segments = [
+            _Upload(info, *names.parse_segment(info.name)) for info in await self._io.list(names.SEGMENTS)
+        ]
+        return lanes + segments
 
-    def _live_lane_objects(self) -> set[tuple[int, int]]:
-        live: set[tuple[int, int]] = set()
-        for topic in self._state.topics.values():
-            for partition in topic.partitions.values():
-                live.update(zip(partition.lanes, partition.objects, strict=True))
-        return live
+    async def _unreferenced(self, ripe: list[ObjectInfo]) -> list[ObjectInfo]:
+        """Uploads that nothing refers to, nor did when the newest ripe snapshot was taken."""
+        uploads = await self._uploads()
+        if not self._guards.seal_first:
+            unknown = [u.info for u in uploads if self._state.lanes.get(u.agent) is None]
+            return unknown + [u.info for u in _unused(self._state, uploads, past_only=False)]
+        candidates = _unused(self._state, uploads)
+        if not candidates:
+            return []
+        if self._guards.keep_slots:
+            before = await self._ripe_state(ripe)
+            candidates = [] if before is None else _unused(before, candidates)
+        return [upload.info for upload in candidates]
 
-    # --- snapshots and roll-ups --------------------------------------------------------------------
+    async def _ripe_state(self, ripe: list[ObjectInfo]) -> State | None:
+        if not ripe:
+            return None
+        return await snapshots.read(self._io, ripe[-1].name)
 
-    async def _old_snapshots(self, now_ms: int) -> list[ObjectInfo]:
+    # --- snapshots, roll-ups and heartbeats --------------------------------------------------------
+
+    def _old_snapshots(self, ripe: list[ObjectInfo]) -> list[ObjectInfo]:
         """Snapshots before the one that the boundary rests on.
 
         A later one may be what another collector is about to let the next boundary rest on, however many
-        newer ones there are.
+        newer ones there are. The newest ripe one tells what was referred to an hour ago.
         """
-        snapshots = await self._io.list(names.SNAPSHOTS)
         base = self._guard.boundary.snapshot
-        return [info for info in snapshots if info.name < base and self._old(info, now_ms)]
+        return [info for info in ripe[:-1] if info.name < base]
 
-    async def _old_rollups(self, now_ms: int) -> list[ObjectInfo]:
+    async def _old_rollups(self, saved: list[ObjectInfo], now_ms: int) -> list[ObjectInfo]:
         """Roll-ups that the older of the two snapshots we keep makes superfluous."""
-        snapshots = await self._io.list(names.SNAPSHOTS)
-        if len(snapshots) < _SNAPSHOTS_KEPT:
+        if len(saved) < _SNAPSHOTS_KEPT:
             return []
-        floor = names.seq_of_snapshot(snapshots[-_SNAPSHOTS_KEPT].name)
+        floor = names.seq_of_snapshot(saved[-_SNAPSHOTS_KEPT].name)
         return [
             info
             for info in await self._io.list(names.ROLLUPS)
             if names.range_of_rollup(info.name)[1] <= floor and self._old(info, now_ms)
         ]
+
+    async def _old_heartbeats(self, now_ms: int) -> list[ObjectInfo]:
+        """Heartbeats of processes that are in no group."""
+        processes = {m.process for group in self._state.groups.values() for m in group.members.values()}
+        return [
+            info
+            for info in await self._io.list(names.HEARTBEATS)
+            if names.process_of_heartbeat(info.name) not in processes and self._old(info, now_ms)
+        ]
+
+
+class _Upload(NamedTuple):
+    """An object in a lane, or a segment, which has no parts."""
+
+    info: ObjectInfo
+    agent: str
+    number: int
+    part: int | None = None
+
+
+def _unused(state: State, uploads: list[_Upload], *, past_only: bool = True) -> list[_Upload]:
+    """Those that no block refers to and no flush can refer to any more."""
+    live: set[tuple[int, int]] = set()
+    for topic in state.topics.values():
+        for partition in topic.partitions.values():
+            live.update(zip(partition.lanes, partition.objects, strict=True))
+    unused = []
+    for upload in uploads:
+        lane = state.lanes.get(upload.agent)
+        if lane is None:
+            continue
+        past = lane.sealed or upload.number < lane.next_number
+        if upload.part is None:
+            place = segment_object(lane.ordinal, upload.number)
+        else:
+            place = lane_object(lane.ordinal, upload.number, upload.part)
+        if (past or not past_only) and place not in live:
+            unused.append(upload)
+    return unused

@@ -11,14 +11,14 @@ from typing import Any, TypeVar
 from streamhouse.commits.collector import CollectReport
 from streamhouse.commits.committer import CommitterOptions
 from streamhouse.commits.engine import Engine, EngineOptions
-from streamhouse.commits.fold import Verdict
 from streamhouse.commits.io import StoreIO
-from streamhouse.commits.proposal import AppendListener, PartBlocks, Proposal, append_operation
+from streamhouse.commits.proposal import AppendListener, Block, PartBlocks, Proposal, append_operation
+from streamhouse.commits.segments import Uploaders
 from streamhouse.commits.state import State
 from streamhouse.commits.tail import Listener
+from streamhouse.commits.verdicts import Verdict
 from streamhouse.config import Settings
 from streamhouse.errors import ClosedError
-from streamhouse.format.block import EncodedBlock
 from streamhouse.format.commit import Operation
 from streamhouse.runtime import Runtime
 from streamhouse.store.base import ObjectStore
@@ -50,6 +50,7 @@ class CommitLog:
             else None
         )
         self.on_append: AppendListener | None = None
+        self.uploaders = Uploaders(store, runtime)
         self._closed = False
         self._loop = asyncio.new_event_loop()
         self._inbox: list[Proposal] = []
@@ -88,14 +89,21 @@ class CommitLog:
             SequenceError or ProducerFencedError when the fold refused the records, StoreError when the store
             did, DeliveryTimeoutError when the outcome is unknown.
         """
-        if len({part.partition for part in parts}) != len(parts):
-            raise ValueError("each partition may occur once in an append")
         operation, blocks = append_operation(topic_id, producer_id, epoch, parts)
         return self._propose(operation, blocks, self.on_append, answered)
 
-    def propose(self, operation: Operation) -> Verdict:
-        """Propose an operation without records and wait for the verdict."""
-        future: Future[Verdict] = self._propose(operation, ())
+    def submit(self, operation: Operation, blocks: Sequence[Block] = ()) -> Future[Any]:
+        """Propose any operation. Does not block; :meth:`urge` when somebody waits.
+
+        Returns:
+            A future of the base offsets of all parts, for a transaction, or of the verdict. It raises what
+            :meth:`append` says, TransactionError and StaleMemberError for a transaction.
+        """
+        return self._propose(operation, blocks, self.on_append)
+
+    def propose(self, operation: Operation, blocks: Sequence[Block] = ()) -> Verdict:
+        """Propose an operation other than an append or a transaction, and wait for the verdict."""
+        future: Future[Verdict] = self._propose(operation, blocks)
         self.urge()
         return _wait(future)
 
@@ -206,7 +214,7 @@ class CommitLog:
     def _propose(
         self,
         operation: Operation,
-        blocks: Sequence[EncodedBlock],
+        blocks: Sequence[Block],
         on_append: AppendListener | None = None,
         answered: Callable[[Future[Any]], object] | None = None,
     ) -> Future[Any]:

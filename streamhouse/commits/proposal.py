@@ -10,24 +10,33 @@ from typing import Any
 import msgspec
 
 from streamhouse import limits
-from streamhouse.commits.fold import Code, Verdict
 from streamhouse.commits.state import LANE_PARTS_MAX
+from streamhouse.commits.verdicts import Code, Verdict
 from streamhouse.errors import (
     PartitionNotFoundError,
     ProducerFencedError,
     SequenceError,
+    StaleMemberError,
     StreamhouseError,
     TopicNotFoundError,
+    TransactionError,
 )
 from streamhouse.format.block import EncodedBlock
 from streamhouse.format.commit import (
+    AlterTopic,
     Append,
     AppendPart,
     BlockEntry,
+    ClaimCompaction,
+    Cleaned,
     DeleteTopic,
     Flush,
     LanePart,
     Operation,
+    Replace,
+    Segment,
+    Transaction,
+    Trim,
     pack_lane,
 )
 from streamhouse.format.container import Buffer
@@ -44,10 +53,34 @@ class PartBlocks(msgspec.Struct, frozen=True):
 
     partition: int
     sequence: int
-    blocks: Sequence[EncodedBlock]
+    blocks: Sequence[Block]
 
 
-AppendListener = Callable[[Append, Sequence[int], Sequence[EncodedBlock]], None]
+class StoredBlock(msgspec.Struct, frozen=True):
+    """A block that lies in a segment already.
+
+    Attributes:
+        segment: Which.
+        entry: Where in its body, and what it holds.
+    """
+
+    segment: Segment
+    entry: BlockEntry
+
+    @property
+    def size(self) -> int:
+        """Bytes that are still to be written: none."""
+        return 0
+
+    @property
+    def count(self) -> int:
+        """Number of records."""
+        return self.entry.count
+
+
+Block = EncodedBlock | StoredBlock
+
+AppendListener = Callable[[Append, Sequence[int], Sequence[Block]], None]
 """Told of the records that were accepted: the operation, the base offset per part, the blocks."""
 
 
@@ -59,7 +92,7 @@ class Proposal:
     def __init__(
         self,
         operation: Operation,
-        blocks: Sequence[EncodedBlock],
+        blocks: Sequence[Block],
         deadline: float,
         on_append: AppendListener | None = None,
     ) -> None:
@@ -73,18 +106,16 @@ class Proposal:
 
     def resolve(self, verdict: Verdict) -> None:
         """Tell the waiter what the fold said."""
-        if (
-            self.on_append is not None
-            and verdict.code is Code.ACCEPTED
-            and isinstance(self.operation, Append)
-        ):
-            self.on_append(self.operation, verdict.values, self.blocks)
+        if self.on_append is not None and verdict.code is Code.ACCEPTED:
+            bases = iter(verdict.values)
+            for append in appends_of(self.operation):
+                self.on_append(append, [next(bases) for _ in append.parts], self.blocks)
         if self.future.done():
             return  # timed out before
         error = _refusal(self.operation, verdict)
         if error is not None:
             self.future.set_exception(error)
-        elif isinstance(self.operation, Append):
+        elif isinstance(self.operation, Append | Transaction):
             self.future.set_result(list(verdict.values))
         else:
             self.future.set_result(verdict)
@@ -96,33 +127,59 @@ class Proposal:
 
 
 def append_operation(
-    topic: int, producer: int, epoch: int, parts: Sequence[PartBlocks]
-) -> tuple[Append, list[EncodedBlock]]:
-    """The operation for an append, with block numbers counting from 0, and its blocks."""
+    topic: int, producer: int, epoch: int, parts: Sequence[PartBlocks], first_block: int = 0
+) -> tuple[Append, list[Block]]:
+    """The operation for an append, with block numbers counting from ``first_block``, and its blocks."""
+    if len({part.partition for part in parts}) != len(parts):
+        raise ValueError("each partition may occur once in an append")
     entries = []
-    blocks: list[EncodedBlock] = []
+    blocks: list[Block] = []
     for part in parts:
-        entries.append(AppendPart(part.partition, part.sequence, len(blocks), len(part.blocks)))
+        number = first_block + len(blocks)
+        entries.append(AppendPart(part.partition, part.sequence, number, len(part.blocks)))
         blocks.extend(part.blocks)
     return Append(topic, producer, epoch, tuple(entries)), blocks
 
 
+def appends_of(operation: Operation) -> tuple[Append, ...]:
+    """The appends that an operation consists of."""
+    if isinstance(operation, Append):
+        return (operation,)
+    return operation.appends if isinstance(operation, Transaction) else ()
+
+
+_GOOD = {Code.ACCEPTED, Code.DUPLICATE, Code.TOPIC_EXISTS}
+
+
 def _refusal(operation: Operation, verdict: Verdict) -> StreamhouseError | None:
+    """The error for those refusals that mean the same whoever asked; the others are the asker's to see."""
     code = verdict.code
-    if code in (Code.ACCEPTED, Code.DUPLICATE, Code.TOPIC_EXISTS):
+    if code in _GOOD:
         return None
-    what = f"topic id {getattr(operation, 'topic', '?')}"
+    what = f"topic id {operation.topic}" if isinstance(operation, _OF_A_TOPIC) else "a topic"
     if code is Code.UNKNOWN_TOPIC:
-        if isinstance(operation, DeleteTopic):
-            return TopicNotFoundError(f"{what} was deleted by somebody else before")
-        return TopicNotFoundError(f"{what} was deleted before the records could be written")
+        return TopicNotFoundError(f"{what} was deleted by somebody else before")
     if code is Code.UNKNOWN_PARTITION:
         return PartitionNotFoundError(f"{what} has no such partition")
+    if not appends_of(operation) and not isinstance(operation, Transaction):
+        return None
     if code is Code.FENCED:
         return ProducerFencedError(f"a newer producer took over; nothing was written to {what}")
+    if code is Code.EXPIRED:
+        return TransactionError(
+            "the transaction took so long that what it had uploaded may be gone; nothing of it was written"
+        )
+    if code in {Code.UNKNOWN_MEMBER, Code.NOT_OWNED, Code.GROUP_NOT_EMPTY}:
+        return StaleMemberError(
+            "the offsets of the transaction come from a consumer that does not own the partitions (any "
+            "more); nothing of it was written"
+        )
     return SequenceError(
         f"records for {what} were refused because earlier ones of the same producer are missing"
     )
+
+
+_OF_A_TOPIC = Append | AlterTopic | DeleteTopic | Trim | ClaimCompaction | Replace | Cleaned
 
 
 class PendingFlush:
@@ -151,19 +208,20 @@ class PendingFlush:
 
     def inline(self) -> tuple[Flush, list[Buffer]]:
         """The flush with its blocks inside the commit."""
-        operations, entries, buffers = self._encode([list(self._blocks())])
-        return Flush(self.agent, self.number, operations, entries), buffers[0]
+        entries, segments, bodies = self._lay_out(lambda _size: False)
+        flush = Flush(self.agent, self.number, self._operations(), entries, (), segments)
+        return flush, bodies[0]
 
     def lane_objects(self) -> tuple[Flush, list[list[Buffer]]]:
         """The flush as it stands in a cut, and its lane objects; part 0 must be written last."""
-        groups = _group(list(self._blocks()))
-        operations, entries, bodies = self._encode(groups)
+        target = max(limits.LANE_OBJECT_BYTES_TARGET, -(-self.size // (LANE_PARTS_MAX - 1)))
+        entries, segments, bodies = self._lay_out(lambda size: size >= target)
         extra = [
             pack_lane(LanePart(self.agent, self.number, part), body)
             for part, body in enumerate(bodies)
             if part
         ]
-        inner = Flush(self.agent, self.number, operations, entries)
+        inner = Flush(self.agent, self.number, self._operations(), entries, (), segments)
         starts = tuple(_body_start(obj, body) for obj, body in zip(extra, bodies[1:], strict=True))
         first = pack_lane(
             LanePart(self.agent, self.number, 0, msgspec.structs.replace(inner, body_starts=(0, *starts))),
@@ -172,69 +230,62 @@ class PendingFlush:
         flush = msgspec.structs.replace(inner, body_starts=(_body_start(first, bodies[0]), *starts))
         return flush, [first, *extra]
 
-    def _blocks(self) -> list[EncodedBlock]:
-        return [block for proposal in self.proposals for block in proposal.blocks]
-
-    def _encode(
-        self, groups: list[list[EncodedBlock]]
-    ) -> tuple[tuple[Operation, ...], tuple[BlockEntry, ...], list[list[Buffer]]]:
+    def _lay_out(
+        self, full: Callable[[int], bool]
+    ) -> tuple[tuple[BlockEntry, ...], tuple[Segment, ...], list[list[Buffer]]]:
+        """Where each block goes, the segments there are, and the bodies; after a full one comes another."""
         entries: list[BlockEntry] = []
-        bodies: list[list[Buffer]] = []
-        for part, group in enumerate(groups):
-            position = 0
-            body: list[Buffer] = []
-            for block in group:
-                entries.append(
-                    BlockEntry(
-                        part,
-                        position,
-                        block.size,
-                        block.count,
-                        block.timestamp_min,
-                        block.timestamp_max,
-                        block.raw_bytes,
-                    )
-                )
-                body.extend(block.buffers)
-                position += block.size
-            bodies.append(body)
-        return self._operations(), tuple(entries), bodies
+        segments: dict[Segment, int] = {}
+        bodies: list[list[Buffer]] = [[]]
+        position = 0
+        for block in (block for proposal in self.proposals for block in proposal.blocks):
+            if isinstance(block, StoredBlock):
+                index = segments.setdefault(block.segment, len(segments))
+                entries.append(msgspec.structs.replace(block.entry, part=-1 - index))
+                continue
+            if full(position):
+                bodies.append([])
+                position = 0
+            entries.append(entry_of(block, len(bodies) - 1, position))
+            bodies[-1].extend(block.buffers)
+            position += block.size
+        return tuple(entries), tuple(segments), bodies
 
     def _operations(self) -> tuple[Operation, ...]:
         operations: list[Operation] = []
         shift = 0
         for proposal in self.proposals:
-            operation = proposal.operation
-            if isinstance(operation, Append) and shift:
-                operation = Append(
-                    operation.topic,
-                    operation.producer,
-                    operation.epoch,
-                    tuple(
-                        [
-                            AppendPart(p.partition, p.sequence, p.first_block + shift, p.block_count)
-                            for p in operation.parts
-                        ]
-                    ),
-                )
-            operations.append(operation)
+            operations.append(_shifted(proposal.operation, shift) if shift else proposal.operation)
             shift += len(proposal.blocks)
         return tuple(operations)
 
 
-def _group(blocks: list[EncodedBlock]) -> list[list[EncodedBlock]]:
-    """Blocks by lane object, each about as large as an upload should be."""
-    total = sum([block.size for block in blocks])
-    target = max(limits.LANE_OBJECT_BYTES_TARGET, -(-total // (LANE_PARTS_MAX - 1)))
-    groups: list[list[EncodedBlock]] = [[]]
-    size = 0
-    for block in blocks:
-        if size >= target:
-            groups.append([])
-            size = 0
-        groups[-1].append(block)
-        size += block.size
-    return groups
+def entry_of(block: EncodedBlock, part: int, position: int) -> BlockEntry:
+    """The entry of a block that lies there."""
+    return BlockEntry(
+        part,
+        position,
+        block.size,
+        block.count,
+        block.timestamp_min,
+        block.timestamp_max,
+        block.raw_bytes,
+    )
+
+
+def _shifted(operation: Operation, shift: int) -> Operation:
+    """The operation with block numbers that count from the beginning of its flush."""
+    if isinstance(operation, Append):
+        parts = [
+            AppendPart(p.partition, p.sequence, p.first_block + shift, p.block_count) for p in operation.parts
+        ]
+        return msgspec.structs.replace(operation, parts=tuple(parts))
+    if isinstance(operation, Transaction):
+        appends = [_shifted(append, shift) for append in operation.appends]
+        return msgspec.structs.replace(operation, appends=tuple(appends))
+    if isinstance(operation, Replace):
+        return msgspec.structs.replace(operation, first_block=operation.first_block + shift)
+    return operation
 
 
 def _body_start(obj: list[Buffer], body: list[Buffer]) -> int:

@@ -12,9 +12,13 @@ from __future__ import annotations
 import asyncio
 from array import array
 
+import msgspec
+
 from streamhouse.commits.boundary import BoundaryGuard
+from streamhouse.commits.groups import GroupState, MemberState, OffsetState
 from streamhouse.commits.io import StoreIO
 from streamhouse.commits.state import (
+    COLUMNS,
     HASHES_REMEMBERED,
     LaneState,
     PartitionState,
@@ -25,6 +29,7 @@ from streamhouse.commits.state import (
 from streamhouse.errors import CorruptionError
 from streamhouse.format import names
 from streamhouse.format.snapshot import (
+    GroupImage,
     LaneImage,
     PartitionImage,
     ProducerImage,
@@ -37,7 +42,6 @@ from streamhouse.format.snapshot import (
     unpack_snapshot,
 )
 
-_COLUMNS = ("base_offsets", "lanes", "objects", "positions", "lengths", "timestamps")
 _ROLLUPS_AT_ONCE = 8
 _LOADS = 3
 
@@ -84,6 +88,15 @@ async def load(io: StoreIO, guard: BoundaryGuard, log_id: str) -> State:
         f"commits below {guard.boundary.seq} were removed and no snapshot covers them"
         + "".join(f"; {problem}" for problem in problems)
     )
+
+
+async def read(io: StoreIO, name: str) -> State | None:
+    """The state in one snapshot; ``None`` when it is gone or damaged."""
+    try:
+        image = await _read(io, name)
+    except CorruptionError:
+        return None
+    return None if image is None else restore(image)
 
 
 async def rollups_from(io: StoreIO, seq: int) -> list[RolledCommit]:
@@ -133,9 +146,24 @@ def image_of(state: State, log_id: str) -> StateImage:
             for id_, p in state.producers.items()
         ],
         lanes=[
-            LaneImage(agent, lane.next_number, lane.last_seq, lane.sealed)
+            LaneImage(agent, lane.next_number, lane.sealed)
             for agent, lane in ((agent, state.lanes[agent]) for agent in state.agents)
         ],
+        named_producers=[(name, *named) for name, named in state.named_producers.items()],
+        groups=[_group_image(name, group) for name, group in state.groups.items()],
+    )
+
+
+def _group_image(name: str, group: GroupState) -> GroupImage:
+    return GroupImage(
+        name=name,
+        generation=group.generation,
+        changed_seq=group.changed_seq,
+        assignor=group.assignor,
+        members=[msgspec.structs.astuple(member) for member in group.members.values()],
+        target=[(*place, member) for place, member in group.target.items()],
+        owners=[(*place, *owner) for place, owner in group.owners.items()],
+        offsets=[(*place, *msgspec.structs.astuple(o)) for place, o in group.offsets.items()],
     )
 
 
@@ -145,15 +173,15 @@ def _topic_image(topic: TopicState) -> TopicImage:
         name=topic.name,
         partition_count=topic.partition_count,
         created_ms=topic.created_ms,
-        created_seq=topic.created_seq,
+        settings=topic.settings,
         partitions=[
             PartitionImage(
                 number,
                 p.log_start,
                 p.high_watermark,
-                p.stored_bytes,
-                p.raw_bytes,
-                *(getattr(p, column).tobytes() for column in _COLUMNS),
+                p.cleaned,
+                p.claim,
+                *(getattr(p, column).tobytes() for column in COLUMNS),
             )
             for number, p in topic.partitions.items()
         ],
@@ -175,7 +203,7 @@ def restore(image: StateImage) -> State:
             topic_image.name,
             topic_image.partition_count,
             topic_image.created_ms,
-            topic_image.created_seq,
+            topic_image.settings,
         )
         for partition_image in topic_image.partitions:
             topic.partitions[partition_image.partition] = _restore_partition(partition_image)
@@ -187,17 +215,31 @@ def restore(image: StateImage) -> State:
         producer.batches = {(t, p): batches for t, p, batches in producer_image.batches}
     for ordinal, lane in enumerate(image.lanes):
         state.agents.append(lane.agent)
-        state.lanes[lane.agent] = LaneState(ordinal, lane.next_number, lane.last_seq, lane.sealed)
+        state.lanes[lane.agent] = LaneState(ordinal, lane.next_number, lane.sealed)
+    state.named_producers = {name: (id_, epoch) for name, id_, epoch in image.named_producers}
+    state.groups = {group.name: _restore_group(group) for group in image.groups}
     return state
+
+
+def _restore_group(image: GroupImage) -> GroupState:
+    group = GroupState()
+    group.generation = image.generation
+    group.changed_seq = image.changed_seq
+    group.assignor = image.assignor
+    group.members = {fields[0]: MemberState(*fields) for fields in image.members}
+    group.target = {(t, p): member for t, p, member in image.target}
+    group.owners = {(t, p): (member, since) for t, p, member, since in image.owners}
+    group.offsets = {(t, p): OffsetState(o, note, ms) for t, p, o, note, ms in image.offsets}
+    return group
 
 
 def _restore_partition(image: PartitionImage) -> PartitionState:
     partition = PartitionState()
     partition.log_start = image.log_start
     partition.high_watermark = image.high_watermark
-    partition.stored_bytes = image.stored_bytes
-    partition.raw_bytes = image.raw_bytes
-    for column in _COLUMNS:
+    partition.cleaned = image.cleaned
+    partition.claim = image.claim
+    for column in COLUMNS:
         values: array[int] = getattr(partition, column)
         values.frombytes(getattr(image, column))
     return partition

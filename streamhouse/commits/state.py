@@ -1,7 +1,7 @@
-"""The state that the fold computes: plain data, no behaviour beyond look-ups.
+"""The state that the fold computes: plain data, no behaviour beyond look-ups and keeping it consistent.
 
-Block references are kept as columns of numbers, six machine arrays per partition instead of an object
-per block: 100,000 blocks take about 5 MB, load from a snapshot with a ``memcpy`` each, and are found
+Block references are kept as columns of numbers, eight machine arrays per partition instead of an object
+per block: 100,000 blocks take about 7 MB, load from a snapshot with a ``memcpy`` each, and are found
 by bisection.
 """
 
@@ -10,14 +10,19 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import deque
+from itertools import accumulate
+from zlib import crc32
 
 import msgspec
 
+from streamhouse.commits.groups import GroupState
+from streamhouse.config import TopicSettings
 from streamhouse.format import names
 
 HASH_BYTES = 16
 HASHES_REMEMBERED = 256  # how far back a commit's witness can be checked
-_INLINE = -1  # lane ordinal of a block that lies in its commit
+_INLINE = -1  # lane ordinal of a block that lies in its commit; lower ones mean segments
+_FIRST_SEGMENT = -2
 _PART_BITS = 12  # lane objects of one flush: at most 4096
 
 
@@ -30,6 +35,7 @@ class BlockRef(msgspec.Struct, frozen=True, gc=False):
         length: Bytes.
         base_offset: Offset of its first record.
         count: Offsets it spans.
+        records: Records in it; fewer than offsets when some were compacted away.
         timestamp_max: Largest timestamp in this block or an earlier one of the partition, milliseconds.
     """
 
@@ -38,6 +44,7 @@ class BlockRef(msgspec.Struct, frozen=True, gc=False):
     length: int
     base_offset: int
     count: int
+    records: int
     timestamp_max: int
 
     @property
@@ -47,32 +54,53 @@ class BlockRef(msgspec.Struct, frozen=True, gc=False):
 
 
 class PartitionState:
-    """The blocks of one partition in order of offset."""
+    """The blocks of one partition in order of offset.
+
+    Attributes:
+        log_start: Offset of the oldest record that may be read.
+        high_watermark: Offset that the next record gets.
+        cleaned: Ends of the compactions by key so far, oldest first: offset and time (milliseconds).
+        claim: Who rewrites it now, and the commit in which it said so.
+    """
 
     __slots__ = (
         "base_offsets",
+        "claim",
+        "cleaned",
+        "counts",
         "high_watermark",
         "lanes",
         "lengths",
         "log_start",
         "objects",
         "positions",
-        "raw_bytes",
-        "stored_bytes",
+        "raw_lengths",
         "timestamps",
     )
 
     def __init__(self) -> None:
         self.log_start = 0
         self.high_watermark = 0
-        self.stored_bytes = 0
-        self.raw_bytes = 0
+        self.cleaned: list[tuple[int, int]] = []
+        self.claim: tuple[str, int] | None = None
         self.base_offsets = array("q")
-        self.lanes = array("q")  # ordinal of the lane, or _INLINE
-        self.objects = array("q")  # commit, or flush number and part
+        self.counts = array("q")  # records; fewer than offsets where there are gaps
+        self.lanes = array("q")  # ordinal of the lane, _INLINE, or _FIRST_SEGMENT - ordinal
+        self.objects = array("q")  # commit, flush number and part, or number of the segment
         self.positions = array("q")
         self.lengths = array("q")
+        self.raw_lengths = array("q")
         self.timestamps = array("q")  # running maximum, so that it can be bisected
+
+    @property
+    def stored_bytes(self) -> int:
+        """Size of its blocks."""
+        return sum(self.lengths)
+
+    @property
+    def raw_bytes(self) -> int:
+        """Keys, values and headers before compression."""
+        return sum(self.raw_lengths)
 
     def add(
         self, lane: int, obj: int, position: int, length: int, count: int, timestamp: int, raw: int
@@ -82,14 +110,52 @@ class PartitionState:
         if timestamps and timestamps[-1] > timestamp:
             timestamp = timestamps[-1]
         self.base_offsets.append(self.high_watermark)
+        self.counts.append(count)
         self.lanes.append(lane)
         self.objects.append(obj)
         self.positions.append(position)
         self.lengths.append(length)
+        self.raw_lengths.append(raw)
         timestamps.append(timestamp)
         self.high_watermark += count
-        self.stored_bytes += length
-        self.raw_bytes += raw
+
+    def trim(self, before: int) -> int:
+        """Move the log start up to an offset; how many blocks went."""
+        self.log_start = max(self.log_start, min(before, self.high_watermark))
+        if self.log_start == self.high_watermark:
+            gone = len(self.base_offsets)
+        else:
+            gone = self.index_of(self.log_start)
+        for name in COLUMNS:
+            del getattr(self, name)[:gone]
+        return gone
+
+    def splice(self, first: int, stop: int, other: PartitionState) -> None:
+        """Put the blocks of another one in the place of those with index ``first`` up to ``stop``."""
+        before = self.timestamps[first - 1] if first else 0
+        other.timestamps = array("q", accumulate(other.timestamps, max, initial=before))[1:]
+        for name in COLUMNS:
+            getattr(self, name)[first:stop] = getattr(other, name)
+
+    def span(self, first: int, stop: int) -> range | None:
+        """Indices of the blocks that hold exactly the offsets from ``first`` up to ``stop``.
+
+        ``None``: no blocks begin and end there.
+        """
+        bases = self.base_offsets
+        begin = bisect_left(bases, first)
+        end = len(bases) if stop == self.high_watermark else bisect_left(bases, stop)
+        if begin >= end or bases[begin] != first or (end < len(bases) and bases[end] != stop):
+            return None
+        return range(begin, end)
+
+    def fingerprint(self, indices: range) -> int:
+        """A number that changes when the blocks with these indices are others."""
+        window = slice(indices.start, indices.stop)
+        crc = 0
+        for name in ("base_offsets", "lanes", "objects", "positions"):
+            crc = crc32(getattr(self, name)[window].tobytes(), crc)
+        return crc
 
     def index_of(self, offset: int) -> int:
         """Index of the block that holds ``offset``, or of the next one after it."""
@@ -102,17 +168,22 @@ class PartitionState:
         return bisect_left(self.timestamps, timestamp_ms)
 
 
+COLUMNS = ("base_offsets", "counts", "lanes", "objects", "positions", "lengths", "raw_lengths", "timestamps")
+
+
 class TopicState:
     """A topic; partitions without records take no memory."""
 
-    __slots__ = ("created_ms", "created_seq", "id", "name", "partition_count", "partitions")
+    __slots__ = ("created_ms", "id", "name", "partition_count", "partitions", "settings")
 
-    def __init__(self, id_: int, name: str, partition_count: int, created_ms: int, created_seq: int) -> None:
+    def __init__(
+        self, id_: int, name: str, partition_count: int, created_ms: int, settings: TopicSettings
+    ) -> None:
         self.id = id_
         self.name = name
         self.partition_count = partition_count
         self.created_ms = created_ms
-        self.created_seq = created_seq
+        self.settings = settings
         self.partitions: dict[int, PartitionState] = {}
 
 
@@ -130,14 +201,13 @@ class ProducerState:
 
 
 class LaneState:
-    """How far the flushes of one agent have been applied."""
+    """How far the flushes, or the segments, of one agent have been applied."""
 
-    __slots__ = ("last_seq", "next_number", "ordinal", "sealed")
+    __slots__ = ("next_number", "ordinal", "sealed")
 
-    def __init__(self, ordinal: int, next_number: int, last_seq: int, sealed: bool) -> None:
+    def __init__(self, ordinal: int, next_number: int, sealed: bool) -> None:
         self.ordinal = ordinal
         self.next_number = next_number
-        self.last_seq = last_seq
         self.sealed = sealed
 
 
@@ -153,9 +223,19 @@ class State:
         self.topics: dict[int, TopicState] = {}
         self.topic_ids: dict[str, int] = {}
         self.producers: dict[int, ProducerState] = {}  # least recently used first
+        self.named_producers: dict[str, tuple[int, int]] = {}  # transactional id: identity and epoch
+        self.groups: dict[str, GroupState] = {}
         self.lanes: dict[str, LaneState] = {}
         self.agents: list[str] = []  # by lane ordinal
         self.block_count = 0
+
+    def lane(self, agent: str) -> LaneState:
+        """The lane of an agent; a new one if it was never heard of."""
+        lane = self.lanes.get(agent)
+        if lane is None:
+            lane = self.lanes[agent] = LaneState(len(self.agents), 0, sealed=False)
+            self.agents.append(agent)
+        return lane
 
     def replace(self, other: State) -> None:
         """Become another state; whoever holds this object sees the new one."""
@@ -177,6 +257,7 @@ class State:
             length=partition.lengths[index],
             base_offset=base,
             count=end - base,
+            records=partition.counts[index],
             timestamp_max=partition.timestamps[index],
         )
 
@@ -184,6 +265,8 @@ class State:
         """The object that a pair of reference columns means."""
         if lane == _INLINE:
             return names.commit(obj)
+        if lane <= _FIRST_SEGMENT:
+            return names.segment(self.agents[_FIRST_SEGMENT - lane], obj)
         return names.lane(self.agents[lane], obj >> _PART_BITS, obj & ((1 << _PART_BITS) - 1))
 
 
@@ -195,6 +278,11 @@ def inline_object(seq: int) -> tuple[int, int]:
 def lane_object(ordinal: int, number: int, part: int) -> tuple[int, int]:
     """Reference columns of a block in a lane."""
     return ordinal, number << _PART_BITS | part
+
+
+def segment_object(ordinal: int, number: int) -> tuple[int, int]:
+    """Reference columns of a block in a segment."""
+    return _FIRST_SEGMENT - ordinal, number
 
 
 LANE_PARTS_MAX = 1 << _PART_BITS

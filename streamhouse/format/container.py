@@ -1,7 +1,8 @@
 """The one container format: a preamble, an index, then blocks.
 
-Commits, lane objects, snapshots, roll-ups and boundaries are all containers. The index is in front, so
-that whoever wants only metadata fetches the first few kilobytes. All integers are little-endian::
+Commits, lane objects, segments, snapshots, roll-ups and boundaries are all containers. The index is in
+front, so that whoever wants only metadata fetches the first few kilobytes. All integers are
+little-endian::
 
     offset  size  field
          0     4  magic "SHSE"
@@ -49,6 +50,7 @@ class Kind(enum.IntEnum):
     SNAPSHOT = 3
     ROLLUP = 4
     BOUNDARY = 5
+    SEGMENT = 6
 
 
 class Front(msgspec.Struct, frozen=True):

@@ -7,6 +7,8 @@ mistaken for partition 1 of ``orders``, nor ``../x`` for a path.
 ``root.json``                   format version, log id, probe result; created once
 ``log/<seq:020>``               commit; put-if-absent, immutable
 ``lane/<agent>/<n:012>-<k:04>`` flush ``n`` of one agent, uploaded before a commit refers to it
+``seg/<agent>/<n:012>``         segment: blocks uploaded ahead of the flush that refers to them
+``hb/<process>``                heartbeat of the group members in one process; overwritten
 ``snap/<seq:020>-<id>``         the folded state at that commit
 ``logseg/<from:020>-<to:020>``  rolled-up commits, without their blocks
 ``gc/<epoch:012>``              truncation boundary; a chain of put-if-absent objects, never deleted
@@ -22,6 +24,8 @@ from typing import Final
 ROOT: Final = "root.json"
 LOG: Final = "log/"
 LANES: Final = "lane/"
+SEGMENTS: Final = "seg/"
+HEARTBEATS: Final = "hb/"
 SNAPSHOTS: Final = "snap/"
 ROLLUPS: Final = "logseg/"
 BOUNDARIES: Final = "gc/"
@@ -44,6 +48,16 @@ def lane_prefix(agent: str) -> str:
 def lane(agent: str, number: int, part: int = 0) -> str:
     """Part ``part`` of flush ``number`` of an agent; part 0 is written last and completes it."""
     return f"lane/{agent}/{number:012d}-{part:04d}"
+
+
+def segment(agent: str, number: int) -> str:
+    """Segment ``number`` of an uploader."""
+    return f"seg/{agent}/{number:012d}"
+
+
+def heartbeat(process: str) -> str:
+    """What the group members in one process overwrite to show that they live."""
+    return f"hb/{process}"
 
 
 def snapshot(seq: int, unique: str) -> str:
@@ -97,3 +111,14 @@ def parse_lane(name: str) -> tuple[str, int, int]:
     agent, _, rest = name.removeprefix(LANES).partition("/")
     number, _, part = rest.partition("-")
     return agent, int(number), int(part)
+
+
+def parse_segment(name: str) -> tuple[str, int]:
+    """Uploader and number of a segment."""
+    agent, _, number = name.removeprefix(SEGMENTS).partition("/")
+    return agent, int(number)
+
+
+def process_of_heartbeat(name: str) -> str:
+    """The process whose heartbeat it is."""
+    return name.removeprefix(HEARTBEATS)

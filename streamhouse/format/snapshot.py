@@ -13,6 +13,7 @@ import lz4.block
 import msgspec
 
 from streamhouse import limits
+from streamhouse.config import TopicSettings
 from streamhouse.errors import CorruptionError, NotALogError, UnsupportedFormatError
 from streamhouse.format.container import FORMAT_VERSION, Buffer, Kind, pack, unpack
 
@@ -21,18 +22,20 @@ _RAW_BYTES_MAX: Final = 16 * limits.GIB
 
 
 class PartitionImage(msgspec.Struct, array_like=True):
-    """The columns of one partition; arrays of int64 as bytes."""
+    """One partition; the columns are arrays of int64 as bytes."""
 
     partition: int
     log_start: int
     high_watermark: int
-    stored_bytes: int
-    raw_bytes: int
+    cleaned: list[tuple[int, int]]
+    claim: tuple[str, int] | None
     base_offsets: bytes
+    counts: bytes
     lanes: bytes
     objects: bytes
     positions: bytes
     lengths: bytes
+    raw_lengths: bytes
     timestamps: bytes
 
 
@@ -43,7 +46,7 @@ class TopicImage(msgspec.Struct, array_like=True):
     name: str
     partition_count: int
     created_ms: int
-    created_seq: int
+    settings: TopicSettings
     partitions: list[PartitionImage]
 
 
@@ -60,8 +63,27 @@ class LaneImage(msgspec.Struct, array_like=True):
 
     agent: str
     next_number: int
-    last_seq: int
     sealed: bool
+
+
+class GroupImage(msgspec.Struct, array_like=True):
+    """One group: members, who shall have which partition, who has it since when, and offsets.
+
+    Attributes:
+        members: Id, process, instance, session time-out and topics of each.
+        target: Topic, partition and member.
+        owners: Topic, partition, member and generation.
+        offsets: Topic, partition, offset, metadata and time.
+    """
+
+    name: str
+    generation: int
+    changed_seq: int
+    assignor: str
+    members: list[tuple[str, str, str, int, tuple[int, ...]]]
+    target: list[tuple[int, int, str]]
+    owners: list[tuple[int, int, str, int]]
+    offsets: list[tuple[int, int, int, str, int]]
 
 
 class StateImage(msgspec.Struct, array_like=True):
@@ -75,6 +97,8 @@ class StateImage(msgspec.Struct, array_like=True):
     topics: list[TopicImage]
     producers: list[ProducerImage]
     lanes: list[LaneImage]
+    named_producers: list[tuple[str, int, int]]
+    groups: list[GroupImage]
 
 
 class RolledCommit(msgspec.Struct, array_like=True):

@@ -112,7 +112,7 @@ class BlockReader:
                 f"{where}: {len(data)} bytes are left of {ref.length}; the object was cut short"
             )
         columns = decode_block(data, where)
-        if not _spans(columns, ref.count):
+        if columns.count != ref.records or not _fits(columns, ref.count):
             raise CorruptionError(f"{where}: the block holds {columns.count} records, not these")
         return columns
 
@@ -121,8 +121,6 @@ def _key(ref: BlockRef) -> tuple[str, int]:
     return ref.object_name, ref.position
 
 
-def _spans(columns: Columns, count: int) -> bool:
-    """Whether the records are those that the log has noted for the block."""
-    if columns.deltas is None:
-        return columns.count == count
-    return int64s(columns.deltas)[-1] < count
+def _fits(columns: Columns, count: int) -> bool:
+    """Whether the records lie within the offsets that the log has noted for the block."""
+    return (columns.count if columns.deltas is None else int64s(columns.deltas)[-1] + 1) <= count

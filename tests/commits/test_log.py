@@ -216,7 +216,7 @@ def test_an_operation_of_a_newer_version_is_refused(open_log: Open, store: Memor
     catalog.create_topic("t", 1, exist_ok=False)
     name = names.commit(commits.state.seq + 1)
     index = store.get(names.commit(1))[PREAMBLE_BYTES:]
-    newer = index.replace(b"\x93\x02\xa1t", b"\x93\x7f\xa1t")
+    newer = index.replace(b"\x94\x02\xa1t", b"\x94\x7f\xa1t")
     assert newer != index
     store.put_if_absent(name, pack(Kind.COMMIT, newer))
     with pytest.raises(UnsupportedFormatError, match="upgrade"):

@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamhouse.config import TopicSettings
 from streamhouse.errors import CorruptionError, NotALogError, UnsupportedFormatError
 from streamhouse.format.snapshot import (
     Boundary,
+    GroupImage,
     LaneImage,
     PartitionImage,
     ProducerImage,
@@ -37,9 +39,31 @@ IMAGE = StateImage(
     hashes=[bytes([n]) * 16 for n in range(3)],
     snapshot_seq=9,
     next_topic_id=3,
-    topics=[TopicImage(2, "orders", 4, 1_000, 1, [PartitionImage(3, 0, 50, 500, 900, *[COLUMN] * 6)])],
+    topics=[
+        TopicImage(
+            id=2,
+            name="orders",
+            partition_count=4,
+            created_ms=1_000,
+            settings=TopicSettings(retention_ms=5),
+            partitions=[PartitionImage(3, 0, 50, [(7, 900)], ("worker", 8), *[COLUMN] * 8)],
+        )
+    ],
     producers=[ProducerImage(7, 1, [(2, 3, [(0, 50, 0)])])],
-    lanes=[LaneImage("a1", 5, 12, sealed=False), LaneImage("b2", 0, 3, sealed=True)],
+    lanes=[LaneImage("a1", 5, sealed=False), LaneImage("b2", 0, sealed=True)],
+    named_producers=[("payments", 7, 1)],
+    groups=[
+        GroupImage(
+            name="billing",
+            generation=3,
+            changed_seq=11,
+            assignor="range",
+            members=[("m1", "p1", "", 10_000, (2,))],
+            target=[(2, 0, "m1")],
+            owners=[(2, 0, "m1", 3)],
+            offsets=[(2, 0, 17, "note", 1_000)],
+        )
+    ],
 )
 BOUNDARY = Boundary(100, "snap/99-abc")
 ROLLED = [RolledCommit(5, 40, b"index of five"), RolledCommit(6, 44, b"index of six")]

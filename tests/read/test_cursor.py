@@ -137,7 +137,9 @@ class Compacted:
             data = encode_block(msgspec.structs.replace(columns, deltas=deltas)).data
             self.store.put(f"{name}/{number}", [data])
             following = blocks[number + 1][0] if number + 1 < len(blocks) else self._end
-            self._refs.append(BlockRef(f"{name}/{number}", 0, len(data), base, following - base, 0))
+            self._refs.append(
+                BlockRef(f"{name}/{number}", 0, len(data), base, following - base, len(offsets), 0)
+            )
 
     def log_start(self, _topic: int, _partition: int) -> int:
         return self._log_start

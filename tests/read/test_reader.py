@@ -96,7 +96,7 @@ def test_a_sound_block_in_the_wrong_place_is_refused(log: MiniLog, topic: TopicI
     with pytest.raises(CorruptionError):
         log.reader.fetch(ref, SOURCE)
     log.watched.tamper = lambda _data: block
-    resized = type(ref)(ref.object_name, ref.position, len(block), 0, 10, 0)
+    resized = type(ref)(ref.object_name, ref.position, len(block), 0, 10, 10, 0)
     with pytest.raises(CorruptionError, match="holds 5 records"):
         log.reader.fetch(resized, SOURCE)
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from streamhouse.commits.engine import Engine
 from streamhouse.commits.fold import Applied
-from streamhouse.commits.proposal import Proposal
+from streamhouse.commits.proposal import Block, Proposal
 from streamhouse.commits.state import State
 from streamhouse.errors import CorruptionError, StoreError, StreamhouseError
-from streamhouse.format.block import EncodedBlock
 from streamhouse.format.commit import Commit, Operation
 from streamhouse.testing.simulation.loop import Process, SimLoop
 from streamhouse.testing.simulation.plan import Plan
@@ -84,7 +83,7 @@ class Agent(Process):
         self._world.loop.call_soon(start, context=self.context)
         return answer
 
-    def propose(self, operation: Operation, blocks: list[EncodedBlock]) -> asyncio.Future[Any]:
+    def propose(self, operation: Operation, blocks: Sequence[Block]) -> asyncio.Future[Any]:
         """Submit a proposal; the future is the outcome, or :class:`AgentDied`."""
         answer = self._answer()
 

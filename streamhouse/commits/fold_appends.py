@@ -1,0 +1,205 @@
+"""How records get in: the part of the fold that deals with appends, transactions and segments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from streamhouse import limits
+from streamhouse.commits.fold_groups import commit_offsets, refuse_offsets
+from streamhouse.commits.state import (
+    LaneState,
+    PartitionState,
+    ProducerState,
+    State,
+    inline_object,
+    lane_object,
+    segment_object,
+)
+from streamhouse.commits.verdicts import Code, Verdict
+from streamhouse.format.commit import (
+    Append,
+    AppendPart,
+    BlockEntry,
+    Flush,
+    InitProducer,
+    Segment,
+    Transaction,
+)
+
+NO_PRODUCER = -1
+
+
+class Guards(msgspec.Struct, frozen=True):
+    """Rules that the simulator can switch off, to show that it would notice."""
+
+    flush_number: bool = True
+    producer_sequence: bool = True
+    sealed_lane: bool = True
+
+
+class Placement:
+    """Where the blocks of a flush lie, now that it is known which commit it came with."""
+
+    def __init__(
+        self, state: State, seq: int, flush: Flush, lane: LaneState, body_start: int, guards: Guards
+    ) -> None:
+        self.flush = flush
+        self.guards = guards
+        self._state = state
+        self._seq = seq
+        self._lane = lane
+        self._body_start = body_start
+
+    def add(self, partition: PartitionState, entry: BlockEntry) -> None:
+        """Append a block to a partition."""
+        if entry.part < 0:
+            segment = self._segment(entry)
+            ordinal, obj = segment_object(self._state.lane(segment.agent).ordinal, segment.number)
+            start = segment.body_start
+        elif self.flush.body_starts:
+            ordinal, obj = lane_object(self._lane.ordinal, self.flush.number, entry.part)
+            start = self.flush.body_starts[entry.part]
+        else:
+            ordinal, obj = inline_object(self._seq)
+            start = self._body_start
+        partition.add(
+            ordinal,
+            obj,
+            start + entry.position,
+            entry.length,
+            entry.count,
+            entry.timestamp_max,
+            entry.raw_bytes,
+        )
+
+    def use_segments(self, blocks: Iterable[BlockEntry]) -> bool:
+        """Whether the segments of these blocks are certain to be there; they cannot be used again.
+
+        An uploader's segments are used in order. So one that was passed over, and one whose uploader was
+        sealed, can be deleted by anybody as soon as nothing refers to it.
+        """
+        segments = {self._segment(entry) for entry in blocks if entry.part < 0}
+        lanes = [(self._state.lane(segment.agent), segment.number) for segment in segments]
+        good = not any(
+            (lane.sealed and self.guards.sealed_lane) or number < lane.next_number for lane, number in lanes
+        )
+        for lane, number in lanes:
+            lane.next_number = max(lane.next_number, number + 1)
+        return good
+
+    def blocks_of(self, part: AppendPart) -> tuple[BlockEntry, ...]:
+        """The blocks of one part of an append."""
+        return self.flush.blocks[part.first_block : part.first_block + part.block_count]
+
+    def _segment(self, entry: BlockEntry) -> Segment:
+        return self.flush.segments[-1 - entry.part]
+
+
+def append(state: State, placement: Placement, operation: Append) -> Verdict:
+    """Add records to partitions of one topic."""
+    blocks = [block for part in operation.parts for block in placement.blocks_of(part)]
+    if not placement.use_segments(blocks):
+        return Verdict(Code.EXPIRED)
+    refusal = _refuse_append(state, placement, operation)
+    return refusal or Verdict(Code.ACCEPTED, tuple(_add_records(state, placement, operation)))
+
+
+def transaction(state: State, placement: Placement, time_ms: int, operation: Transaction) -> Verdict:
+    """Append to any topics and commit offsets, all of it or nothing."""
+    parts = [part for each in operation.appends for part in each.parts]
+    if not placement.use_segments([block for part in parts for block in placement.blocks_of(part)]):
+        return Verdict(Code.EXPIRED)
+    name = operation.transactional_id
+    if name and state.named_producers.get(name) != (operation.producer, operation.epoch):
+        return Verdict(Code.FENCED)
+    refusals = [_refuse_append(state, placement, each) for each in operation.appends]
+    if refusals and all(r is not None and r.code is Code.DUPLICATE for r in refusals):
+        return Verdict(Code.DUPLICATE, tuple(value for r in refusals if r is not None for value in r.values))
+    refusals += [refuse_offsets(state, each) for each in operation.offsets]
+    for refusal in refusals:
+        if refusal is not None:
+            # A part of it that is in the log already cannot have come from this transaction.
+            return Verdict(Code.OUT_OF_SEQUENCE) if refusal.code is Code.DUPLICATE else refusal
+    bases: list[int] = []
+    for each in operation.appends:
+        bases.extend(_add_records(state, placement, each))
+    for offsets in operation.offsets:
+        commit_offsets(state, time_ms, offsets)
+    return Verdict(Code.ACCEPTED, tuple(bases))
+
+
+def init_producer(state: State, operation: InitProducer) -> Verdict:
+    """Give a named producer the next epoch."""
+    producer, epoch = state.named_producers.get(operation.transactional_id, (operation.producer, -1))
+    state.named_producers[operation.transactional_id] = producer, epoch + 1
+    return Verdict(Code.ACCEPTED, (producer, epoch + 1))
+
+
+def _refuse_append(state: State, placement: Placement, operation: Append) -> Verdict | None:
+    topic = state.topics.get(operation.topic)
+    if topic is None:
+        return Verdict(Code.UNKNOWN_TOPIC)
+    if any(part.partition >= topic.partition_count for part in operation.parts):
+        return Verdict(Code.UNKNOWN_PARTITION)
+    if operation.producer == NO_PRODUCER or not placement.guards.producer_sequence:
+        return None
+    return _refuse_sequences(state, placement, operation)
+
+
+def _refuse_sequences(state: State, placement: Placement, operation: Append) -> Verdict | None:
+    producer = state.producers.get(operation.producer)
+    if producer is not None and operation.epoch < producer.epoch:
+        return Verdict(Code.FENCED)
+    known = producer.batches if producer is not None and operation.epoch == producer.epoch else {}
+    repeated = []
+    for part in operation.parts:
+        count = _records(placement, part)
+        batches = known.get((operation.topic, part.partition))
+        expected = batches[-1][0] + batches[-1][1] if batches else 0
+        if part.sequence == expected:
+            continue
+        if part.sequence + count > expected:  # a gap, or a batch of which only the beginning is there
+            return Verdict(Code.OUT_OF_SEQUENCE)
+        same = [b[2] for b in batches or () if b[0] == part.sequence and b[1] == count]
+        repeated.append(same[0] if same else -1)
+    if not repeated:
+        return None
+    if len(repeated) < len(operation.parts):
+        return Verdict(Code.OUT_OF_SEQUENCE)
+    return Verdict(Code.DUPLICATE, tuple(repeated))
+
+
+def _add_records(state: State, placement: Placement, operation: Append) -> list[int]:
+    topic = state.topics[operation.topic]
+    bases = []
+    for part in operation.parts:
+        partition = topic.partitions.get(part.partition)
+        if partition is None:
+            partition = topic.partitions[part.partition] = PartitionState()
+        bases.append(partition.high_watermark)
+        for entry in placement.blocks_of(part):
+            placement.add(partition, entry)
+        state.block_count += part.block_count
+    if operation.producer != NO_PRODUCER and placement.guards.producer_sequence:
+        _remember(state, placement, operation, bases)
+    return bases
+
+
+def _remember(state: State, placement: Placement, operation: Append, bases: list[int]) -> None:
+    producer = state.producers.pop(operation.producer, None)
+    if producer is None or operation.epoch > producer.epoch:
+        producer = ProducerState(operation.epoch)
+    state.producers[operation.producer] = producer  # most recently used last
+    if len(state.producers) > limits.PRODUCERS_MAX:
+        del state.producers[next(iter(state.producers))]
+    for part, base in zip(operation.parts, bases, strict=True):
+        batches = producer.batches.setdefault((operation.topic, part.partition), [])
+        batches.append((part.sequence, _records(placement, part), base))
+        if len(batches) > limits.PRODUCER_BATCHES_REMEMBERED:
+            del batches[0]
+
+
+def _records(placement: Placement, part: AppendPart) -> int:
+    return sum([block.count for block in placement.blocks_of(part)])
