@@ -14,7 +14,7 @@ from streamhouse.assignors.members import each, first
 
 
 class Loads:
-    """How many partitions of which pool each member has.
+    """How many partitions of which pool each member has: first ``fill`` each pool, then ``balance``.
 
     Members are bits of a number and kept by load, so that the emptiest one of some is found by a few
     ``and`` operations, not by looking at each.
@@ -32,16 +32,24 @@ class Loads:
         self._readers = readers
         self._owned = owned
         self._load = [sum(mine.values()) for mine in owned]
+        self._choice = [0] * len(owned)  # member -> of how many pools it may have some
+        for members in readers:
+            for member in each(members):
+                self._choice[member] += 1
         self._levels: list[int] = []  # the loads that occur, ascending
         self._at: dict[int, int] = {}  # load -> the members that have it
 
     def fill(self, pool: int, count: int) -> None:
-        """Give partitions of a pool, each to the emptiest member."""
-        queue = [(self._load[member], member) for member in each(self._readers[pool])]
+        """Give partitions of a pool, each to the emptiest member; of these to the one with the least choice.
+
+        Those with more choice stay free to take from others later.
+        """
+        members = each(self._readers[pool])
+        queue = [(self._load[member], self._choice[member], member) for member in members]
         heapify(queue)
         for _ in range(count):
-            load, member = queue[0]
-            heapreplace(queue, (load + 1, member))
+            load, choice, member = queue[0]
+            heapreplace(queue, (load + 1, choice, member))
             self._load[member] = load + 1
             self.held[member][pool] = self.held[member].get(pool, 0) + 1
 
