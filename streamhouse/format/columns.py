@@ -14,6 +14,7 @@ from array import array
 from collections.abc import Sequence, Sized
 from itertools import accumulate, chain, repeat
 from operator import is_not, itemgetter
+from typing import TypeAlias
 
 import msgspec
 
@@ -27,6 +28,9 @@ from streamhouse.format.integers import (
 from streamhouse.records import Headers
 
 Buffer = bytes | bytearray | memoryview
+
+Lengths: TypeAlias = Sequence[int] | int
+"""Bytes of each entry; one number when all are equally long."""
 
 
 class BinaryColumn(msgspec.Struct, frozen=True):
@@ -112,6 +116,8 @@ def columns_from_lists(
     values: Sequence[bytes | None],
     timestamps: Sequence[int] | int,
     headers: Sequence[Headers] | None,
+    key_lengths: Lengths | None = None,
+    value_lengths: Lengths | None = None,
 ) -> Columns:
     """Turn parallel lists into columns.
 
@@ -120,16 +126,39 @@ def columns_from_lists(
         values: Bytes or ``None`` (tombstones).
         timestamps: One per value, or one for all; milliseconds since 1970.
         headers: One tuple of pairs per value; ``None`` in place of the list means no headers.
+        key_lengths: Those of the keys, for who knows them; then none is null.
+        value_lengths: Likewise those of the values.
 
     Raises:
         ValueError: The lists differ in length.
-        TypeError: An entry is neither bytes nor ``None``.
+        TypeError: An entry is neither bytes nor ``None``, or not of the length that was said.
         OverflowError: A column holds 2 GiB or more, or a timestamp does not fit 64 bits.
     """
     count = len(values)
     for name, column in (("keys", keys), ("timestamps", timestamps), ("headers", headers)):
         if column is not None and not isinstance(column, int) and len(column) != count:
             raise ValueError(f"{len(column)} {name} for {count} values")
+    return columns_of(
+        count,
+        null_column(count) if keys is None else binary_column(keys, key_lengths),
+        binary_column(values, value_lengths),
+        timestamps,
+        None if headers is None else _header_columns(headers),
+    )
+
+
+def columns_of(
+    count: int,
+    key: BinaryColumn,
+    value: BinaryColumn,
+    timestamps: Sequence[int] | int,
+    headers: HeaderColumns | None = None,
+) -> Columns:
+    """Put columns of ``count`` entries together.
+
+    Raises:
+        OverflowError: A timestamp does not fit 64 bits.
+    """
     if isinstance(timestamps, int):
         low = high = timestamps if count else 0
         stamps = timestamps.to_bytes(INT64_BYTES, "little", signed=True) * count
@@ -141,21 +170,28 @@ def columns_from_lists(
         timestamps=stamps,
         timestamp_min=low,
         timestamp_max=high,
-        key=null_column(count) if keys is None else binary_column(keys),
-        value=binary_column(values),
-        headers=None if headers is None else _header_columns(headers),
+        key=key,
+        value=value,
+        headers=headers,
     )
 
 
-def binary_column(values: Sequence[bytes | None]) -> BinaryColumn:
-    """A column out of byte strings and nulls."""
+def binary_column(values: Sequence[bytes | None], lengths: Lengths | None = None) -> BinaryColumn:
+    """A column out of byte strings and nulls.
+
+    Args:
+        values: The entries.
+        lengths: Theirs, for who knows them; then none is null.
+
+    Raises:
+        TypeError: An entry is neither bytes nor ``None``, or not of the length that was said.
+        OverflowError: They make 2 GiB or more.
+    """
     try:
         # Nulls raise in here: the usual list without any is never searched for them.
-        data = b"".join(values)  # type: ignore[arg-type]
-        offsets = _offsets(values)
-        if int.from_bytes(offsets[-OFFSET_BYTES:], "little") != len(data):
-            raise TypeError("a buffer whose length is not its size in bytes")
-        return BinaryColumn(None, offsets, data)
+        if lengths is None:
+            lengths = entry_lengths(values)  # type: ignore[arg-type]
+        return joined_column(values, lengths, len(values))  # type: ignore[arg-type]
     except TypeError:
         nulls = values.count(None)
         if not nulls:
@@ -164,7 +200,38 @@ def binary_column(values: Sequence[bytes | None]) -> BinaryColumn:
             return null_column(nulls)
     filled = [b"" if value is None else value for value in values]
     validity = bitmap(bytes(map(is_not, values, repeat(None))))
-    return BinaryColumn(validity, _offsets(filled), b"".join(filled))
+    return BinaryColumn(validity, _offsets(entry_lengths(filled), len(filled)), b"".join(filled))
+
+
+def joined_column(pieces: Sequence[bytes], lengths: Lengths, count: int) -> BinaryColumn:
+    """A column without nulls out of bytes that may hold several entries each.
+
+    Args:
+        pieces: All entries, one after the other.
+        lengths: Of the entries, not of the pieces.
+        count: Number of entries.
+
+    Raises:
+        TypeError: A piece is not bytes, or they are more or fewer bytes than the lengths say.
+        OverflowError: They make 2 GiB or more.
+    """
+    data = b"".join(pieces)
+    offsets = _offsets(lengths, count)
+    if int.from_bytes(offsets[-OFFSET_BYTES:], "little") != len(data):
+        raise TypeError("a buffer whose length is not its size in bytes")
+    return BinaryColumn(None, offsets, data)
+
+
+def entry_lengths(entries: Sequence[Sized]) -> Lengths:
+    """The length of each entry, or the one length that all have.
+
+    Raises:
+        TypeError: An entry has none, ``None`` for one.
+    """
+    lengths = list(map(len, entries))
+    if lengths and lengths.count(lengths[0]) == len(lengths):
+        return lengths[0]
+    return lengths
 
 
 def null_column(count: int) -> BinaryColumn:
@@ -172,10 +239,14 @@ def null_column(count: int) -> BinaryColumn:
     return BinaryColumn(bytes(bitmap_bytes(count)), bytes(OFFSET_BYTES * (count + 1)), b"")
 
 
-def _offsets(values: Sequence[Sized | None]) -> bytes:
-    lengths = list(map(len, values))  # type: ignore[arg-type]
-    if lengths and lengths.count(lengths[0]) == len(lengths):  # keys of one length: no sum needed
-        return stride_offsets(lengths[0], len(lengths))
+def longest(lengths: Lengths) -> int:
+    """The largest length, 0 when there is none."""
+    return lengths if isinstance(lengths, int) else max(lengths, default=0)
+
+
+def _offsets(lengths: Lengths, count: int) -> bytes:
+    if isinstance(lengths, int):
+        return stride_offsets(lengths, count)  # keys of one length: no sum needed
     return array("i", list(accumulate(lengths, initial=0))).tobytes()  # faster than without a list
 
 
@@ -185,4 +256,6 @@ def _header_columns(headers: Sequence[Headers]) -> HeaderColumns | None:
         return None
     names = list(map(str.encode, map(itemgetter(0), flat)))
     values = list(map(itemgetter(1), flat))
-    return HeaderColumns(_offsets(headers), binary_column(names), binary_column(values))
+    return HeaderColumns(
+        _offsets(entry_lengths(headers), len(headers)), binary_column(names), binary_column(values)
+    )

@@ -7,9 +7,11 @@ as a whole can answer.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import repeat
 from typing import Any, cast
 
 from streamhouse.errors import InvalidRecordError
+from streamhouse.format.columns import Lengths, longest
 from streamhouse.records import Headers
 from streamhouse.write.encoder import Rows
 from streamhouse.write.fields import (
@@ -85,32 +87,28 @@ def make_rows(
 def payload_bytes(rows: Rows, record_bytes_max: int) -> int:
     """What keys, values and headers of all records take together.
 
+    The lengths of keys and values, found out on the way, stay with the rows: whoever lays them out
+    need not look at each record again.
+
     Raises:
         RecordTooLargeError: One of the records takes more than ``record_bytes_max``.
     """
-    header_sizes = None if rows.headers is None else list(map(header_bytes, rows.headers))
-    total = _total(rows.values) + _total(rows.keys or ()) + sum(header_sizes or ())
-    if total > record_bytes_max:  # else no single one can be
-        columns = [_lengths(rows.values)]
-        if rows.keys is not None:
-            columns.append(_lengths(rows.keys))
-        if header_sizes is not None:
-            columns.append(header_sizes)
-        if sum(map(max, columns)) > record_bytes_max:
-            for position, size in enumerate(map(sum, zip(*columns, strict=True))):
-                check_record_bytes(size, record_bytes_max, f"values[{position}]: ")
+    rows.measure()
+    columns = [_lengths(rows.values, rows.value_lengths)]
+    if rows.keys is not None:
+        columns.append(_lengths(rows.keys, rows.key_lengths))
+    if rows.headers is not None:
+        columns.append(list(map(header_bytes, rows.headers)))
+    count = len(rows)
+    total = sum([column * count if isinstance(column, int) else sum(column) for column in columns])
+    # Unless the longest of each column together are too long, no single record can be.
+    if total > record_bytes_max and sum(map(longest, columns)) > record_bytes_max:
+        each = [repeat(column, count) if isinstance(column, int) else column for column in columns]
+        for position, size in enumerate(map(sum, zip(*each, strict=True))):
+            check_record_bytes(size, record_bytes_max, f"values[{position}]: ")
     return total
 
 
-def _total(items: Sequence[bytes | None]) -> int:
-    try:
-        return sum(map(len, cast("Sequence[bytes]", items)))
-    except TypeError:  # there are nulls
-        return sum(_lengths(items))
-
-
-def _lengths(items: Sequence[bytes | None]) -> list[int]:
-    try:
-        return list(map(len, cast("Sequence[bytes]", items)))
-    except TypeError:  # there are nulls
-        return [len(item or b"") for item in items]
+def _lengths(items: Sequence[bytes | None], known: Lengths | None) -> Lengths:
+    """0 for nulls."""
+    return [len(item or b"") for item in items] if known is None else known

@@ -9,13 +9,14 @@ thread waits 5 ms for it, so each return to Python costs as much as compressing 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 import msgspec
 
 from streamhouse.format.block import BLOCK_RECORDS_MAX, encode_block
-from streamhouse.format.columns import Columns, columns_from_lists
+from streamhouse.format.columns import Columns, Lengths, columns_from_lists, entry_lengths, longest
 from streamhouse.records import Headers
+from streamhouse.write.gather import PARTITIONS_MAX, WINDOW_RECORDS, gather
 from streamhouse.write.partitioner import split
 from streamhouse.write.pool import Job, Pool
 from streamhouse.write.shipment import Parts
@@ -35,12 +36,16 @@ class Rows(msgspec.Struct):
         keys: Likewise; ``None`` in place of the list: there are none.
         timestamps: Milliseconds since 1970, one per row or one for all.
         headers: One tuple per row; ``None`` in place of the list: there are none.
+        value_lengths: Once they are known, and no value is null.
+        key_lengths: Likewise.
     """
 
     values: Sequence[bytes | None]
     keys: Sequence[bytes | None] | None
     timestamps: Sequence[int] | int
     headers: Sequence[Headers] | None
+    value_lengths: Lengths | None = None
+    key_lengths: Lengths | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -53,9 +58,18 @@ class Rows(msgspec.Struct):
         return Rows(
             self.values[window],
             None if self.keys is None else self.keys[window],
-            self.timestamps if isinstance(self.timestamps, int) else self.timestamps[window],
+            _cut(self.timestamps, window),
             None if self.headers is None else self.headers[window],
+            None if self.value_lengths is None else _cut(self.value_lengths, window),
+            None if self.key_lengths is None else _cut(self.key_lengths, window),
         )
+
+    def measure(self) -> None:
+        """Find out lengths, where that was not done and nothing is null."""
+        if self.value_lengths is None:
+            self.value_lengths = _lengths(self.values)
+        if self.key_lengths is None and self.keys is not None:
+            self.key_lengths = _lengths(self.keys)
 
     def split(self, parts: Sequence[int]) -> dict[int, Rows]:
         """The rows by partition, in the same order."""
@@ -72,7 +86,14 @@ class Rows(msgspec.Struct):
 
     def columns(self) -> Columns:
         """The rows as columns."""
-        return columns_from_lists(self.keys, self.values, self.timestamps, self.headers)
+        return columns_from_lists(
+            self.keys,
+            self.values,
+            self.timestamps,
+            self.headers,
+            self.key_lengths,
+            self.value_lengths,
+        )
 
     def _like(self, lists: list[list[Any]]) -> Rows:
         rest = iter(lists)
@@ -81,6 +102,8 @@ class Rows(msgspec.Struct):
             None if self.keys is None else next(rest),
             self.timestamps if isinstance(self.timestamps, int) else next(rest),
             None if self.headers is None else next(rest),
+            self.value_lengths if isinstance(self.value_lengths, int) else None,
+            self.key_lengths if isinstance(self.key_lengths, int) else None,
         )
 
 
@@ -140,10 +163,8 @@ class Encoder:
         begun = Begun()
         for start in range(0, len(rows), piece):
             window = rows.cut(start, start + piece)
-            for part, mine in window.split(assign(window)).items():
-                for first in range(0, len(mine), per_block):
-                    for columns in self._columns(mine.cut(first, first + per_block)):
-                        begun.add(part, columns, self._pack_values(columns))
+            for part, columns in self._lay_out(window, assign(window), per_block):
+                begun.add(part, columns, self._pack_values(columns))
         return begun
 
     def close(self) -> None:
@@ -153,6 +174,30 @@ class Encoder:
     def _records_per_block(self, rows: Rows, raw_bytes: int) -> int:
         wanted = self._target * len(rows) // max(1, raw_bytes)
         return max(1, min(wanted, BLOCK_RECORDS_MAX))
+
+    def _lay_out(self, rows: Rows, parts: Sequence[int], per_block: int) -> Iterator[tuple[int, Columns]]:
+        if parts.count(parts[0]) < len(parts) and per_block >= WINDOW_RECORDS:
+            gathered = self._gather(rows, parts)
+            if gathered is not None:
+                yield from gathered
+                return
+        for part, mine in rows.split(parts).items():
+            for first in range(0, len(mine), per_block):
+                for columns in self._columns(mine.cut(first, first + per_block)):
+                    yield part, columns
+
+    def _gather(self, rows: Rows, parts: Sequence[int]) -> Iterator[tuple[int, Columns]] | None:
+        """``None`` when the rows must be split as lists: there are headers, nulls or huge records."""
+        if rows.keys is None or rows.headers is not None or len(set(parts)) > PARTITIONS_MAX:
+            return None
+        rows.measure()
+        if rows.key_lengths is None or rows.value_lengths is None:
+            return None
+        if (longest(rows.key_lengths) + longest(rows.value_lengths)) * WINDOW_RECORDS > self._target:
+            return None
+        keys = cast("Sequence[bytes]", rows.keys), rows.key_lengths
+        values = cast("Sequence[bytes]", rows.values), rows.value_lengths
+        return gather(parts, keys, values, rows.timestamps, self._target, BLOCK_RECORDS_MAX - WINDOW_RECORDS)
 
     def _columns(self, rows: Rows) -> Iterator[Columns]:
         """Usually one; more when records differ so much in size that the average misled."""
@@ -173,3 +218,14 @@ class Encoder:
         if len(columns.value.data) < _POOL_BYTES_MIN:
             return None
         return self._pool.compress(columns.value.data)
+
+
+def _cut(numbers: Sequence[int] | int, window: slice) -> Sequence[int] | int:
+    return numbers if isinstance(numbers, int) else numbers[window]
+
+
+def _lengths(items: Sequence[bytes | None]) -> Lengths | None:
+    try:
+        return entry_lengths(cast("Sequence[bytes]", items))
+    except TypeError:  # there are nulls
+        return None

@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamhouse.format.columns import columns_from_lists, null_column
+from streamhouse.format.columns import (
+    Lengths,
+    binary_column,
+    columns_from_lists,
+    entry_lengths,
+    joined_column,
+    null_column,
+)
 from streamhouse.format.lists import binary_list, header_list, timestamp_list
 from tests.format.strategies import Rows, columns_of, rows, rows_of, spelled_out
 
@@ -91,3 +98,16 @@ def test_a_timestamp_beyond_64_bits_is_refused() -> None:
         columns_from_lists(None, [b"v"], 2**63, None)
     with pytest.raises(OverflowError):
         columns_from_lists(None, [b"v"], [2**63], None)
+
+
+@pytest.mark.parametrize("values", [[], [b""], [b"ab", b"cd"], [b"a", b"", b"bcd"]])
+def test_known_lengths_make_the_same_column(values: list[bytes]) -> None:
+    lengths = entry_lengths(values)
+    assert binary_column(values, lengths) == binary_column(values)
+    assert joined_column([b"".join(values)], lengths, len(values)) == binary_column(values)
+
+
+@pytest.mark.parametrize("lengths", [2, [1, 1, 2]])
+def test_lengths_that_are_not_those_of_the_entries_are_refused(lengths: Lengths) -> None:
+    with pytest.raises(TypeError):
+        binary_column([b"a", b"b", b"c"], lengths)

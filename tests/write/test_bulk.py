@@ -63,3 +63,16 @@ def test_payload_bytes() -> None:
     with pytest.raises(RecordTooLargeError, match=r"^values\[0\]: a record of 6 bytes"):
         payload_bytes(rows, 5)
     assert payload_bytes(Rows([], None, 0, None), 1) == 0
+
+
+def test_lengths_are_looked_at_once() -> None:
+    rows = Rows([b"abc", b"de"], [b"k", b"l"], 0, None)
+    assert payload_bytes(rows, 4) == 7
+    assert (rows.value_lengths, rows.key_lengths) == ([3, 2], 1)
+    with pytest.raises(RecordTooLargeError, match=r"^values\[0\]: a record of 4 bytes"):
+        payload_bytes(rows, 3)
+    even = Rows([b"abc", b"def"], [b"k", None], 0, None)
+    assert payload_bytes(even, 4) == 7
+    assert (even.value_lengths, even.key_lengths) == (3, None)
+    with pytest.raises(RecordTooLargeError, match=r"^values\[0\]"):
+        payload_bytes(even, 3)

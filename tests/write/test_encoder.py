@@ -132,3 +132,25 @@ def test_compresses_in_the_pool_or_without_it(encoder: Encoder, monkeypatch: pyt
 def test_what_is_no_bytes_is_refused(encoder: Encoder) -> None:
     with pytest.raises(TypeError):
         encoder.begin(Rows([b"a", "b"], None, 0, None), lambda rows: bytes(len(rows)), 2)  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("odd", [{}, {"values": [None]}, {"keys": [None]}, {"headers": [(("h", b"x"),)]}])
+@pytest.mark.parametrize("large", [0, 50_000])
+def test_rows_spread_over_partitions(odd: dict[str, list[object]], large: int) -> None:
+    count = 10_000
+    values: list[bytes | None] = [b"%0*d" % (n % 3, n) for n in range(count)]
+    keys: list[bytes | None] = [b"%d" % n for n in range(count)]
+    headers: list[Headers] = [()] * count
+    values[5] = bytes(large)
+    values[6:6] = odd.get("values", [])  # type: ignore[arg-type]
+    keys[7:7] = odd.get("keys", [])  # type: ignore[arg-type]
+    headers[8:8] = odd.get("headers", [])  # type: ignore[arg-type]
+    rows = Rows(values[:count], keys[:count], range(count), headers[:count] if odd.get("headers") else None)
+    parts = [n * n % 5 for n in range(count)]
+    encoder = Encoder(50_000)
+    found = rows_of(encoder.begin(rows, lambda window: parts, 100_000).finish())
+    encoder.close()
+    every = list(zip(keys[:count], values[:count], range(count), headers[:count], strict=True))
+    assert found == {
+        part: [row for row, its in zip(every, parts, strict=True) if its == part] for part in set(parts)
+    }
