@@ -15,7 +15,9 @@ from streamhouse.errors import (
     ForkedError,
     InvalidInputError,
     NotAssignedError,
+    TransactionError,
 )
+from streamhouse.format.commit import CommitOffsets, OffsetEntry
 from streamhouse.read.batch import RecordBatch
 from streamhouse.read.cursor import Cursor
 from streamhouse.read.deserializers import Deserializer, list_deserializer
@@ -99,6 +101,7 @@ class Consumer(Generic[K, V]):
         self._following = ExitStack()
         self._follows = False
         self._moves = 0
+        self._group: str | None = None
         catalog.refresh()
         names = [topics] if isinstance(topics, str) else list(dict.fromkeys(topics))
         wanted = None if partitions is None else list(partitions)
@@ -275,6 +278,30 @@ class Consumer(Generic[K, V]):
         with self._lock:
             self._moved()
             self._turns.paused.difference_update(self._names(partitions))
+
+    # --- transactions ------------------------------------------------------------------------------
+
+    def _offsets_for_transaction(self) -> CommitOffsets:
+        """The positions, and who we are, for a transaction to commit.
+
+        Raises:
+            TransactionError: The consumer reads without a group.
+        """
+        self._check()
+        if self._group is None:
+            raise TransactionError(
+                "this consumer has no group whose offsets could be committed: make it with "
+                "log.consumer(..., group=...)"
+            )
+        with self._lock:
+            entries = [
+                OffsetEntry(cursor.topic.id, cursor.partition, self._position(cursor))
+                for cursor in self._turns.cursors.values()
+            ]
+        return CommitOffsets(self._group, "", 0, tuple(entries))
+
+    def _commit_by_transactions(self) -> None:
+        """Commit nothing automatically from now on: transactions do, in :meth:`streamhouse.Log.process`."""
 
     # --- end ---------------------------------------------------------------------------------------
 
