@@ -70,13 +70,18 @@ class EncodedBlock(msgspec.Struct, frozen=True):
         return b"".join(self.buffers)
 
 
-def encode_block(columns: Columns, packed_values: codecs.Packed | None = None) -> EncodedBlock:
+def encode_block(
+    columns: Columns,
+    packed_values: codecs.Packed | None = None,
+    packed_keys: codecs.Packed | None = None,
+) -> EncodedBlock:
     """Compress and frame columns.
 
     Args:
         columns: What to store.
         packed_values: ``codecs.pack_bytes(columns.value.data)``, by far the dearest part, when
             another thread did it beforehand.
+        packed_keys: Likewise for ``columns.key.data``.
 
     Raises:
         ValueError: More than ``BLOCK_RECORDS_MAX`` records, or none.
@@ -89,7 +94,7 @@ def encode_block(columns: Columns, packed_values: codecs.Packed | None = None) -
             columns.count,
             columns.timestamp_min,
             columns.timestamp_max,
-            _pack(columns, packed_values, packed),
+            _pack(columns, packed_keys, packed_values, packed),
         )
     )
     size = _PREAMBLE.size + len(header) + sum(map(len, packed))
@@ -208,7 +213,12 @@ def _checked_header(view: memoryview, where: str) -> tuple[BlockHeader, int]:
         raise CorruptionError(f"{where}: the header of the block is unreadable: {error}") from None
 
 
-def _pack(columns: Columns, packed_values: codecs.Packed | None, out: list[Buffer]) -> list[ColumnHeader]:
+def _pack(
+    columns: Columns,
+    packed_keys: codecs.Packed | None,
+    packed_values: codecs.Packed | None,
+    out: list[Buffer],
+) -> list[ColumnHeader]:
     """Append the packed buffers to ``out`` and say what they are."""
 
     def fixed(buffer: Buffer, width: int, low: int, high: int) -> BufferHeader:
@@ -236,7 +246,7 @@ def _pack(columns: Columns, packed_values: codecs.Packed | None, out: list[Buffe
     low, high = columns.timestamp_min, columns.timestamp_max
     packed = [
         ColumnHeader(_TIMESTAMP, "tsm:UTC", [fixed(columns.timestamps, INT64_BYTES, low, high)]),
-        binary(_KEY, "z", columns.key),
+        binary(_KEY, "z", columns.key, packed_keys),
         binary(_VALUE, "z", columns.value, packed_values),
     ]
     if columns.deltas is not None:

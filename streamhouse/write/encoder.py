@@ -3,7 +3,8 @@
 Laying out needs the interpreter's lock, compressing does not. So the compression of a block's values, most
 of the work, runs in a small pool while the next block is laid out. The job given to the pool is one
 call into LZ4 and nothing else: a pool thread that wants the interpreter's lock back from a busy
-thread waits 5 ms for it, so each return to Python costs as much as compressing a block.
+thread waits 5 ms for it, so each return to Python costs as much as compressing a block. For the same
+reason the keys are compressed by whoever lays out, block by block: meanwhile the lock is free.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, Final, TypeAlias, cast
 import msgspec
 
 from streamhouse.format.block import BLOCK_RECORDS_MAX, encode_block
+from streamhouse.format.codecs import Packed, pack_bytes
 from streamhouse.format.columns import Columns, Lengths, columns_from_lists, entry_lengths, longest
 from streamhouse.records import Headers
 from streamhouse.write.gather import PARTITIONS_MAX, WINDOW_RECORDS, gather
@@ -111,17 +113,19 @@ class Begun:
     """Blocks of which some are being compressed."""
 
     def __init__(self) -> None:
-        self._pieces: dict[int, list[tuple[Columns, Job | None]]] = {}
+        self._pieces: dict[int, list[tuple[Columns, Job | None, Packed | None]]] = {}
 
-    def add(self, part: int, columns: Columns, packed: Job | None) -> None:
-        """Add a block, and who compresses its values; ``None``: nobody yet."""
-        self._pieces.setdefault(part, []).append((columns, packed))
+    def add(self, part: int, columns: Columns, values: Job | None, keys: Packed | None) -> None:
+        """Add a block, who compresses its values, and its compressed keys; ``None``: nobody yet."""
+        self._pieces.setdefault(part, []).append((columns, values, keys))
 
     @property
     def waiting(self) -> bool:
         """Whether :meth:`finish` would wait for the pool."""
         return any(
-            packed is not None and not packed.done for pieces in self._pieces.values() for _, packed in pieces
+            values is not None and not values.done
+            for pieces in self._pieces.values()
+            for _, values, _ in pieces
         )
 
     def finish(self) -> Parts:
@@ -130,8 +134,8 @@ class Begun:
             (
                 part,
                 [
-                    encode_block(columns, None if packed is None else packed.result())
-                    for columns, packed in pieces
+                    encode_block(columns, None if values is None else values.result(), keys)
+                    for columns, values, keys in pieces
                 ],
             )
             for part, pieces in sorted(self._pieces.items())
@@ -164,7 +168,9 @@ class Encoder:
         for start in range(0, len(rows), piece):
             window = rows.cut(start, start + piece)
             for part, columns in self._lay_out(window, assign(window), per_block):
-                begun.add(part, columns, self._pack_values(columns))
+                values = self._pack_values(columns)
+                keys = None if values is None else pack_bytes(columns.key.data)
+                begun.add(part, columns, values, keys)
         return begun
 
     def close(self) -> None:

@@ -230,5 +230,6 @@ def test_a_missing_column_is_corruption(small: Columns, name: str) -> None:
 
 def test_values_packed_beforehand_make_the_same_block() -> None:
     columns = columns_from_lists([b"k", None], [b"ab" * 100, b"c"], 5, None)
-    packed = codecs.pack_bytes(columns.value.data)
-    assert encode_block(columns, packed).data == encode_block(columns).data
+    values, keys = codecs.pack_bytes(columns.value.data), codecs.pack_bytes(columns.key.data)
+    assert encode_block(columns, values).data == encode_block(columns).data
+    assert encode_block(columns, values, keys).data == encode_block(columns).data
