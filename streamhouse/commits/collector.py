@@ -27,7 +27,7 @@ from streamhouse import limits
 from streamhouse.commits import snapshots
 from streamhouse.commits.boundary import BoundaryGuard
 from streamhouse.commits.io import StoreIO
-from streamhouse.commits.state import State, lane_object, segment_object
+from streamhouse.commits.state import INLINE, State, lane_object, segment_object
 from streamhouse.format import names
 from streamhouse.format.commit import SealLane
 from streamhouse.format.snapshot import Boundary
@@ -60,6 +60,7 @@ class CollectGuards(msgspec.Struct, frozen=True):
     boundary_first: bool = True
     keep_slots: bool = True
     seal_first: bool = True
+    grace: bool = True
 
 
 class Collector:
@@ -144,10 +145,9 @@ class Collector:
         oldest = self._state.seq + 1
         for topic in self._state.topics.values():
             for partition in topic.partitions.values():
-                for lane, obj in zip(partition.lanes, partition.objects, strict=True):
-                    if lane < 0:  # blocks are in order of commit: the first inline one is the oldest
-                        oldest = min(oldest, obj)
-                        break
+                # Not the first that comes: where blocks were replaced they are not in order of commit.
+                places = zip(partition.lanes, partition.objects, strict=True)
+                oldest = min(oldest, min((obj for lane, obj in places if lane == INLINE), default=oldest))
         return oldest
 
     async def _garbage(self, now_ms: int) -> list[ObjectInfo]:
@@ -213,7 +213,7 @@ class Collector:
         candidates = _unused(self._state, uploads)
         if not candidates:
             return []
-        if self._guards.keep_slots:
+        if self._guards.grace:
             before = await self._ripe_state(ripe)
             candidates = [] if before is None else _unused(before, candidates)
         return [upload.info for upload in candidates]

@@ -21,7 +21,7 @@ from streamhouse.format import names
 
 HASH_BYTES = 16
 HASHES_REMEMBERED = 256  # how far back a commit's witness can be checked
-_INLINE = -1  # lane ordinal of a block that lies in its commit; lower ones mean segments
+INLINE = -1  # lane ordinal of a block that lies in its commit; lower ones mean segments
 _FIRST_SEGMENT = -2
 _PART_BITS = 12  # lane objects of one flush: at most 4096
 
@@ -85,7 +85,7 @@ class PartitionState:
         self.claim: tuple[str, int] | None = None
         self.base_offsets = array("q")
         self.counts = array("q")  # records; fewer than offsets where there are gaps
-        self.lanes = array("q")  # ordinal of the lane, _INLINE, or _FIRST_SEGMENT - ordinal
+        self.lanes = array("q")  # ordinal of the lane, INLINE, or _FIRST_SEGMENT - ordinal
         self.objects = array("q")  # commit, flush number and part, or number of the segment
         self.positions = array("q")
         self.lengths = array("q")
@@ -132,7 +132,7 @@ class PartitionState:
 
     def splice(self, first: int, stop: int, other: PartitionState) -> None:
         """Put the blocks of another one in the place of those with index ``first`` up to ``stop``."""
-        before = self.timestamps[first - 1] if first else 0
+        before = self.timestamps[first - 1] if first else -(1 << 63)
         other.timestamps = array("q", accumulate(other.timestamps, max, initial=before))[1:]
         for name in COLUMNS:
             getattr(self, name)[first:stop] = getattr(other, name)
@@ -263,7 +263,7 @@ class State:
 
     def object_name(self, lane: int, obj: int) -> str:
         """The object that a pair of reference columns means."""
-        if lane == _INLINE:
+        if lane == INLINE:
             return names.commit(obj)
         if lane <= _FIRST_SEGMENT:
             return names.segment(self.agents[_FIRST_SEGMENT - lane], obj)
@@ -272,7 +272,7 @@ class State:
 
 def inline_object(seq: int) -> tuple[int, int]:
     """Reference columns of a block inside commit ``seq``."""
-    return _INLINE, seq
+    return INLINE, seq
 
 
 def lane_object(ordinal: int, number: int, part: int) -> tuple[int, int]:

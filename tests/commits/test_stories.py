@@ -6,10 +6,13 @@ import asyncio
 
 import pytest
 
+from streamhouse.commits.fold import Code
+from streamhouse.commits.proposal import StoredBlock, entry_of
 from streamhouse.errors import DeliveryTimeoutError, StateDivergedError, StoreFullError
+from streamhouse.format.commit import Replace, Segment
 from streamhouse.testing.simulation import guards_without
 from streamhouse.testing.simulation.world import Agent
-from tests.commits.stage import HOUR, Stage
+from tests.commits.stage import BLOCK, HOUR, Stage
 
 
 async def agree(*agents: Agent) -> None:
@@ -225,5 +228,33 @@ def test_collections_in_one_process_wait_for_each_other() -> None:
         steps = [kind for kind, name in stage.calls(agent) if kind == "sweep" or name.startswith("clock/")]
         assert steps.count("sweep") == 3
         assert [kind for kind in steps if kind in ("put", "sweep")] == ["put", "sweep"] * 3
+
+    stage.play(story)
+
+
+@pytest.mark.parametrize("number", [0, 10**6])
+def test_a_segment_in_front_neither_holds_back_the_boundary_nor_hides_the_slots_behind_it(
+    number: int,
+) -> None:
+    # Its number was taken for that of a commit: boundaries stood still, or went past live slots.
+    stage = Stage("remote", inline_bytes_max=1 << 20)
+
+    async def story() -> None:
+        agent = await stage.agent()
+        topic = (await stage.create(agent)).values[0]
+        await stage.append(agent, topic)
+        await stage.create(agent)
+        await stage.append(agent, topic)
+        live = agent.state.seq
+        partition = agent.state.topics[topic].partitions[0]
+        stage.world.bucket.put(
+            f"seg/{'ab' * 10}/{number:012d}", b"front" + b"".join(map(bytes, BLOCK.buffers))
+        )
+        stored = StoredBlock(Segment("ab" * 10, number, 5), entry_of(BLOCK, 0, 0))
+        rewrite = Replace(topic, 0, 0, 1, partition.fingerprint(range(1)), (0,), 0)
+        assert (await agent.propose(rewrite, [stored])).code is Code.ACCEPTED
+        await stage.truncate(agent)
+        assert f"log/{live - 1:020d}" not in stage.world.bucket.objects
+        assert f"log/{live:020d}" in stage.world.bucket.objects
 
     stage.play(story)
