@@ -13,6 +13,9 @@ every process alike. Five rules make the log safe whatever the writers do:
 * A commit names a commit its author has folded, and the state hash there. When the hash is not ours, one of
   us is wrong: the commit has no effect, and a process that sees it happen stops writing.
 
+Whatever decodes is answered. An operation that makes no sense is refused (``sanity``), never an exception:
+that would be raised in every process that folds the commit, and nobody could open the log again.
+
 The hash is a chain over the nonces and verdicts, so two processes with equal hashes have taken the same
 decisions all along.
 """
@@ -26,7 +29,9 @@ from typing import Any
 import msgspec
 
 from streamhouse.commits import fold_appends, fold_groups, fold_topics
-from streamhouse.commits.fold_appends import NO_PRODUCER, Guards, Placement
+from streamhouse.commits.fold_appends import NO_PRODUCER, Placement
+from streamhouse.commits.guards import ALL_GUARDS, Guards
+from streamhouse.commits.sanity import FlushCheck
 from streamhouse.commits.state import HASH_BYTES, State
 from streamhouse.commits.verdicts import ACCEPTED, Applied, Code, Verdict
 from streamhouse.format.commit import (
@@ -53,7 +58,7 @@ from streamhouse.format.commit import (
 
 __all__ = ["ALL_GUARDS", "NO_PRODUCER", "Applied", "Code", "Guards", "Verdict", "apply"]
 
-ALL_GUARDS = Guards()
+_INVALID = Verdict(Code.INVALID)
 _encode_verdicts = msgspec.msgpack.Encoder().encode
 
 
@@ -96,7 +101,13 @@ def _apply_flush(
         return None
     lane.next_number = flush.number + 1
     context = _Context(seq, commit.time_ms, Placement(state, seq, flush, lane, body_start, guards))
-    return tuple([_APPLY[type(operation)](state, context, operation) for operation in flush.operations])
+    check = FlushCheck(flush)
+    return tuple(
+        [
+            _APPLY[type(operation)](state, context, operation) if check.allows(operation) else _INVALID
+            for operation in flush.operations
+        ]
+    )
 
 
 class _Context(msgspec.Struct, frozen=True):
@@ -113,14 +124,14 @@ def _seal_lane(state: State, _context: _Context, operation: SealLane) -> Verdict
 
 
 def _snapshotted(state: State, _context: _Context, operation: Snapshotted) -> Verdict:
-    if state.hash_at(operation.seq) not in {None, operation.state_hash}:
+    if operation.seq > state.seq or state.hash_at(operation.seq) not in {None, operation.state_hash}:
         return Verdict(Code.WRONG_STATE)
     state.snapshot_seq = max(state.snapshot_seq, operation.seq)
     return ACCEPTED
 
 
 def _commit_offsets(state: State, context: _Context, operation: CommitOffsets) -> Verdict:
-    refusal = fold_groups.refuse_offsets(state, operation)
+    refusal = fold_groups.refuse_offsets(state, operation, context.placement.guards)
     if refusal is not None:
         return refusal
     fold_groups.commit_offsets(state, context.time_ms, operation)
@@ -131,7 +142,7 @@ _APPLY: dict[type, Callable[[State, _Context, Any], Verdict]] = {
     Append: lambda state, c, op: fold_appends.append(state, c.placement, op),
     Transaction: lambda state, c, op: fold_appends.transaction(state, c.placement, c.time_ms, op),
     InitProducer: lambda state, _, op: fold_appends.init_producer(state, op),
-    CreateTopic: lambda state, c, op: fold_topics.create_topic(state, c.time_ms, op),
+    CreateTopic: lambda state, c, op: fold_topics.create_topic(state, c.seq, c.time_ms, op),
     AlterTopic: lambda state, c, op: fold_topics.alter_topic(state, c.seq, op),
     DeleteTopic: lambda state, c, op: fold_topics.delete_topic(state, c.seq, op),
     Trim: lambda state, _, op: fold_topics.trim(state, op),

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import msgspec
-
 from streamhouse import limits
 from streamhouse.commits.fold_groups import commit_offsets, refuse_offsets
+from streamhouse.commits.guards import Guards
 from streamhouse.commits.state import (
     LaneState,
     PartitionState,
@@ -29,14 +28,6 @@ from streamhouse.format.commit import (
 )
 
 NO_PRODUCER = -1
-
-
-class Guards(msgspec.Struct, frozen=True):
-    """Rules that the simulator can switch off, to show that it would notice."""
-
-    flush_number: bool = True
-    producer_sequence: bool = True
-    sealed_lane: bool = True
 
 
 class Placement:
@@ -82,12 +73,10 @@ class Placement:
         """
         segments = {self._segment(entry) for entry in blocks if entry.part < 0}
         lanes = [(self._state.lane(segment.agent), segment.number) for segment in segments]
-        good = not any(
-            (lane.sealed and self.guards.sealed_lane) or number < lane.next_number for lane, number in lanes
-        )
+        good = not any(lane.sealed or number < lane.next_number for lane, number in lanes)
         for lane, number in lanes:
             lane.next_number = max(lane.next_number, number + 1)
-        return good
+        return good or not self.guards.segments_in_order
 
     def blocks_of(self, part: AppendPart) -> tuple[BlockEntry, ...]:
         """The blocks of one part of an append."""
@@ -111,23 +100,40 @@ def transaction(state: State, placement: Placement, time_ms: int, operation: Tra
     parts = [part for each in operation.appends for part in each.parts]
     if not placement.use_segments([block for part in parts for block in placement.blocks_of(part)]):
         return Verdict(Code.EXPIRED)
-    name = operation.transactional_id
-    if name and state.named_producers.get(name) != (operation.producer, operation.epoch):
+    if placement.guards.fenced and _is_fenced(state, operation):
         return Verdict(Code.FENCED)
-    refusals = [_refuse_append(state, placement, each) for each in operation.appends]
-    if refusals and all(r is not None and r.code is Code.DUPLICATE for r in refusals):
-        return Verdict(Code.DUPLICATE, tuple(value for r in refusals if r is not None for value in r.values))
-    refusals += [refuse_offsets(state, each) for each in operation.offsets]
-    for refusal in refusals:
+    appends = [(each, _refuse_append(state, placement, each)) for each in operation.appends]
+    offsets = [(each, refuse_offsets(state, each, placement.guards)) for each in operation.offsets]
+    if placement.guards.atomic:
+        refusal = _refuse_transaction([r for _, r in appends], [r for _, r in offsets])
+        if refusal is not None:
+            return refusal
+    bases = [
+        base
+        for append, refusal in appends
+        if refusal is None
+        for base in _add_records(state, placement, append)
+    ]
+    for offset, refusal in offsets:
+        if refusal is None:
+            commit_offsets(state, time_ms, offset)
+    return Verdict(Code.ACCEPTED, tuple(bases))
+
+
+def _is_fenced(state: State, operation: Transaction) -> bool:
+    name = operation.transactional_id
+    return bool(name) and state.named_producers.get(name) != (operation.producer, operation.epoch)
+
+
+def _refuse_transaction(appends: list[Verdict | None], offsets: list[Verdict | None]) -> Verdict | None:
+    repeated = [verdict for verdict in appends if verdict is not None and verdict.code is Code.DUPLICATE]
+    if repeated and len(repeated) == len(appends):
+        return Verdict(Code.DUPLICATE, tuple(value for verdict in repeated for value in verdict.values))
+    for refusal in (*appends, *offsets):
         if refusal is not None:
             # A part of it that is in the log already cannot have come from this transaction.
             return Verdict(Code.OUT_OF_SEQUENCE) if refusal.code is Code.DUPLICATE else refusal
-    bases: list[int] = []
-    for each in operation.appends:
-        bases.extend(_add_records(state, placement, each))
-    for offsets in operation.offsets:
-        commit_offsets(state, time_ms, offsets)
-    return Verdict(Code.ACCEPTED, tuple(bases))
+    return None
 
 
 def init_producer(state: State, operation: InitProducer) -> Verdict:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from streamhouse.commits.groups import GroupState, MemberState, OffsetState
+from streamhouse.commits.guards import Guards
 from streamhouse.commits.state import State
 from streamhouse.commits.verdicts import ACCEPTED, Code, Verdict
 from streamhouse.format.commit import CommitOffsets, DeleteGroup, JoinGroup, LeaveGroup, ReleasePartitions
@@ -64,10 +65,12 @@ def delete_group(state: State, operation: DeleteGroup) -> Verdict:
     return ACCEPTED
 
 
-def refuse_offsets(state: State, operation: CommitOffsets) -> Verdict | None:
+def refuse_offsets(state: State, operation: CommitOffsets, guards: Guards) -> Verdict | None:
     """Why offsets must not be committed, if so. A stale member cannot move a group's offsets."""
     group = state.groups.get(operation.group)
-    if operation.member:
+    if not guards.owner:
+        group = None
+    elif operation.member:
         if group is None or operation.member not in group.members:
             return Verdict(Code.UNKNOWN_MEMBER)
     elif group is not None and group.members:
@@ -76,7 +79,7 @@ def refuse_offsets(state: State, operation: CommitOffsets) -> Verdict | None:
         topic = state.topics.get(entry.topic)
         if topic is None:
             return Verdict(Code.UNKNOWN_TOPIC)
-        if entry.partition >= topic.partition_count:
+        if not 0 <= entry.partition < topic.partition_count:
             return Verdict(Code.UNKNOWN_PARTITION)
         if group is not None and operation.member:
             owner, since = group.owners.get((entry.topic, entry.partition), ("", 0))

@@ -19,7 +19,7 @@ from streamhouse.format.commit import (
 _CLEANED_REMEMBERED = 8
 
 
-def create_topic(state: State, time_ms: int, operation: CreateTopic) -> Verdict:
+def create_topic(state: State, seq: int, time_ms: int, operation: CreateTopic) -> Verdict:
     """Make a topic."""
     present = state.topic_ids.get(operation.name)
     if present is not None:
@@ -28,6 +28,7 @@ def create_topic(state: State, time_ms: int, operation: CreateTopic) -> Verdict:
     state.next_topic_id += 1
     state.topics[topic.id] = topic
     state.topic_ids[topic.name] = topic.id
+    topic_changed(state, seq, topic.id)  # ids are predictable: somebody may have subscribed already
     return Verdict(Code.ACCEPTED, (topic.id,))
 
 
@@ -65,7 +66,7 @@ def trim(state: State, operation: Trim) -> Verdict:
     topic = state.topics.get(operation.topic)
     if topic is None:
         return Verdict(Code.UNKNOWN_TOPIC)
-    if any(number >= topic.partition_count for number, _ in operation.parts):
+    if not all(0 <= number < topic.partition_count for number, _ in operation.parts):
         return Verdict(Code.UNKNOWN_PARTITION)
     for number, before in operation.parts:
         partition = topic.partitions.get(number)
@@ -95,8 +96,10 @@ def replace(state: State, placement: Placement, operation: Replace) -> Verdict:
     if isinstance(partition, Verdict):
         return partition
     span = partition.span(operation.first, operation.stop)
-    if span is None or partition.fingerprint(span) != operation.sources:
+    if span is None or (partition.fingerprint(span) != operation.sources and placement.guards.sources):
         return Verdict(Code.STALE)
+    if any(block.timestamp_max > partition.timestamps[span.stop - 1] for block in blocks):
+        return Verdict(Code.INVALID)  # times could not be bisected any more
     other = PartitionState()
     for base, block in zip(operation.bases, blocks, strict=True):
         other.high_watermark = base
@@ -111,6 +114,8 @@ def cleaned(state: State, time_ms: int, operation: Cleaned) -> Verdict:
     partition = _partition(state, operation.topic, operation.partition)
     if isinstance(partition, Verdict):
         return partition
+    if operation.offset > partition.high_watermark:
+        return Verdict(Code.INVALID)
     if partition.claim is not None and partition.claim[0] == operation.worker:
         partition.claim = None
     if operation.offset > 0:

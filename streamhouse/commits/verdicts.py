@@ -27,6 +27,7 @@ class Code(enum.IntEnum):
     NOT_OWNED = 14  # the member does not have the partition, or not any more
     GROUP_NOT_EMPTY = 15
     OTHER_ASSIGNOR = 16
+    INVALID = 17  # nonsense in any state
 
 
 class Verdict(msgspec.Struct, array_like=True, frozen=True, gc=False):
