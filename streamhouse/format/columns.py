@@ -138,27 +138,6 @@ def columns_from_lists(
     for name, column in (("keys", keys), ("timestamps", timestamps), ("headers", headers)):
         if column is not None and not isinstance(column, int) and len(column) != count:
             raise ValueError(f"{len(column)} {name} for {count} values")
-    return columns_of(
-        count,
-        null_column(count) if keys is None else binary_column(keys, key_lengths),
-        binary_column(values, value_lengths),
-        timestamps,
-        None if headers is None else _header_columns(headers),
-    )
-
-
-def columns_of(
-    count: int,
-    key: BinaryColumn,
-    value: BinaryColumn,
-    timestamps: Sequence[int] | int,
-    headers: HeaderColumns | None = None,
-) -> Columns:
-    """Put columns of ``count`` entries together.
-
-    Raises:
-        OverflowError: A timestamp does not fit 64 bits.
-    """
     if isinstance(timestamps, int):
         low = high = timestamps if count else 0
         stamps = timestamps.to_bytes(INT64_BYTES, "little", signed=True) * count
@@ -170,9 +149,9 @@ def columns_of(
         timestamps=stamps,
         timestamp_min=low,
         timestamp_max=high,
-        key=key,
-        value=value,
-        headers=headers,
+        key=null_column(count) if keys is None else binary_column(keys, key_lengths),
+        value=binary_column(values, value_lengths),
+        headers=None if headers is None else _header_columns(headers),
     )
 
 
@@ -191,7 +170,11 @@ def binary_column(values: Sequence[bytes | None], lengths: Lengths | None = None
         # Nulls raise in here: the usual list without any is never searched for them.
         if lengths is None:
             lengths = entry_lengths(values)  # type: ignore[arg-type]
-        return joined_column(values, lengths, len(values))  # type: ignore[arg-type]
+        data = b"".join(values)  # type: ignore[arg-type]
+        offsets = _offsets(lengths, len(values))
+        if int.from_bytes(offsets[-OFFSET_BYTES:], "little") != len(data):
+            raise TypeError("a buffer whose length is not its size in bytes")
+        return BinaryColumn(None, offsets, data)
     except TypeError:
         nulls = values.count(None)
         if not nulls:
@@ -201,25 +184,6 @@ def binary_column(values: Sequence[bytes | None], lengths: Lengths | None = None
     filled = [b"" if value is None else value for value in values]
     validity = bitmap(bytes(map(is_not, values, repeat(None))))
     return BinaryColumn(validity, _offsets(entry_lengths(filled), len(filled)), b"".join(filled))
-
-
-def joined_column(pieces: Sequence[bytes], lengths: Lengths, count: int) -> BinaryColumn:
-    """A column without nulls out of bytes that may hold several entries each.
-
-    Args:
-        pieces: All entries, one after the other.
-        lengths: Of the entries, not of the pieces.
-        count: Number of entries.
-
-    Raises:
-        TypeError: A piece is not bytes, or they are more or fewer bytes than the lengths say.
-        OverflowError: They make 2 GiB or more.
-    """
-    data = b"".join(pieces)
-    offsets = _offsets(lengths, count)
-    if int.from_bytes(offsets[-OFFSET_BYTES:], "little") != len(data):
-        raise TypeError("a buffer whose length is not its size in bytes")
-    return BinaryColumn(None, offsets, data)
 
 
 def entry_lengths(entries: Sequence[Sized]) -> Lengths:

@@ -16,9 +16,8 @@ import msgspec
 
 from streamhouse.format.block import BLOCK_RECORDS_MAX, encode_block
 from streamhouse.format.codecs import Packed, pack_bytes
-from streamhouse.format.columns import Columns, Lengths, columns_from_lists, entry_lengths, longest
+from streamhouse.format.columns import Columns, Lengths, columns_from_lists, entry_lengths
 from streamhouse.records import Headers
-from streamhouse.write.gather import PARTITIONS_MAX, WINDOW_RECORDS, gather
 from streamhouse.write.partitioner import split
 from streamhouse.write.pool import Job, Pool
 from streamhouse.write.shipment import Parts
@@ -167,10 +166,12 @@ class Encoder:
         begun = Begun()
         for start in range(0, len(rows), piece):
             window = rows.cut(start, start + piece)
-            for part, columns in self._lay_out(window, assign(window), per_block):
-                values = self._pack_values(columns)
-                keys = None if values is None else pack_bytes(columns.key.data)
-                begun.add(part, columns, values, keys)
+            for part, mine in window.split(assign(window)).items():
+                for first in range(0, len(mine), per_block):
+                    for columns in self._columns(mine.cut(first, first + per_block)):
+                        values = self._pack_values(columns)
+                        keys = None if values is None else pack_bytes(columns.key.data)
+                        begun.add(part, columns, values, keys)
         return begun
 
     def close(self) -> None:
@@ -180,30 +181,6 @@ class Encoder:
     def _records_per_block(self, rows: Rows, raw_bytes: int) -> int:
         wanted = self._target * len(rows) // max(1, raw_bytes)
         return max(1, min(wanted, BLOCK_RECORDS_MAX))
-
-    def _lay_out(self, rows: Rows, parts: Sequence[int], per_block: int) -> Iterator[tuple[int, Columns]]:
-        if parts.count(parts[0]) < len(parts) and per_block >= WINDOW_RECORDS:
-            gathered = self._gather(rows, parts)
-            if gathered is not None:
-                yield from gathered
-                return
-        for part, mine in rows.split(parts).items():
-            for first in range(0, len(mine), per_block):
-                for columns in self._columns(mine.cut(first, first + per_block)):
-                    yield part, columns
-
-    def _gather(self, rows: Rows, parts: Sequence[int]) -> Iterator[tuple[int, Columns]] | None:
-        """``None`` when the rows must be split as lists: there are headers, nulls or huge records."""
-        if rows.keys is None or rows.headers is not None or len(set(parts)) > PARTITIONS_MAX:
-            return None
-        rows.measure()
-        if rows.key_lengths is None or rows.value_lengths is None:
-            return None
-        if (longest(rows.key_lengths) + longest(rows.value_lengths)) * WINDOW_RECORDS > self._target:
-            return None
-        keys = cast("Sequence[bytes]", rows.keys), rows.key_lengths
-        values = cast("Sequence[bytes]", rows.values), rows.value_lengths
-        return gather(parts, keys, values, rows.timestamps, self._target, BLOCK_RECORDS_MAX - WINDOW_RECORDS)
 
     def _columns(self, rows: Rows) -> Iterator[Columns]:
         """Usually one; more when records differ so much in size that the average misled."""

@@ -8,7 +8,7 @@ blocks. Keys come back again and again, so their partitions are remembered, up t
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 from itertools import repeat
 from typing import Any, Final
@@ -148,16 +148,13 @@ def split(parts: Sequence[int], *columns: Sequence[Any]) -> dict[int, list[list[
     Returns:
         Per partition, in order of number, its part of each column.
     """
-    used = sorted(set(parts))
-    if len(used) == 1:
-        return {used[0]: list(map(list, columns))}
     # One list per partition takes the entries of a record side by side: a tuple that zip uses again
     # for the next record costs less than a pass per column.
-    woven: dict[int, list[Any]] = {part: [] for part in used}
+    woven: defaultdict[int, list[Any]] = defaultdict(list)
     rows = zip(*columns, strict=True)
     _exhaust(map(list.extend, map(woven.__getitem__, parts), rows))
     width = len(columns)
-    return {part: [mixed[i::width] for i in range(width)] for part, mixed in woven.items()}
+    return {part: [mixed[i::width] for i in range(width)] for part, mixed in sorted(woven.items())}
 
 
 def _remainders(hashes: int, count: int, divisor: int) -> int:

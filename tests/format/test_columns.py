@@ -9,7 +9,6 @@ from streamhouse.format.columns import (
     binary_column,
     columns_from_lists,
     entry_lengths,
-    joined_column,
     null_column,
 )
 from streamhouse.format.lists import binary_list, header_list, timestamp_list
@@ -104,7 +103,6 @@ def test_a_timestamp_beyond_64_bits_is_refused() -> None:
 def test_known_lengths_make_the_same_column(values: list[bytes]) -> None:
     lengths = entry_lengths(values)
     assert binary_column(values, lengths) == binary_column(values)
-    assert joined_column([b"".join(values)], lengths, len(values)) == binary_column(values)
 
 
 @pytest.mark.parametrize("lengths", [2, [1, 1, 2]])
