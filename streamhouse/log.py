@@ -186,6 +186,7 @@ class Log:
         *,
         key_serializer: Serializer | SerializerName | None = None,
         value_serializer: Serializer | SerializerName | None = None,
+        transactional_id: str | None = None,
     ) -> Producer:
         """A handle for writing.
 
@@ -193,6 +194,13 @@ class Log:
             key_serializer: What makes bytes of a key, when it is neither bytes nor str.
             value_serializer: What makes bytes of a value; by default bytes and str stay what they are, and
                 dicts, lists and Structs become JSON.
+            transactional_id: A name under which transactions go on after a crash: making a producer of that
+                name fences the older ones. See :meth:`streamhouse.Producer.transaction`.
+
+        Raises:
+            InvalidSettingError: An unknown serialiser.
+            InvalidInputError: The name is no text, empty or too long.
+            StoreError: The name could not be taken over.
         """
         self._check()
         producer = Producer(
@@ -203,6 +211,7 @@ class Log:
             self._runtime,
             key_serializer=key_serializer,
             value_serializer=value_serializer,
+            transactional_id=transactional_id,
         )
         self._handles.add(producer)
         return producer

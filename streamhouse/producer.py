@@ -7,27 +7,26 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
+from streamhouse import limits
 from streamhouse.catalog.catalog import Catalog
 from streamhouse.commits.log import CommitLog
 from streamhouse.config import Settings
+from streamhouse.errors import TransactionError
 from streamhouse.runtime import Runtime
-from streamhouse.write.batch import RECORD_OVERHEAD_BYTES, Extras, Pair
+from streamhouse.write.batch import RECORD_OVERHEAD_BYTES
 from streamhouse.write.batcher import Batcher
 from streamhouse.write.bulk import listed, make_rows, payload_bytes
 from streamhouse.write.delivery import BatchDelivery, BatchMetadata, Bulk, Delivery
 from streamhouse.write.destination import Destination, repeated
 from streamhouse.write.encoder import Rows
-from streamhouse.write.fields import (
-    HeadersInput,
-    check_record_bytes,
-    header_bytes,
-    headers_tuple,
-    timestamp_ms,
-)
+from streamhouse.write.fields import HeadersInput
+from streamhouse.write.identity import Identity
+from streamhouse.write.inputs import Inputs
 from streamhouse.write.outbox import Outbox
 from streamhouse.write.serializers import Serializer, SerializerName, Serializers
+from streamhouse.write.transaction import Transaction, TransactionMetadata, check_timeout
 
-__all__ = ["BatchDelivery", "BatchMetadata", "Delivery", "Producer"]
+__all__ = ["BatchDelivery", "BatchMetadata", "Delivery", "Producer", "Transaction", "TransactionMetadata"]
 
 
 class Producer:
@@ -48,6 +47,9 @@ class Producer:
             ``"json"`` or ``"msgpack"``. By default keys are bytes or text (UTF-8).
         value_serializer: Likewise for values. By default bytes and text are stored as they are; dicts,
             lists, tuples, dataclasses and msgspec Structs as JSON.
+        transactional_id: A name for what this producer does. Whoever makes another producer of that
+            name takes over: transactions of the older ones are refused from then on
+            (:class:`~streamhouse.errors.ProducerFencedError`). A named producer sends in transactions only.
     """
 
     def __init__(
@@ -60,13 +62,19 @@ class Producer:
         *,
         key_serializer: Serializer | SerializerName | None = None,
         value_serializer: Serializer | SerializerName | None = None,
+        transactional_id: str | None = None,
     ) -> None:
         self._serializers = Serializers(key_serializer, value_serializer)
         self._outbox = Outbox(commits, catalog, batcher, settings, runtime)
         # With own serialisers bytes do not stay bytes, so no record goes the fast way.
         self._open = self._outbox.open if self._serializers.plain else {}
         self._record_bytes_max = settings.record_bytes_max
+        self._commits = commits
+        self._settings = settings
         self._runtime = runtime
+        self._inputs = Inputs(self._serializers, settings.record_bytes_max, runtime)
+        self._transaction: Transaction | None = None
+        self._identity = Identity(commits, runtime, transactional_id)
 
     def __repr__(self) -> str:
         return f"<Producer{'' if self._outbox.pending else ', closed'}>"
@@ -178,6 +186,7 @@ class Producer:
             ...         producer.send_many("orders", ["a", "b", "c"]).result().partitions
             {0: range(0, 3)}
         """
+        self._check_unnamed()
         destination = self._outbox.destination(topic)
         if partition is not None:
             destination.check_partition(partition)
@@ -198,6 +207,52 @@ class Producer:
             rows = make_rows(self._serializers, values, keys, headers, stamps, trust=False)
             return self._send_rows(destination, rows, partition, timeout)
 
+    def transaction(self, *, transaction_timeout: float = limits.TRANSACTION_SECONDS_MAX) -> Transaction:
+        """Begin a transaction: a ``with`` block whose records become visible together or not at all.
+
+        A producer has one transaction open at a time.
+
+        Args:
+            transaction_timeout: Seconds for which it may be open, at most 900. Then it raises
+                TransactionError when it is used the next time.
+
+        Raises:
+            InvalidInputError: The time is impossible.
+            TransactionError: There is an open transaction already.
+            ProducerFencedError: A newer producer has the same ``transactional_id``.
+            StoreError: The outcome of the transaction before is unknown, and could not be settled now.
+            DeliveryTimeoutError: Likewise.
+            ClosedError: The producer is closed.
+
+        Example:
+            >>> import streamhouse
+            >>> with streamhouse.Log("memory://") as log:
+            ...     topics = log.create_topic("debits"), log.create_topic("credits")
+            ...     with log.producer() as producer:
+            ...         with producer.transaction() as tx:
+            ...             debit = tx.send("debits", {"account": 1, "amount": 5})
+            ...             credit = tx.send("credits", {"account": 2, "amount": 5})
+            ...         tx.result.count
+            2
+        """
+        check_timeout(transaction_timeout)
+        self._outbox.check()
+        if self._transaction is not None and self._transaction.open:
+            raise TransactionError(
+                "this producer has an open transaction; commit or abort it before beginning another one"
+            )
+        self._identity.renew()
+        self._transaction = Transaction(
+            self._commits,
+            self._outbox,
+            self._inputs,
+            self._identity,
+            self._settings,
+            self._runtime,
+            transaction_timeout,
+        )
+        return self._transaction
+
     def flush(self, timeout: float | None = None) -> None:
         """Wait until everything that was sent is durable.
 
@@ -214,7 +269,7 @@ class Producer:
         self._outbox.flush(timeout)
 
     def close(self, timeout: float | None = None) -> None:
-        """Flush, and take no more records. Closing twice is fine.
+        """Flush, and take no more records; an open transaction is aborted. Closing twice is fine.
 
         Args:
             timeout: Seconds; ``None``: as long as the store may take (``delivery_timeout_seconds``).
@@ -222,6 +277,8 @@ class Producer:
         Raises:
             DeliveryError: As in :meth:`flush`. The producer is closed all the same.
         """
+        if self._transaction is not None and self._transaction.open:
+            self._transaction.abort()
         self._outbox.close(timeout)
 
     def __enter__(self) -> Self:
@@ -247,6 +304,14 @@ class Producer:
                 stacklevel=2,
             )
 
+    def _check_unnamed(self) -> None:
+        if self._identity.name:
+            self._identity.check()
+            raise TransactionError(
+                f"the producer with transactional_id={self._identity.name!r} sends in transactions only: "
+                "with producer.transaction() as tx: tx.send(...)"
+            )
+
     def _send(
         self,
         topic: str,
@@ -258,17 +323,9 @@ class Producer:
         timeout: float | None,
     ) -> Delivery:
         """The thorough way."""
+        self._check_unnamed()
         destination = self._outbox.destination(topic)
-        pair: Pair = self._serializers.key(key), self._serializers.value(value)
-        size = len(pair[0] or b"") + len(pair[1] or b"")
-        if headers is not None or partition is not None or timestamp is not None:
-            stored = headers_tuple(headers)
-            size += header_bytes(stored)
-            if partition is not None:
-                destination.check_partition(partition)
-            stamp = None if timestamp is None else timestamp_ms(timestamp)
-            pair = (*pair[:2], Extras(stored, partition, stamp))
-        check_record_bytes(size, self._record_bytes_max)
+        pair, size = self._inputs.pair(destination, value, key, headers, partition, timestamp)
         return Delivery(*self._outbox.add(destination, pair, size + RECORD_OVERHEAD_BYTES, timeout))
 
     def _send_rows(

@@ -92,14 +92,48 @@ class CommitLog:
         operation, blocks = append_operation(topic_id, producer_id, epoch, parts)
         return self._propose(operation, blocks, self.on_append, answered)
 
-    def submit(self, operation: Operation, blocks: Sequence[Block] = ()) -> Future[Any]:
+    def submit(
+        self,
+        operation: Operation,
+        blocks: Sequence[Block] = (),
+        answered: Callable[[Future[Any]], object] | None = None,
+    ) -> Future[Any]:
         """Propose any operation. Does not block; :meth:`urge` when somebody waits.
+
+        Args:
+            operation: What to do.
+            blocks: Those it refers to.
+            answered: As for :meth:`append`.
 
         Returns:
             A future of the base offsets of all parts, for a transaction, or of the verdict. It raises what
             :meth:`append` says, TransactionError and StaleMemberError for a transaction.
         """
         return self._propose(operation, blocks, self.on_append)
+
+    def prepare(
+        self,
+        operation: Operation,
+        blocks: Sequence[Block],
+        answered: Callable[[Future[Any]], object],
+    ) -> Proposal:
+        """Make a proposal to be handed in with :meth:`enter`.
+
+        Args:
+            operation: What to propose.
+            blocks: What it refers to.
+            answered: As for :meth:`append`.
+        """
+        return self._proposal(operation, blocks, self.on_append, answered)
+
+    def enter(self, proposal: Proposal) -> None:
+        """Propose what was prepared. Does not block; to be repeated when Ctrl-C cut it short."""
+        with self._inbox_lock:
+            # Called first, for Ctrl-C may come in between: a proposal in the inbox that nobody was called
+            # for would block all later ones. The lock keeps the caller out until it is in.
+            if not self._inbox:
+                self._send(self._drain_inbox)
+            self._inbox.append(proposal)
 
     def propose(self, operation: Operation, blocks: Sequence[Block] = ()) -> Verdict:
         """Propose an operation other than an append or a transaction, and wait for the verdict."""
@@ -218,23 +252,30 @@ class CommitLog:
         on_append: AppendListener | None = None,
         answered: Callable[[Future[Any]], object] | None = None,
     ) -> Future[Any]:
+        proposal = self._proposal(operation, blocks, on_append, answered)
+        self.enter(proposal)
+        return proposal.future
+
+    def _proposal(
+        self,
+        operation: Operation,
+        blocks: Sequence[Block],
+        on_append: AppendListener | None,
+        answered: Callable[[Future[Any]], object] | None,
+    ) -> Proposal:
         deadline = self._runtime.monotonic() + self._settings.delivery_timeout_seconds
         proposal = Proposal(operation, blocks, deadline, on_append)
         if answered is not None:
             proposal.future.add_done_callback(answered)
-        with self._inbox_lock:
-            # Called first, for Ctrl-C may come in between: a proposal in the inbox that nobody was called
-            # for would block all later ones. The lock keeps the caller out until it is in.
-            if not self._inbox:
-                self._send(self._drain_inbox)
-            self._inbox.append(proposal)
-        return proposal.future
+        return proposal
 
     def _drain_inbox(self) -> None:
         with self._inbox_lock:
             proposals, self._inbox = self._inbox, []
         for proposal in proposals:
-            self._engine.submit(proposal)
+            if not proposal.entered:
+                proposal.entered = True
+                self._engine.submit(proposal)
 
     def _send(self, function: Any, *args: Any) -> None:
         if self._closed:

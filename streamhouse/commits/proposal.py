@@ -87,7 +87,7 @@ AppendListener = Callable[[Append, Sequence[int], Sequence[Block]], None]
 class Proposal:
     """One operation with its blocks, and the future of its outcome."""
 
-    __slots__ = ("blocks", "deadline", "future", "on_append", "operation", "size")
+    __slots__ = ("blocks", "deadline", "entered", "future", "on_append", "operation", "size")
 
     def __init__(
         self,
@@ -101,6 +101,7 @@ class Proposal:
         self.size = sum([block.size for block in blocks])
         self.deadline = deadline
         self.on_append = on_append
+        self.entered = False  # whether the engine has it
         self.future: Future[Any] = Future()
         self.future.set_running_or_notify_cancel()  # once proposed, it cannot be taken back
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import logging
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from typing import Final
+from typing import Final, Protocol
 
 from streamhouse.commits.log import CommitLog
 from streamhouse.config import Settings
@@ -25,6 +26,13 @@ from streamhouse.write.memory import Memory
 _BEAT_SECONDS: Final = 0.004  # the age a timestamp may have
 
 _log: Final = logging.getLogger("streamhouse")
+
+
+class Hoard(Protocol):
+    """Holds memory for as long as it likes: an open transaction."""
+
+    def relieve(self) -> None:
+        """Give back what can be given back at once; do not wait for whoever is at work in it."""
 
 
 class Batcher:
@@ -47,6 +55,7 @@ class Batcher:
         self._thread: threading.Thread | None = None
         self._idle = False
         self._closed = False
+        self._hoards: weakref.WeakSet[Hoard] = weakref.WeakSet()
         self._calls: SimpleQueue[None] = SimpleQueue()  # wakes the thread; see gate.py for why no Event
 
     def linger(self) -> float:
@@ -79,6 +88,15 @@ class Batcher:
                 self._cooking.appendleft(batch)
                 return
             batch.outbox.complete(batch)
+
+    def register(self, hoard: Hoard) -> None:
+        """Ask that for memory when it runs out."""
+        self._hoards.add(hoard)
+
+    def relieve(self) -> None:
+        """Get back memory that nobody is about to give back by himself."""
+        for hoard in list(self._hoards):
+            hoard.relieve()
 
     def close(self) -> None:
         """Seal what is open, encode what is sealed, end the threads. Closing twice is fine."""

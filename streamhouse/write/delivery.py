@@ -180,6 +180,7 @@ def _settled(shipment: Shipment) -> Generator[Any, None, None]:
     """Suspend the running task until the outcome is known."""
     if shipment.settled:
         return
+    shipment.check_waiting()
     import asyncio
 
     loop = asyncio.get_running_loop()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from typing import Final
@@ -28,7 +29,7 @@ from streamhouse.errors import (
 )
 from streamhouse.runtime import Runtime, process_id
 from streamhouse.write.batch import OPEN, RECORD_OVERHEAD_BYTES, SEALED, STALE, Batch, Pair
-from streamhouse.write.batcher import Batcher
+from streamhouse.write.batcher import Batcher, Hoard
 from streamhouse.write.destination import Destination, Destinations
 from streamhouse.write.encoder import Encoder
 from streamhouse.write.sequencer import Sequencer
@@ -96,6 +97,11 @@ class Outbox:
         """
         self.check()
         return self._destinations.find(name)
+
+    def forget(self, topics: Iterable[str]) -> None:
+        """Look these topics up again the next time: one of them was deleted, perhaps made anew."""
+        for name in topics:
+            self._destinations.forget(name)
 
     # --- records one by one ------------------------------------------------------------------------
 
@@ -280,6 +286,10 @@ class Outbox:
 
     # --- many records at once ----------------------------------------------------------------------
 
+    def try_memory(self, size: int) -> bool:
+        """Take memory if there is some."""
+        return self._memory.try_take(size)
+
     def take_memory(self, size: int, timeout: float | None) -> None:
         """Wait for memory, and see to it that some gets free.
 
@@ -291,6 +301,7 @@ class Outbox:
         if timeout is None or timeout > 0:
             self.seal_all()
             self._urge()
+            self._batcher.relieve()
             if self._memory.take(size, timeout):
                 return
         raise BufferFullError(
@@ -301,6 +312,14 @@ class Outbox:
     def give_memory(self, size: int) -> None:
         """Give back what was taken and not used."""
         self._memory.give(size)
+
+    def register(self, hoard: Hoard) -> None:
+        """Ask that for memory when it runs out."""
+        self._batcher.register(hoard)
+
+    def adopt(self, work: Callable[[], None]) -> None:
+        """Have that done by another thread, for Ctrl-C got into the way."""
+        self._batcher.adopt(work)
 
     def ship(self, shipment: Shipment) -> None:
         """Append encoded records, after all that was sent before."""
@@ -321,6 +340,13 @@ class Outbox:
 
     def flush(self, timeout: float | None) -> None:
         """Wait until all that was sent is settled; raise the first error that nobody knows of yet."""
+        self.drain(timeout)
+        failure = self._sequencer.first_failure()
+        if failure is not None:
+            raise failure.with_traceback(None)
+
+    def drain(self, timeout: float | None = None) -> None:
+        """Wait until all that was sent is settled, one way or the other."""
         deadline = None if timeout is None else self._runtime.monotonic() + timeout
         self.seal_all()
         self._urge()
@@ -332,9 +358,6 @@ class Outbox:
                     f"{len(self._sequencer.unsettled())} batches are not confirmed after {timeout:g} s; "
                     "they are still on their way"
                 ) from None
-        failure = self._sequencer.first_failure()
-        if failure is not None:
-            raise failure.with_traceback(None)
 
     def close(self, timeout: float | None) -> None:
         """Take no more records, then flush. Closing twice is fine."""
@@ -352,7 +375,7 @@ class Outbox:
 
     def _failed(self, shipment: Shipment, error: BaseException) -> None:
         if isinstance(error, TopicNotFoundError | PartitionNotFoundError):
-            self._destinations.forget(shipment.topic.name)
+            self.forget((shipment.topic.name,))
 
     def _after_fork(self) -> None:
         """In the child: somebody may have held the lock, and no batch here will ever be sent."""

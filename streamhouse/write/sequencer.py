@@ -24,12 +24,11 @@ from streamhouse.commits.log import CommitLog
 from streamhouse.commits.proposal import PartBlocks
 from streamhouse.errors import ClosedError
 from streamhouse.runtime import Runtime
+from streamhouse.write.identity import draw_identity
 from streamhouse.write.memory import Memory
 from streamhouse.write.shipment import Shipment
 
 _EPOCH: Final = 0
-_IDENTITY_BYTES: Final = 8
-_IDENTITY_BITS: Final = 62
 _FAILURES_MAX: Final = 1000
 
 
@@ -58,7 +57,7 @@ class Sequencer:
         self._queue: deque[Shipment] = deque()
         self._unsettled: set[Shipment] = set()
         self._sequences: dict[tuple[int, int], int] = {}
-        self._producer_id = self._new_identity()
+        self._producer_id = draw_identity(runtime)
         self._spoilt = -1  # identity under which an append failed
         self._failures: deque[Shipment] = deque(maxlen=_FAILURES_MAX)
 
@@ -124,7 +123,7 @@ class Sequencer:
     def _number(self, shipment: Shipment) -> tuple[int, list[PartBlocks]]:
         if self._spoilt == self._producer_id:
             self._sequences.clear()
-            self._producer_id = self._new_identity()
+            self._producer_id = draw_identity(self._runtime)
         topic = shipment.topic.id
         return self._producer_id, [
             PartBlocks(partition, self._sequences.get((topic, partition), 0), blocks)
@@ -157,7 +156,3 @@ class Sequencer:
         if shipment.settled and not self.holds(shipment):
             shipment.parts = ()
             shipment.numbered = None
-
-    def _new_identity(self) -> int:
-        drawn = int.from_bytes(self._runtime.random_bytes(_IDENTITY_BYTES), "little")
-        return drawn >> 8 * _IDENTITY_BYTES - _IDENTITY_BITS

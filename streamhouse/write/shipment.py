@@ -75,6 +75,9 @@ class Shipment:
         """Whether it can be appended, or given up."""
         return self.parts is not None or self.error is not None
 
+    def check_waiting(self) -> None:
+        """Refuse those who would wait for ever."""
+
     def hurry(self) -> None:
         """Somebody waits. A shipment that is not closed yet closes itself."""
 
@@ -86,6 +89,7 @@ class Shipment:
         """
         if self._gate.opened:
             return
+        self.check_waiting()
         self.hurry()
         if not self._gate.wait(timeout):
             raise DeliveryTimeoutError(

@@ -1,0 +1,84 @@
+"""The arguments of ``send`` and ``send_many``, checked and made storable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from streamhouse.runtime import Runtime
+from streamhouse.write.batch import Extras, Pair
+from streamhouse.write.bulk import listed, make_rows
+from streamhouse.write.destination import Destination
+from streamhouse.write.encoder import Rows
+from streamhouse.write.fields import (
+    HeadersInput,
+    check_record_bytes,
+    header_bytes,
+    headers_tuple,
+    timestamp_ms,
+)
+from streamhouse.write.serializers import Serializers
+
+
+class Inputs:
+    """What one producer makes of what it is given.
+
+    Args:
+        serializers: For keys and values.
+        record_bytes_max: Largest record.
+        runtime: Clock.
+    """
+
+    def __init__(self, serializers: Serializers, record_bytes_max: int, runtime: Runtime) -> None:
+        self.record_bytes_max = record_bytes_max
+        self._serializers = serializers
+        self._runtime = runtime
+
+    def pair(
+        self,
+        destination: Destination,
+        value: Any,
+        key: Any,
+        headers: HeadersInput,
+        partition: int | None,
+        timestamp: Any,
+    ) -> tuple[Pair, int]:
+        """One record as it is kept until it is encoded, and the bytes of key, value and headers.
+
+        Raises:
+            InvalidRecordError: Something of a type that cannot be stored.
+            RecordTooLargeError: The record exceeds ``record_bytes_max``.
+            PartitionNotFoundError: The topic has no such partition.
+        """
+        pair: Pair = self._serializers.key(key), self._serializers.value(value)
+        size = len(pair[0] or b"") + len(pair[1] or b"")
+        if headers is not None or partition is not None or timestamp is not None:
+            stored = headers_tuple(headers)
+            size += header_bytes(stored)
+            if partition is not None:
+                destination.check_partition(partition)
+            stamp = None if timestamp is None else timestamp_ms(timestamp)
+            pair = (*pair[:2], Extras(stored, partition, stamp))
+        check_record_bytes(size, self.record_bytes_max)
+        return pair, size
+
+    def rows(
+        self,
+        values: Iterable[Any],
+        keys: Iterable[Any] | None,
+        headers: HeadersInput | Sequence[HeadersInput],
+        timestamps: Any,
+    ) -> Rows:
+        """Many records, each of them looked at.
+
+        Raises:
+            InvalidRecordError: Some record cannot be stored, or the lists differ in length.
+        """
+        values = listed("values", values)
+        keys = None if keys is None else listed("keys", keys, len(values))
+        if isinstance(headers, Iterable) and not isinstance(headers, Mapping):
+            headers = listed("headers", headers, len(values))
+        stamps = self._runtime.time_ms() if timestamps is None else timestamps
+        if isinstance(stamps, Iterable):
+            stamps = listed("timestamps", stamps, len(values))
+        return make_rows(self._serializers, values, keys, headers, stamps, trust=False)
