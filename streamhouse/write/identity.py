@@ -13,7 +13,7 @@ transaction either is in the log or never will be.
 from __future__ import annotations
 
 import threading
-from typing import Final
+from typing import Any, Final
 
 from streamhouse.commits.log import CommitLog
 from streamhouse.errors import InvalidInputError, ProducerFencedError, SequenceError
@@ -47,11 +47,7 @@ class Identity:
     """
 
     def __init__(self, commits: CommitLog, runtime: Runtime, name: str | None) -> None:
-        if name is not None and not (isinstance(name, str) and 0 < len(name) <= _NAME_CHARS_MAX):
-            raise InvalidInputError(
-                f"a transactional_id is text of 1 to {_NAME_CHARS_MAX} characters, not {name!r}"
-            )
-        self.name = name or ""
+        self.name = "" if name is None else _checked(name)
         self._commits = commits
         self._runtime = runtime
         self._lock = threading.Lock()
@@ -137,3 +133,11 @@ class Identity:
             self._current = current
             self._sequences.clear()
             self._spoilt = False
+
+
+def _checked(name: Any) -> str:
+    if not isinstance(name, str) or not 0 < len(name) <= _NAME_CHARS_MAX:
+        raise InvalidInputError(
+            f"a transactional_id is text of 1 to {_NAME_CHARS_MAX} characters, not {name!r}"
+        )
+    return name

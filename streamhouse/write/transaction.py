@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
-from typing import Any, Final, Literal, Protocol, Self, TypeAlias
+from typing import Any, Final, Literal, Self
 
 import msgspec
 
@@ -36,7 +36,6 @@ from streamhouse.errors import (
     TopicNotFoundError,
     TransactionError,
 )
-from streamhouse.format.commit import CommitOffsets, OffsetEntry
 from streamhouse.format.commit import Transaction as TransactionOperation
 from streamhouse.records import TopicPartition
 from streamhouse.runtime import Runtime
@@ -48,21 +47,12 @@ from streamhouse.write.fields import HeadersInput
 from streamhouse.write.gate import Gate
 from streamhouse.write.identity import Identity
 from streamhouse.write.inputs import Inputs
+from streamhouse.write.offsets import GroupOffsets, Offsets, OffsetSource
 from streamhouse.write.outbox import Outbox
-
-Offsets: TypeAlias = Mapping[tuple[str, int], int | tuple[int, str]]
-"""The next offset wanted, perhaps with a note, per topic and partition."""
 
 Phase = Literal["open", "committing", "committed", "aborted", "failed", "unknown"]
 
 _SLICE_SECONDS: Final = 0.1  # Ctrl-C gets through on every platform
-
-
-class OffsetSource(Protocol):
-    """A consumer, as far as transactions know it."""
-
-    def _offsets_for_transaction(self) -> CommitOffsets:
-        """Group, membership and positions."""
 
 
 class TransactionMetadata(msgspec.Struct, frozen=True):
@@ -116,12 +106,13 @@ class Transaction:
         self._deadline = runtime.monotonic() + timeout
         self._lock = threading.Lock()
         self._draft = Draft(commits, outbox, settings, runtime)
-        self._offsets: dict[tuple[str, str], tuple[int, dict[Place, OffsetEntry]]] = {}
+        self._offsets = GroupOffsets(outbox)
         self._phase: Phase = "open"
         self._doom: BaseException | None = None  # why it cannot be committed any more
         self._numbers = (0, 0)
         self._answered = Gate()
         self._error: BaseException | None = None
+        self._doubtful = False
         self._result: TransactionMetadata | None = None
         outbox.register(self)
 
@@ -246,33 +237,9 @@ class Transaction:
             PartitionNotFoundError: The topic has no such partition.
             StaleMemberError: The consumer is no member of its group any more.
         """
-        if (consumer is None) == (group is None) or (consumer is None and offsets is None):
-            raise InvalidInputError(
-                "pass a consumer, or the name of a group together with offsets: "
-                'tx.commit_offsets(group="billing", offsets={("orders", 0): 42})'
-            )
         with self._lock:
             self._check()
-            given = None if offsets is None else [self._entry(*item) for item in offsets.items()]
-            if consumer is not None:
-                commit = consumer._offsets_for_transaction()
-            else:
-                commit = CommitOffsets(group or "", "", 0, ())
-            entries = commit.offsets if given is None else given
-            _, noted = self._offsets.get((commit.group, commit.member), (0, {}))
-            noted.update({(entry.topic, entry.partition): entry for entry in entries})
-            self._offsets[commit.group, commit.member] = commit.generation, noted
-
-    def _entry(self, place: tuple[str, int], wanted: int | tuple[int, str]) -> OffsetEntry:
-        topic, partition = place
-        destination = self._outbox.destination(topic)
-        destination.check_partition(partition)
-        offset, note = wanted if isinstance(wanted, tuple) else (wanted, "")
-        if isinstance(offset, bool) or not isinstance(offset, int) or offset < 0:
-            raise InvalidInputError(f"an offset is a whole number from 0 on, not {offset!r}")
-        if not isinstance(note, str):
-            raise InvalidInputError(f"the note beside an offset is text, not {note!r}")
-        return OffsetEntry(destination.topic.id, partition, offset, note)
+            self._offsets.note(consumer, group, offsets)
 
     # --- the end -----------------------------------------------------------------------------------
 
@@ -392,11 +359,8 @@ class Transaction:
         self._identity.check()
         producer, epoch = self._numbers = self._identity.current
         appends, blocks = self._draft.appends(producer, epoch, self._identity.sequence)
-        offsets = [
-            CommitOffsets(group, member, generation, tuple(entries.values()))
-            for (group, member), (generation, entries) in self._offsets.items()
-        ]
-        operation = TransactionOperation(self._identity.name, producer, epoch, appends, tuple(offsets))
+        offsets = self._offsets.operations()
+        operation = TransactionOperation(self._identity.name, producer, epoch, appends, offsets)
         places = [(append.topic, part.partition) for append in appends for part in append.parts]
         return self._commits.prepare(operation, blocks, partial(self._answer, places))
 
@@ -413,7 +377,7 @@ class Transaction:
             self._outbox.adopt(partial(self._enter, proposal))
             self._draft.release(doubtful=True)
             raise
-        self._draft.release(used=self._phase == "committed", doubtful=self._phase == "unknown")
+        self._draft.release(used=self._result is not None, doubtful=self._doubtful)
 
     def _enter(self, proposal: Proposal) -> None:
         try:
@@ -436,7 +400,8 @@ class Transaction:
                 self._phase = "committed"
             else:
                 self._error = error
-                self._phase = "failed" if _nothing_written(error) else "unknown"
+                self._doubtful = not _nothing_written(error)
+                self._phase = "unknown" if self._doubtful else "failed"
             if isinstance(error, TopicNotFoundError | PartitionNotFoundError):
                 self._outbox.forget(topic.name for topic in self._draft.topics.values())
             self._draft.settle(bases, error)
@@ -484,7 +449,7 @@ def _nothing_written(error: BaseException) -> bool:
     return isinstance(error, refusals | StoreError)
 
 
-def check_timeout(timeout: float) -> None:
+def check_timeout(timeout: Any) -> None:
     """Refuse a time that a transaction cannot stay open.
 
     Raises:
