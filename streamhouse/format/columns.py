@@ -14,7 +14,7 @@ from array import array
 from collections.abc import Sequence, Sized
 from itertools import accumulate, chain, repeat
 from operator import is_not, itemgetter
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -31,6 +31,8 @@ Buffer = bytes | bytearray | memoryview
 
 Lengths: TypeAlias = Sequence[int] | int
 """Bytes of each entry; one number when all are equally long."""
+
+_SAMPLE_ENTRIES: Final = 32
 
 
 class BinaryColumn(msgspec.Struct, frozen=True):
@@ -193,8 +195,9 @@ def entry_lengths(entries: Sequence[Sized]) -> Lengths:
         TypeError: An entry has none, ``None`` for one.
     """
     lengths = list(map(len, entries))
-    if lengths and lengths.count(lengths[0]) == len(lengths):
-        return lengths[0]
+    some = lengths[:_SAMPLE_ENTRIES]  # comparing all costs as much as adding them up
+    if some and some.count(some[0]) == len(some) and lengths.count(some[0]) == len(lengths):
+        return some[0]
     return lengths
 
 
