@@ -26,16 +26,19 @@ if TYPE_CHECKING:
     from streamhouse.config import Settings
     from streamhouse.consumer import Consumer
     from streamhouse.log import Log
+    from streamhouse.process import Output
     from streamhouse.producer import Producer
     from streamhouse.read.batch import RecordBatch
     from streamhouse.records import Record, RecordMetadata, TopicPartition
     from streamhouse.topic import Partition, Topic
+    from streamhouse.write.transaction import Transaction
 
 __version__: Final = "0.1.0"
 
 __all__ = [
     "Consumer",
     "Log",
+    "Output",
     "Partition",
     "Producer",
     "Record",
@@ -44,6 +47,7 @@ __all__ = [
     "Settings",
     "Topic",
     "TopicPartition",
+    "Transaction",
     "__version__",
     "aio",
     "errors",
@@ -52,6 +56,7 @@ __all__ = [
 _MODULES: Final = {
     "Consumer": "streamhouse.consumer",
     "Log": "streamhouse.log",
+    "Output": "streamhouse.process",
     "Partition": "streamhouse.topic",
     "Producer": "streamhouse.producer",
     "Record": "streamhouse.records",
@@ -60,6 +65,7 @@ _MODULES: Final = {
     "Settings": "streamhouse.config",
     "Topic": "streamhouse.topic",
     "TopicPartition": "streamhouse.records",
+    "Transaction": "streamhouse.write.transaction",
 }
 _SUBMODULES: Final = ("aio", "errors")
 

@@ -7,9 +7,9 @@ import os
 import re
 import warnings
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from streamhouse import limits
 from streamhouse.catalog.catalog import Catalog
@@ -26,11 +26,12 @@ from streamhouse.errors import (
     InvalidTopicNameError,
 )
 from streamhouse.format.commit import Append
+from streamhouse.process import Outputs, Process, Stop
 from streamhouse.producer import Producer
 from streamhouse.read.deserializers import Deserializer
 from streamhouse.read.reader import BlockReader
 from streamhouse.read.scan import scan
-from streamhouse.records import Position, Positions, Record
+from streamhouse.records import K, Position, Positions, Record, V
 from streamhouse.runtime import Runtime, SystemRuntime, process_id
 from streamhouse.store.base import ObjectStore
 from streamhouse.store.metered import MeteredStore, StoreStats
@@ -288,6 +289,67 @@ class Log:
             key=key,
             value=value,
         )
+
+    def process(
+        self,
+        consumer: Consumer[K, V],
+        producer: Producer,
+        function: Callable[[Record[K, V]], Outputs],
+        *,
+        topic: str | None = None,
+        batch_records: int = 1000,
+        batch_seconds: float = 1.0,
+        until: Literal["end"] | None = None,
+        stop: Stop | None = None,
+    ) -> int:
+        """Send what a function makes of records; each record has its effect exactly once.
+
+        Some records at a time are read, and what the function returned is sent in one transaction with the
+        consumer's offsets. On an error, that of the function included, the transaction is aborted and the
+        consumer goes back to what is committed; the same call goes on from there. When a rebalance takes
+        partitions away in between, their records are left to their new owner.
+
+        The consumer commits nothing by itself from here on.
+
+        Args:
+            consumer: A member of a group, or a consumer with a group and fixed partitions.
+            producer: One with a ``transactional_id`` of its own: processes that share one stop each other.
+            function: Called with each record. It returns ``None``; or an :class:`~streamhouse.Output`; or a
+                tuple ``(topic, value)`` or ``(topic, value, key)``; or several of these, as a list or
+                a generator. It may be called again for a record after a failure, so what else it
+                does should bear that.
+            topic: Where to send what is none of these: it is the value, under the record's key.
+            batch_records: Records in one transaction, at most.
+            batch_seconds: After this long the transaction is committed with what has been processed.
+            until: ``"end"``: return when all is processed that the partitions held when they were first
+                looked at. By default this is endless.
+            stop: An event that ends it between two transactions.
+
+        Returns:
+            How many records were processed.
+
+        Raises:
+            TransactionError: The producer has no ``transactional_id``, or the consumer no group.
+            ProducerFencedError: Another process has the same ``transactional_id``.
+            StaleMemberError: The consumer is no member of its group, which has some.
+            DeliveryTimeoutError: The outcome of a transaction is unknown. To call this again is safe.
+            StreamhouseError: As from :meth:`~streamhouse.Consumer.poll` and
+                :meth:`~streamhouse.Transaction.commit`.
+        """
+        self._check()
+        return Process(
+            self._commits,
+            self._catalog,
+            self._runtime,
+            consumer,
+            producer,
+            function,
+            topic=topic,
+            batch_records=batch_records,
+            batch_seconds=batch_seconds,
+            until=until,
+            stop=stop,
+        ).run()
 
     # --- the store ---------------------------------------------------------------------------------
 

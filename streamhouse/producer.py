@@ -253,6 +253,30 @@ class Producer:
         )
         return self._transaction
 
+    @property
+    def transactional_id(self) -> str | None:
+        """The name it was given, if any."""
+        return self._identity.name or None
+
+    @property
+    def settled(self) -> bool:
+        """Whether the outcome of all its transactions is known."""
+        return self._identity.settled
+
+    def settle(self) -> None:
+        """See to it that a transaction whose outcome is unknown takes no effect from now on.
+
+        It either has taken effect then, or never will. Beginning the next transaction does the same. Only a
+        producer with a ``transactional_id`` can do that; for another one this does nothing.
+
+        Raises:
+            ProducerFencedError: A newer producer has the same ``transactional_id``.
+            StoreError: The store failed.
+            DeliveryTimeoutError: It gave no answer in time.
+        """
+        self._outbox.check()
+        self._identity.renew()
+
     def flush(self, timeout: float | None = None) -> None:
         """Wait until everything that was sent is durable.
 

@@ -12,6 +12,7 @@ import streamhouse
 PUBLIC = {
     "Consumer",
     "Log",
+    "Output",
     "Partition",
     "Producer",
     "Record",
@@ -20,6 +21,7 @@ PUBLIC = {
     "Settings",
     "Topic",
     "TopicPartition",
+    "Transaction",
     "__version__",
     "aio",
     "errors",

@@ -109,7 +109,7 @@ class CommitLog:
             A future of the base offsets of all parts, for a transaction, or of the verdict. It raises what
             :meth:`append` says, TransactionError and StaleMemberError for a transaction.
         """
-        return self._propose(operation, blocks, self.on_append)
+        return self._propose(operation, blocks, self.on_append, answered)
 
     def prepare(
         self,

@@ -93,6 +93,11 @@ class Identity:
         """Identity and epoch."""
         return self._current
 
+    @property
+    def settled(self) -> bool:
+        """Whether nothing that was proposed is still without an answer."""
+        return not self._spoilt
+
     def proposed(self) -> None:
         """Note that a transaction is on its way: unless more is heard of it, the identity is spoilt."""
         self._spoilt = True

@@ -20,7 +20,7 @@ class OffsetSource(Protocol):
         """Group, membership and positions."""
 
 
-class GroupOffsets:
+class TransactionOffsets:
     """What was said last of each partition, by group and member.
 
     Args:

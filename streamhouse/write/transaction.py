@@ -47,7 +47,7 @@ from streamhouse.write.fields import HeadersInput
 from streamhouse.write.gate import Gate
 from streamhouse.write.identity import Identity
 from streamhouse.write.inputs import Inputs
-from streamhouse.write.offsets import GroupOffsets, Offsets, OffsetSource
+from streamhouse.write.offsets import Offsets, OffsetSource, TransactionOffsets
 from streamhouse.write.outbox import Outbox
 
 Phase = Literal["open", "committing", "committed", "aborted", "failed", "unknown"]
@@ -106,7 +106,7 @@ class Transaction:
         self._deadline = runtime.monotonic() + timeout
         self._lock = threading.Lock()
         self._draft = Draft(commits, outbox, settings, runtime)
-        self._offsets = GroupOffsets(outbox)
+        self._offsets = TransactionOffsets(outbox)
         self._phase: Phase = "open"
         self._doom: BaseException | None = None  # why it cannot be committed any more
         self._numbers = (0, 0)
