@@ -239,7 +239,10 @@ class State:
 
     def replace(self, other: State) -> None:
         """Become another state; whoever holds this object sees the new one."""
-        self.__dict__ = other.__dict__
+        # Not `self.__dict__ = other.__dict__`: when the other one dies in a cycle, Python 3.13 lets the
+        # garbage collector empty what is in a shared one (python/cpython#130327).
+        for name, value in vars(other).items():
+            setattr(self, name, value)
 
     def hash_at(self, seq: int) -> bytes | None:
         """The state hash at a recent commit, or ``None`` when it is no longer remembered."""
