@@ -334,7 +334,7 @@ class Outbox:
 
     def owns(self, shipment: Shipment) -> bool:
         """Whether it was taken over, and will be settled."""
-        return shipment.settled or self._sequencer.holds(shipment)
+        return self._sequencer.took(shipment)
 
     # --- waiting -----------------------------------------------------------------------------------
 

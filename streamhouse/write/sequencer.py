@@ -71,6 +71,11 @@ class Sequencer:
         """Whether it has its place and was not appended yet."""
         return shipment in self._queue
 
+    def took(self, shipment: Shipment) -> bool:
+        """Whether it was taken over: it is waiting, on its way, or settled."""
+        # In this order, for meanwhile another thread may move it from one to the next.
+        return self.holds(shipment) or shipment in self._unsettled or shipment.settled
+
     def submit(self) -> None:
         """Append what is encoded, as far as nothing before it is not."""
         urgent = False

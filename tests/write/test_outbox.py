@@ -27,6 +27,7 @@ from streamhouse.producer import BatchDelivery, Delivery
 from streamhouse.testing.clock import ManualRuntime
 from streamhouse.write import encoder as encoder_module
 from streamhouse.write.outbox import Outbox
+from streamhouse.write.sequencer import Sequencer
 from tests.write.fakes import rig
 
 
@@ -459,6 +460,25 @@ def test_ctrl_c_ends_a_blocked_send_and_spoils_nothing() -> None:
             r.producer.flush()
             assert len(r.one) == before + 1
             assert r.memory.used == 0
+
+
+def test_memory_is_given_back_once_when_ctrl_c_comes_after_the_append(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupted(_sequencer: Sequencer, _shipment: object) -> None:
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    with rig(linger=60.0) as r:
+        r.commits.hold = True
+        monkeypatch.setattr(Sequencer, "_release", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            r.producer.send_many("one", [b"a"] * 10)
+        assert r.memory.used > 0
+        r.commits.release()
+        r.producer.flush()
+        assert r.memory.used == 0
+        assert len(r.one) == 10
 
 
 def test_closing_the_batcher_sends_what_forgotten_producers_left() -> None:
