@@ -65,6 +65,7 @@ class Producer:
         transactional_id: str | None = None,
     ) -> None:
         self._serializers = Serializers(key_serializer, value_serializer)
+        self._identity = Identity(commits, runtime, transactional_id)
         self._outbox = Outbox(commits, catalog, batcher, settings, runtime)
         # With own serialisers bytes do not stay bytes, so no record goes the fast way.
         self._open = self._outbox.open if self._serializers.plain else {}
@@ -74,7 +75,6 @@ class Producer:
         self._runtime = runtime
         self._inputs = Inputs(self._serializers, settings.record_bytes_max, runtime)
         self._transaction: Transaction | None = None
-        self._identity = Identity(commits, runtime, transactional_id)
 
     def __repr__(self) -> str:
         return f"<Producer{'' if self._outbox.pending else ', closed'}>"

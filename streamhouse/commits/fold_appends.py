@@ -139,8 +139,10 @@ def _refuse_transaction(appends: list[Verdict | None], offsets: list[Verdict | N
 def init_producer(state: State, operation: InitProducer) -> Verdict:
     """Give a named producer the next epoch."""
     producer, epoch = state.named_producers.get(operation.transactional_id, (operation.producer, -1))
-    state.named_producers[operation.transactional_id] = producer, epoch + 1
-    return Verdict(Code.ACCEPTED, (producer, epoch + 1))
+    if operation.again and producer != operation.producer:
+        return Verdict(Code.FENCED)
+    state.named_producers[operation.transactional_id] = operation.producer, epoch + 1
+    return Verdict(Code.ACCEPTED, (operation.producer, epoch + 1))
 
 
 def _refuse_append(state: State, placement: Placement, operation: Append) -> Verdict | None:

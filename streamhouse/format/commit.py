@@ -133,11 +133,16 @@ class Cleaned(msgspec.Struct, array_like=True, tag=10, frozen=True):
 class InitProducer(msgspec.Struct, array_like=True, tag=11, frozen=True):
     """Take over a named producer: the epoch goes up, and older incarnations are fenced.
 
-    ``producer`` becomes its identity if the name is new.
+    Attributes:
+        transactional_id: The name.
+        producer: The identity that it has from now on, drawn by the incarnation.
+        again: Only if it has that identity already: an incarnation that wants to be sure that nothing
+            which it began is still to come, but not to take the name from a newer one.
     """
 
     transactional_id: str
     producer: int
+    again: bool = False
 
 
 class OffsetEntry(msgspec.Struct, array_like=True, frozen=True, gc=False):

@@ -4,10 +4,10 @@ Like plain appends, those of a transaction carry an identity and, per partition,
 record, so that a retry inside the commit protocol cannot store them twice. A producer without a name draws an
 identity of its own, and a fresh one after each transaction that failed.
 
-A named one gets it from the log (as ``InitProducerId`` of KIP-98): whoever takes the name over gets the
-same identity with the next epoch, and from that commit on the fold refuses transactions of earlier
-epochs. The same step settles a transaction whose outcome is unknown: once it is done, the lost
-transaction either is in the log or never will be.
+A named one takes its name over in the log (as ``InitProducerId`` of KIP-98): the name gets its identity and the
+next epoch, and from that commit on the fold refuses transactions of earlier ones. The same step, while
+nobody else has the name (KIP-360), settles a transaction whose outcome is unknown: once it is done, the
+lost transaction either is in the log or never will be.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import threading
 from typing import Any, Final
 
 from streamhouse.commits.log import CommitLog
+from streamhouse.commits.verdicts import Code
 from streamhouse.errors import InvalidInputError, ProducerFencedError, SequenceError
 from streamhouse.format.commit import InitProducer
 from streamhouse.runtime import Runtime
@@ -23,6 +24,7 @@ from streamhouse.runtime import Runtime
 _IDENTITY_BYTES: Final = 8
 _IDENTITY_BITS: Final = 62
 _NAME_CHARS_MAX: Final = 249
+_NOBODY: Final = -1  # as an epoch
 
 
 def draw_identity(runtime: Runtime) -> int:
@@ -56,7 +58,7 @@ class Identity:
         self._current = (draw_identity(runtime), 0)
         self._spoilt = False
         if self.name:
-            self._take_over()
+            self._take_over(again=False)
 
     def check(self) -> None:
         """Refuse to work once a newer producer has the name, as far as this process has read the log.
@@ -68,10 +70,7 @@ class Identity:
             with self._commits.lock:
                 self._fenced = self._commits.state.named_producers.get(self.name) != self._current
         if self._fenced:
-            raise ProducerFencedError(
-                f"another producer with transactional_id={self.name!r} was made after this one; "
-                "this one must stop"
-            )
+            raise self._fenced_error()
 
     def renew(self) -> None:
         """Be somebody whose sequence numbers are known for certain; waits for the log if need be.
@@ -84,7 +83,7 @@ class Identity:
         self.check()
         if self._spoilt:
             if self.name:
-                self._take_over()
+                self._take_over(again=True)
             else:
                 self._begin_as((draw_identity(self._runtime), 0))
 
@@ -128,10 +127,21 @@ class Identity:
             # it misses records that we believe to be there, only a new epoch helps.
             self._spoilt = error is not None and (not self.name or isinstance(error, SequenceError))
 
-    def _take_over(self) -> None:
-        verdict = self._commits.propose(InitProducer(self.name, self._current[0]))
-        identity, epoch = verdict.values
+    def _take_over(self, *, again: bool) -> None:
+        identity, _ = self._current
+        with self._lock:
+            self._current = identity, _NOBODY  # what is answered from here on is not about us
+        verdict = self._commits.propose(InitProducer(self.name, identity, again))
+        if verdict.code is Code.FENCED:
+            self._fenced = True
+            raise self._fenced_error()
+        _, epoch = verdict.values
         self._begin_as((identity, epoch))
+
+    def _fenced_error(self) -> ProducerFencedError:
+        return ProducerFencedError(
+            f"another producer with transactional_id={self.name!r} was made after this one; this one must stop"
+        )
 
     def _begin_as(self, current: tuple[int, int]) -> None:
         with self._lock:

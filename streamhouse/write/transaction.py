@@ -348,9 +348,13 @@ class Transaction:
                 "nothing of it was written"
             )
         if self._doom is not None:
-            self._abandon(self._doom)
-            assert self._error is not None
-            raise self._error.with_traceback(None) from self._doom
+            doom = self._doom
+            if not isinstance(doom, TransactionError):
+                doom = TransactionError(
+                    f"the transaction was cut short ({type(doom).__name__}); nothing of it was written"
+                )
+            self._abandon(doom)
+            raise doom from (None if doom is self._doom else self._doom)
 
     def _prepare(self) -> Proposal | None:
         """What is to be proposed; ``None`` when there is nothing."""

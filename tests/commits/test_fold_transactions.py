@@ -114,12 +114,22 @@ def test_a_newer_producer_of_the_name_fences_the_older_ones(history: list[int | 
     for step in history:
         if step is None:
             epoch += 1
-            assert do_one(state, InitProducer("tx", 77)).values == (PRODUCER, epoch)
+            assert do_one(state, InitProducer("tx", PRODUCER)).values == (PRODUCER, epoch)
             continue
         verdict = do_one(state, one_record(written[step], step), blocks=(block(),))
         assert verdict.code is (Code.ACCEPTED if step == epoch else Code.FENCED)
         written[step] += step == epoch
     assert do_one(state, one_record(0, 0, name="nobody"), blocks=(block(),)).code is Code.FENCED
+
+
+def test_an_older_producer_does_not_take_the_name_back() -> None:
+    state = started()
+    assert do_one(state, InitProducer("tx", PRODUCER, again=True)).values == (PRODUCER, 1)
+    assert do_one(state, one_record(0, 0), blocks=(block(),)).code is Code.FENCED
+    assert do_one(state, InitProducer("tx", 77)).values == (77, 2)
+    assert do_one(state, InitProducer("tx", PRODUCER, again=True)).code is Code.FENCED
+    assert do_one(state, one_record(0, 1), blocks=(block(),)).code is Code.FENCED
+    assert do_one(state, InitProducer("tx", 77, again=True)).values == (77, 3)
 
 
 @given(
