@@ -17,6 +17,8 @@ from streamhouse.format.commit import (
 )
 
 _CLEANED_REMEMBERED = 8
+_CLEANED_SPACING = 6  # into which the time that tombstones stay is cut
+assert _CLEANED_REMEMBERED >= _CLEANED_SPACING + 2
 
 
 def create_topic(state: State, seq: int, time_ms: int, operation: CreateTopic) -> Verdict:
@@ -119,7 +121,11 @@ def cleaned(state: State, time_ms: int, operation: Cleaned) -> Verdict:
     if partition.claim is not None and partition.claim[0] == operation.worker:
         partition.claim = None
     if operation.offset > 0:
-        partition.cleaned = [*partition.cleaned, (operation.offset, time_ms)][-_CLEANED_REMEMBERED:]
+        before = partition.cleaned
+        spacing = state.topics[operation.topic].settings.delete_retention_ms // _CLEANED_SPACING
+        if len(before) > 1 and time_ms - before[-2][1] < spacing:
+            before = before[:-1]  # so that the oldest that is remembered is always old enough to tell
+        partition.cleaned = [*before, (operation.offset, time_ms)][-_CLEANED_REMEMBERED:]
     return ACCEPTED
 
 
