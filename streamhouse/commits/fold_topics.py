@@ -17,8 +17,8 @@ from streamhouse.format.commit import (
 )
 
 _CLEANED_REMEMBERED = 8
-_CLEANED_SPACING = 6  # into which the time that tombstones stay is cut
-assert _CLEANED_REMEMBERED >= _CLEANED_SPACING + 2
+_CLEANED_SPACING = 3  # into which the time that tombstones stay is cut; half as far apart at the least
+assert _CLEANED_REMEMBERED >= 2 * _CLEANED_SPACING + 2
 
 
 def create_topic(state: State, seq: int, time_ms: int, operation: CreateTopic) -> Verdict:

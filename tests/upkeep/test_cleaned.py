@@ -12,7 +12,7 @@ from streamhouse.format.commit import Cleaned
 DAY_MS = 86_400_000
 
 
-@pytest.mark.parametrize("every_ms", [60_000, 3_600_000, DAY_MS // 6, DAY_MS // 2, 3 * DAY_MS])
+@pytest.mark.parametrize("every_ms", [60_000, 3_600_000, DAY_MS // 6 + 1, DAY_MS // 2, 3 * DAY_MS])
 def test_of_compactions_in_a_row_one_is_always_old_enough(every_ms: int) -> None:
     state = State()
     state.topics[1] = TopicState(1, "t", 1, 0, TopicSettings(cleanup_policy="compact"))
