@@ -18,6 +18,8 @@ Example:
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
+import inspect
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -73,7 +75,8 @@ class Log:
 
     async def create_topic(self, name: str, *, partitions: int = 1, exist_ok: bool = False) -> Topic:
         """See :meth:`streamhouse.Log.create_topic`."""
-        return await self._do(self._log.create_topic, name, partitions=partitions, exist_ok=exist_ok)
+        make = partial(self._log.create_topic, name, partitions=partitions, exist_ok=exist_ok, **settings)
+        return await self._do(make)
 
     async def delete_topic(self, name: str) -> None:
         """See :meth:`streamhouse.Log.delete_topic`."""
@@ -82,6 +85,11 @@ class Log:
     async def topic(self, name: str) -> Topic:
         """See :meth:`streamhouse.Log.topic`."""
         return await self._do(self._log.topic, name)
+
+    async def alter_topic(self, name: str, *, partitions: int | None = None, **settings: Any) -> Topic:
+        """See :meth:`streamhouse.Log.alter_topic`."""
+        alter = partial(self._log.alter_topic, name, partitions=partitions, **settings)
+        return await self._do(alter)
 
     async def topics(self) -> dict[str, Topic]:
         """All topics by name."""
@@ -117,7 +125,13 @@ class Log:
         """See :meth:`streamhouse.Log.stats`."""
         return self._log.stats()
 
-    async def upkeep(self) -> CollectReport:
+    async def delete_records(
+        self, topic: str, before: Mapping[int, int] | dt.datetime | str
+    ) -> dict[int, int]:
+        """See :meth:`streamhouse.Log.delete_records`."""
+        return await self._do(self._log.delete_records, topic, before)
+
+    async def upkeep(self) -> UpkeepReport:
         """See :meth:`streamhouse.Log.upkeep`."""
         return await self._do(self._log.upkeep)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import datetime as dt
 import os
 import re
 import warnings
@@ -31,13 +32,17 @@ from streamhouse.producer import Producer
 from streamhouse.read.deserializers import Deserializer
 from streamhouse.read.reader import BlockReader
 from streamhouse.read.scan import scan
+from streamhouse.read.positions import trim_offsets
 from streamhouse.records import K, Position, Positions, Record, V
 from streamhouse.runtime import Runtime, SystemRuntime, process_id
 from streamhouse.store.base import ObjectStore
 from streamhouse.store.metered import MeteredStore, StoreStats
 from streamhouse.store.open import open_store
 from streamhouse.store.probe import probe_atomic_create
-from streamhouse.topic import Topic, Topics
+from streamhouse.topic import Topic, Topics, check_partition_count
+from streamhouse.upkeep.report import UpkeepReport
+from streamhouse.upkeep.upkeep import Upkeep
+from streamhouse.upkeep.worker import UpkeepWorker
 from streamhouse.write.batcher import Batcher
 from streamhouse.write.serializers import Serializer, SerializerName
 
@@ -153,7 +158,7 @@ class Log:
         """
         self._check()
         _check_topic_name(name)
-        _check_partition_count(partitions)
+        check_partition_count(partitions)
         checked = make_topic_settings(settings)
         return Topic(self._catalog, self._catalog.create_topic(name, partitions, checked, exist_ok=exist_ok))
 
@@ -166,6 +171,21 @@ class Log:
         self._catalog.delete_topic(self._topic_info(name))
 
     def topic(self, name: str) -> Topic:
+    def alter_topic(self, name: str, *, partitions: int | None = None, **settings: Any) -> Topic:
+        """Change a topic, for everybody; how it is then.
+
+        Args:
+            name: The topic.
+            partitions: How many it shall have: no fewer than now. Keys go to other partitions then.
+            **settings: See :class:`~streamhouse.TopicSettings`; ``None`` means the default.
+
+        Raises:
+            TopicNotFoundError: There is no such topic.
+            InvalidPartitionCountError: It has more partitions already, or the number is out of bounds.
+            InvalidSettingError: An unknown setting or an impossible value. Topics cannot be renamed.
+        """
+        return self.topic(name).alter(partitions=partitions, **settings)
+
         """The topic of that name.
 
         Raises:
@@ -358,8 +378,43 @@ class Log:
         self._check()
         return self._store.stats()
 
-    def upkeep(self) -> CollectReport:
-        """Save the state, so that opening is fast, and remove what nothing refers to any more.
+    def delete_records(self, topic: str, before: Mapping[int, int] | dt.datetime | str) -> dict[int, int]:
+        """Remove the oldest records, for everybody and for good.
+
+        Args:
+            topic: Name of the topic.
+            before: What goes: per partition everything before an offset; everything before a point in time in
+                all partitions; or with ``"latest"`` all there is now.
+
+        Returns:
+            The log start of each partition concerned. The space comes back some hours later.
+
+        Raises:
+            TopicNotFoundError: There is no such topic.
+            PartitionNotFoundError: It has no such partition.
+            OffsetOutOfRangeError: An offset above the high watermark.
+            InvalidPositionError: What is said is none of these.
+
+        Example:
+            >>> import streamhouse
+            >>> with streamhouse.Log("memory://") as log:
+            ...     topic = log.create_topic("orders")
+            ...     with log.producer() as producer:
+            ...         sent = producer.send_many("orders", ["a", "b", "c"]).result()
+            ...     log.delete_records("orders", before={0: 2})
+            ...     [record.value for record in log.read("orders")]
+            {0: 2}
+            [b'c']
+        """
+        info = self._topic_info(topic)
+        return self._catalog.delete_records(info, trim_offsets(self._catalog, self._reader, info, before))
+
+    def upkeep(self) -> UpkeepReport:
+        """Do now what is otherwise done in the background now and then, and all of it.
+
+        Old records go as the topics' retention says, compacted topics are compacted by key, small blocks are
+        put together, the state is saved, so that opening is fast, and what nothing refers to since
+        an hour is removed. It is safe at any time, from any process.
 
         Agents do this on their own now and then. It is safe at any time, from any process.
         """
@@ -458,15 +513,6 @@ def _check_topic_name(name: str) -> None:
         raise InvalidTopicNameError(
             f"topic name {name!r} is not allowed: use 1 to {limits.TOPIC_NAME_CHARS_MAX} of "
             "a-z A-Z 0-9 . _ - (and not . or ..)"
-        )
-
-
-def _check_partition_count(count: int) -> None:
-    if type(count) is not int:
-        raise InvalidPartitionCountError(f"partitions must be a whole number, not {count!r}")
-    if not 1 <= count <= limits.PARTITIONS_PER_TOPIC_MAX:
-        raise InvalidPartitionCountError(
-            f"a topic has 1 to {limits.PARTITIONS_PER_TOPIC_MAX:,} partitions, not {count:,}"
         )
 
 

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
 
+import msgspec
+
+from streamhouse import limits
 from streamhouse.catalog.catalog import Catalog, PartitionInfo, TopicInfo
-from streamhouse.errors import TopicNotFoundError
+from streamhouse.config import TopicSettings, make_topic_settings
+from streamhouse.errors import InvalidPartitionCountError, InvalidSettingError, TopicNotFoundError
+
+_RENAMING: Final = frozenset(("name", "new_name", "rename", "rename_to"))
 
 
 class Partition:
@@ -63,10 +70,12 @@ class Topic:
         name: Its name.
         id: A number that no other topic has or will have, also not one of the same name.
         created: When it was made, by its maker's clock.
-        partitions: Its partitions, by number.
+        partitions: Its partitions, by number, as they were when this object was made.
     """
 
     def __init__(self, catalog: Catalog, info: TopicInfo) -> None:
+        self._catalog = catalog
+        self._info = info
         self.name = info.name
         self.id = info.id
         self.created = dt.datetime.fromtimestamp(info.created_ms / 1000, tz=dt.UTC)
@@ -74,6 +83,63 @@ class Topic:
 
     def __repr__(self) -> str:
         return f"Topic({self.name!r}, partitions={len(self.partitions)})"
+
+    @property
+    def settings(self) -> TopicSettings:
+        """What it keeps, as of now."""
+        self._catalog.refresh()
+        return self._catalog.current(self._info).settings
+
+    def alter(self, *, partitions: int | None = None, **settings: Any) -> Topic:
+        """Change the topic, for everybody; how it is then.
+
+        Args:
+            partitions: How many it shall have: no fewer than now. Keys go to other partitions then.
+            **settings: See :class:`~streamhouse.TopicSettings`; ``None`` means the default.
+
+        Raises:
+            InvalidPartitionCountError: It has more partitions already, or the number is out of bounds.
+            InvalidSettingError: An unknown setting or an impossible value, or another name.
+            TopicNotFoundError: It was deleted.
+
+        Example:
+            >>> import streamhouse
+            >>> with streamhouse.Log("memory://") as log:
+            ...     log.create_topic("orders").alter(partitions=3, retention_ms=86_400_000)
+            Topic('orders', partitions=3)
+        """
+        if partitions is not None:
+            check_partition_count(partitions)
+        if not _RENAMING.isdisjoint(settings):
+            raise InvalidSettingError(
+                f"topic {self.name!r} cannot be renamed: readers and writers know it by its name; make"
+                " another topic and copy the records"
+            )
+        self._catalog.refresh()
+        changed = None
+        if settings:
+            changed = make_topic_settings(_defaulted(settings), self._catalog.current(self._info).settings)
+        return Topic(self._catalog, self._catalog.alter_topic(self._info, partitions, changed))
+
+
+def check_partition_count(count: int) -> None:
+    """Refuse what cannot be a number of partitions.
+
+    Raises:
+        InvalidPartitionCountError: It is no whole number, or out of bounds.
+    """
+    if type(count) is not int:
+        raise InvalidPartitionCountError(f"partitions must be a whole number, not {count!r}")
+    if not 1 <= count <= limits.PARTITIONS_PER_TOPIC_MAX:
+        raise InvalidPartitionCountError(
+            f"a topic has 1 to {limits.PARTITIONS_PER_TOPIC_MAX:,} partitions, not {count:,}"
+        )
+
+
+def _defaulted(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The same with the default in the place of ``None``."""
+    usual = msgspec.structs.asdict(TopicSettings())
+    return {name: usual.get(name) if value is None else value for name, value in settings.items()}
 
 
 class _Partitions(Sequence[Partition]):

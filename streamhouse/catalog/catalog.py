@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import msgspec
@@ -13,12 +13,13 @@ from streamhouse.commits.state import BlockRef, PartitionState, TopicState
 from streamhouse.commits.verdicts import Applied, Code
 from streamhouse.config import TopicSettings
 from streamhouse.errors import (
+    InvalidPartitionCountError,
     PartitionNotFoundError,
     TopicExistsError,
     TopicNotFoundError,
     nearest,
 )
-from streamhouse.format.commit import Commit, CreateTopic, DeleteTopic
+from streamhouse.format.commit import AlterTopic, Commit, CreateTopic, DeleteTopic, Trim
 
 _NO_RECORDS = PartitionState()
 
@@ -115,6 +116,52 @@ class Catalog:
                     f"topic {name!r} exists with {info.partitions} partitions, not {partitions}"
                 )
         return info
+
+    def alter_topic(
+        self, info: TopicInfo, partitions: int | None, settings: TopicSettings | None
+    ) -> TopicInfo:
+        """Change a topic; how it is then.
+
+        Args:
+            info: The topic.
+            partitions: How many it shall have; ``None``: as many as now.
+            settings: What it shall keep; ``None``: as now.
+
+        Raises:
+            InvalidPartitionCountError: It has more partitions already.
+            TopicNotFoundError: It was deleted.
+        """
+        verdict = self._commits.propose(AlterTopic(info.id, partitions or 0, settings))
+        now = self.current(info)
+        if verdict.code is Code.FEWER_PARTITIONS:
+            raise InvalidPartitionCountError(
+                f"topic {info.name!r} has {now.partitions} partitions, {partitions} are fewer; partitions can"
+                " be added, but not taken away, for their records would be gone"
+            )
+        return now
+
+    def delete_records(self, info: TopicInfo, before: Mapping[int, int]) -> dict[int, int]:
+        """Remove the records of partitions before an offset; their log starts then.
+
+        Raises:
+            TopicNotFoundError: The topic was deleted.
+        """
+        if before:
+            self._commits.propose(Trim(info.id, tuple(before.items())))
+        return {partition: self.log_start(info.id, partition) for partition in before}
+
+    def current(self, info: TopicInfo) -> TopicInfo:
+        """The same topic as it is now: the very object while nothing has changed, also when it was deleted.
+
+        Cheap enough to be asked for with every record: no lock is taken.
+        """
+        topic = self._commits.state.topics.get(info.id)
+        if topic is None or (
+            topic.partition_count == info.partitions
+            and (topic.settings is info.settings or topic.settings == info.settings)
+        ):
+            return info
+        return _info(topic)
 
     def delete_topic(self, info: TopicInfo) -> None:
         """Remove a topic and its records.

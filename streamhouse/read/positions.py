@@ -65,6 +65,40 @@ def resolve_end(
     return resolve(catalog, reader, topic, partition, until)  # type: ignore[arg-type]
 
 
+def trim_offsets(catalog: Catalog, reader: BlockReader, topic: TopicInfo, before: Any) -> dict[int, int]:
+    """Where the partitions shall begin when what lies before a position is removed.
+
+    Args:
+        catalog: Where blocks are looked up.
+        reader: Where they come from.
+        topic: The topic.
+        before: An offset per partition, ``"latest"``, or a point in time.
+
+    Raises:
+        InvalidPositionError: It is none of these.
+        PartitionNotFoundError: There is no such partition.
+        OffsetOutOfRangeError: An offset lies above the high watermark.
+    """
+    if isinstance(before, Mapping):
+        offsets = {}
+        for partition in checked_partitions(topic, before):
+            offset = checked_offset(before[partition])
+            high = catalog.high_watermark(topic.id, partition)
+            if offset > high:
+                raise OffsetOutOfRangeError(
+                    f"the next offset of partition {partition} of {topic.name!r} is {high}; {offset} is"
+                    " out of range"
+                )
+            offsets[partition] = offset
+        return offsets
+    if before != "latest" and not isinstance(before, dt.datetime):
+        raise InvalidPositionError(
+            f"before is a mapping from partition to offset, 'latest' or a datetime, not {before!r}"
+        )
+    numbers = range(topic.partitions)
+    return {number: resolve(catalog, reader, topic, number, before) for number in numbers}
+
+
 def position_for(positions: Positions, partition: int) -> Position:
     """The one of a partition.
 

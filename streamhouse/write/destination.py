@@ -46,7 +46,15 @@ class Destination:
             )
 
     def assign(self, rows: Rows) -> Sequence[int]:
-        """The partition of each row by its key; those without a key share a random one."""
+        """The partition of each row by its key; those without a key share a random one.
+
+        Raises:
+            InvalidRecordError: There is no key, in a topic that keeps the latest record of each.
+        """
+        if self.topic.settings.compacts and (rows.keys is None or None in rows.keys):
+            raise InvalidRecordError(
+                f"topic {self.topic.name!r} is compacted, so each of its records needs a key"
+            )
         last = self.topic.partitions - 1
         sticky = min(last, int(self._runtime.uniform(0, self.topic.partitions)))
         if rows.keys is None:
@@ -73,6 +81,10 @@ class Destinations:
             raise InvalidTopicNameError(f"a topic is named by a str, not by {name!r}")
         known = self._known.get(name)
         if known is not None:
+            now = self._catalog.current(known.topic)
+            if now is known.topic:
+                return known
+            known = self._known[name] = Destination(now, self._runtime)  # partitions were added, for one
             return known
         try:
             topic = self._catalog.topic(name)

@@ -117,6 +117,9 @@ class FakeCatalog:
             raise TopicNotFoundError(f"no topic {name!r}")
         return self.infos[name]
 
+    def current(self, info: TopicInfo) -> TopicInfo:
+        return info
+
     def refresh(self) -> None:
         self.refreshed += 1
         self.infos.update(self.appearing)
