@@ -23,21 +23,27 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from streamhouse import aio as aio
     from streamhouse import errors as errors
-    from streamhouse.config import Settings
+    from streamhouse.config import Settings, TopicSettings
     from streamhouse.consumer import Consumer
+    from streamhouse.groups.admin import Group, GroupDescription, GroupMember
     from streamhouse.log import Log
     from streamhouse.process import Output
     from streamhouse.producer import Producer
     from streamhouse.read.batch import RecordBatch
-    from streamhouse.records import Record, RecordMetadata, TopicPartition
+    from streamhouse.records import OffsetAndMetadata, Record, RecordMetadata, TopicPartition
     from streamhouse.topic import Partition, Topic
+    from streamhouse.upkeep.report import UpkeepReport
     from streamhouse.write.transaction import Transaction
 
 __version__: Final = "0.1.0"
 
 __all__ = [
     "Consumer",
+    "Group",
+    "GroupDescription",
+    "GroupMember",
     "Log",
+    "OffsetAndMetadata",
     "Output",
     "Partition",
     "Producer",
@@ -47,7 +53,9 @@ __all__ = [
     "Settings",
     "Topic",
     "TopicPartition",
+    "TopicSettings",
     "Transaction",
+    "UpkeepReport",
     "__version__",
     "aio",
     "errors",
@@ -55,7 +63,11 @@ __all__ = [
 
 _MODULES: Final = {
     "Consumer": "streamhouse.consumer",
+    "Group": "streamhouse.groups.admin",
+    "GroupDescription": "streamhouse.groups.admin",
+    "GroupMember": "streamhouse.groups.admin",
     "Log": "streamhouse.log",
+    "OffsetAndMetadata": "streamhouse.records",
     "Output": "streamhouse.process",
     "Partition": "streamhouse.topic",
     "Producer": "streamhouse.producer",
@@ -65,6 +77,8 @@ _MODULES: Final = {
     "Settings": "streamhouse.config",
     "Topic": "streamhouse.topic",
     "TopicPartition": "streamhouse.records",
+    "TopicSettings": "streamhouse.config",
+    "UpkeepReport": "streamhouse.upkeep.report",
     "Transaction": "streamhouse.write.transaction",
 }
 _SUBMODULES: Final = ("aio", "errors")

@@ -29,13 +29,14 @@ from typing import Any, Self, TypeVar
 from streamhouse import consumer as _consumer
 from streamhouse import log as _log
 from streamhouse import producer as _producer
-from streamhouse.commits.collector import CollectReport
-from streamhouse.producer import BatchDelivery, Delivery
+from streamhouse.errors import TransactionError
+from streamhouse.producer import BatchDelivery, Delivery, TransactionMetadata
 from streamhouse.read.batch import RecordBatch
 from streamhouse.records import Position, Positions, Record, TopicPartition
 from streamhouse.store.metered import StoreStats
 from streamhouse.topic import Topic
 
+from streamhouse.upkeep.report import UpkeepReport
 T = TypeVar("T")
 
 _THREADS = 32  # waiting polls and blocked sends hold one each; idle ones cost nothing

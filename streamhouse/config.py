@@ -40,6 +40,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         snapshot_commits: Commits after which the state is saved, so that opening stays fast.
         request_concurrency: Requests to a remote store under way at once.
         single_writer: Accept a store without create-if-absent; only one process may then write.
+        upkeep: Take part in retention and compaction, in the background.
+        upkeep_seconds: How often to look whether there is something to do. A look costs no request.
     """
 
     durability: Durability = "fsync"
@@ -57,6 +59,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     snapshot_commits: int = limits.SNAPSHOT_COMMITS
     request_concurrency: int = 16
     single_writer: bool = False
+    upkeep: bool = True
+    upkeep_seconds: float = 30.0
 
 
 class TopicSettings(msgspec.Struct, array_like=True, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -102,6 +106,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "poll_seconds_max": (0.0001, 3_600.0),
     "snapshot_commits": (10, 1_000_000),
     "request_concurrency": (1, 256),
+    "upkeep_seconds": (0.01, 86_400.0),
 }
 
 

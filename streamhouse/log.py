@@ -14,7 +14,6 @@ from typing import Any, Literal, Self
 
 from streamhouse import limits
 from streamhouse.catalog.catalog import Catalog
-from streamhouse.commits.collector import CollectReport
 from streamhouse.commits.log import CommitLog
 from streamhouse.commits.proposal import Block, StoredBlock
 from streamhouse.commits.root import open_root
@@ -130,6 +129,14 @@ class Log:
     @property
     def url(self) -> str:
         """Where the log is, without credentials."""
+        self._upkeep = Upkeep(self._commits, self._store, self._settings, self._runtime)
+        self._worker = (
+            UpkeepWorker(self._upkeep, self._commits, self._runtime, self._settings.upkeep_seconds)
+            if self._settings.upkeep
+            else None
+        )
+        self._agent = GroupAgent(self._commits, self._store, self._runtime)
+        self._sql = SqlEngine(self._catalog, self._commits, self._reader, self._store, self._settings)
         return self._store.url
 
     @property
@@ -419,8 +426,7 @@ class Log:
         Agents do this on their own now and then. It is safe at any time, from any process.
         """
         self._check()
-        self._commits.save_snapshot()
-        return self._commits.collect()
+        return self._upkeep.thorough()
 
     def flush(self) -> None:
         """Wait until everything that was sent is durable, by whichever producer.
@@ -521,3 +527,6 @@ def _close_at_exit() -> None:
     """Give what is pending a last chance when the interpreter ends with a log still open."""
     for log in list(_open_logs):
         log.close(timeout=5.0)
+            self._agent.close()
+            if self._worker is not None:
+                self._worker.close(timeout)

@@ -11,7 +11,11 @@ import streamhouse
 
 PUBLIC = {
     "Consumer",
+    "Group",
+    "GroupDescription",
+    "GroupMember",
     "Log",
+    "OffsetAndMetadata",
     "Output",
     "Partition",
     "Producer",
@@ -21,6 +25,8 @@ PUBLIC = {
     "Settings",
     "Topic",
     "TopicPartition",
+    "TopicSettings",
+    "UpkeepReport",
     "Transaction",
     "__version__",
     "aio",

@@ -35,7 +35,7 @@ class Altered(WrappedStore):
 
 @pytest.fixture(scope="module")
 def small_log() -> tuple[str, MemoryStore]:
-    """A log with an object of every kind: inline and lane blocks, snapshot, roll-up, boundary."""
+    """A log with an object of every kind: lane blocks, a segment, snapshot, roll-up, boundary."""
     url = "memory://test-verify"
     with streamhouse.Log(url, snapshot_commits=60, inline_bytes_max=500) as log:
         log.create_topic("gone")
@@ -46,16 +46,16 @@ def small_log() -> tuple[str, MemoryStore]:
             log.create_topic("kept", partitions=2)
             for number in range(RECORDS // 2):
                 producer.send("kept", {"number": number}, key=b"key", headers={"h": b"1"}).result()
+            log.upkeep()  # puts those in a segment
             batch = [sha256(b"%d" % number).digest() for number in range(RECORDS // 2)]
             producer.send_many("kept", batch, partition=1).result()
-        log.upkeep()
     return url, MemoryStore(SystemRuntime(), "test-verify")
 
 
 def test_there_is_an_object_of_every_kind(small_log: tuple[str, MemoryStore]) -> None:
     present = {info.name for info in small_log[1].list("")}
-    kinds = (names.LOG, names.LANES, names.SNAPSHOTS, names.ROLLUPS, names.BOUNDARIES, names.ROOT)
-    for prefix in kinds:
+    kinds = (names.LANES, names.SEGMENTS, names.SNAPSHOTS, names.ROLLUPS, names.BOUNDARIES)
+    for prefix in (names.ROOT, names.LOG, *kinds):
         assert any(name.startswith(prefix) for name in present), prefix
 
 

@@ -1,0 +1,118 @@
+"""Rounds of upkeep: what is due is trimmed, compacted by key and put together."""
+
+from __future__ import annotations
+
+import threading
+from typing import Final
+
+from streamhouse.commits.collector import CollectReport
+from streamhouse.commits.log import CommitLog
+from streamhouse.config import Settings
+from streamhouse.errors import CorruptionError, TopicNotFoundError
+from streamhouse.format.commit import Trim
+from streamhouse.runtime import Runtime
+from streamhouse.store.base import ObjectStore
+from streamhouse.upkeep import due
+from streamhouse.upkeep.claims import Claims
+from streamhouse.upkeep.report import Tally, UpkeepReport
+from streamhouse.upkeep.sources import Sources
+from streamhouse.upkeep.survey import Survey, survey
+from streamhouse.upkeep.work import PartitionWork, Pause, Tools, has_work
+
+_CLAIMED_AT_ONCE: Final = 16
+
+
+class Upkeep:
+    """Keeps a log in order, one round at a time. Any thread may ask for one.
+
+    Args:
+        commits: The log.
+        store: Where it lies.
+        settings: Of the log.
+        runtime: Clock and randomness.
+    """
+
+    def __init__(self, commits: CommitLog, store: ObjectStore, settings: Settings, runtime: Runtime) -> None:
+        self._commits = commits
+        self._runtime = runtime
+        claims = Claims(commits, store, runtime)
+        self._tools = Tools(commits, Sources(store), claims, runtime, settings.block_bytes_target)
+        self._due = due.Due(commits, runtime)
+        self._busy = threading.Lock()
+
+    def thorough(self) -> UpkeepReport:
+        """Do now whatever can be done."""
+        with self._busy:
+            tally = Tally()
+            self._commits.refresh()
+            self._trim(tally)
+            self._work(due.places(self._commits), tally, thorough=True, pause=_go_on)
+            self._commits.save_snapshot()
+            return tally.report(self._commits.collect())
+
+    def usual(self, pause: Pause) -> Tally:
+        """Do what is worth it. When nothing is, no request is made.
+
+        Args:
+            pause: See :data:`~streamhouse.upkeep.work.Pause`.
+        """
+        with self._busy:
+            tally = Tally()
+            if due.expired(self._commits, self._runtime):
+                self._commits.refresh()
+                self._trim(tally)
+            places = self._due.now()
+            if places:
+                self._work(places, tally, thorough=False, pause=pause)
+            return tally
+
+    def collect(self) -> CollectReport:
+        """Save the state, to show later what was referred to now, and remove what is garbage already."""
+        with self._busy:
+            self._commits.save_snapshot()
+            return self._commits.collect()
+
+    def _trim(self, tally: Tally) -> None:
+        for trim in due.expired(self._commits, self._runtime):
+            before = self._log_starts(trim)
+            try:
+                self._commits.propose(trim)
+            except TopicNotFoundError:
+                continue
+            tally.trimmed += sum(self._log_starts(trim)) - sum(before)
+
+    def _log_starts(self, trim: Trim) -> list[int]:
+        with self._commits.lock:
+            topic = self._commits.state.topics.get(trim.topic)
+            return [] if topic is None else [topic.partitions[number].log_start for number, _ in trim.parts]
+
+    def _work(self, places: list[due.Place], tally: Tally, *, thorough: bool, pause: Pause) -> None:
+        for at in range(0, len(places), _CLAIMED_AT_ONCE):
+            wanted = []
+            for place in places[at : at + _CLAIMED_AT_ONCE]:
+                pause(0)
+                seen = survey(self._commits, *place)
+                if seen is None:
+                    continue
+                if has_work(self._tools, seen, thorough=thorough):
+                    wanted.append(seen)
+                else:
+                    self._due.note(seen)
+            if wanted:
+                self._work_on(wanted, tally, thorough=thorough, pause=pause)
+
+    def _work_on(self, wanted: list[Survey], tally: Tally, *, thorough: bool, pause: Pause) -> None:
+        had = self._tools.claims.take(wanted, by_store=thorough)
+        for seen, mine in zip(wanted, had, strict=True):
+            if not mine:
+                tally.skipped.append(f"{seen}: another process is at work on it")
+                continue
+            try:
+                PartitionWork(self._tools, seen, tally, thorough=thorough, pause=pause).do()
+            except CorruptionError as error:
+                tally.skipped.append(f"{seen}: {error}")
+                self._due.note(seen, damaged=True)
+
+
+def _go_on(_seconds: float) -> None:
+    """Without a rest."""
