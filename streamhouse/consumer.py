@@ -1,11 +1,13 @@
-"""Reading endlessly: polls, batches or plain iteration over any number of partitions."""
+"""Reading endlessly: polls, batches or plain iteration over any number of partitions, alone or in a group."""
 
 from __future__ import annotations
 
+import re
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from concurrent.futures import Future
+from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import Any, Final, Generic
 
@@ -15,28 +17,47 @@ from streamhouse.errors import (
     ForkedError,
     InvalidInputError,
     NotAssignedError,
+    StreamhouseError,
     TransactionError,
 )
-from streamhouse.format.commit import CommitOffsets, OffsetEntry
+from streamhouse.format.commit import CommitOffsets
+from streamhouse.groups.agent import GroupAgent
+from streamhouse.groups.offsets import What
+from streamhouse.groups.options import GroupOptions, check_topics
+from streamhouse.groups.session import Session
 from streamhouse.read.batch import RecordBatch
-from streamhouse.read.cursor import Cursor
+from streamhouse.read.cursor import Cursor, Reset
 from streamhouse.read.deserializers import Deserializer, list_deserializer
-from streamhouse.read.positions import checked_partitions, position_for, resolve
+from streamhouse.read.positions import checked_partitions, position_for
 from streamhouse.read.reader import BlockReader
-from streamhouse.read.turns import Handout, Turns
-from streamhouse.records import K, Position, Positions, Record, TopicPartition, V
+from streamhouse.read.reading import Reading
+from streamhouse.records import (
+    K,
+    OffsetAndMetadata,
+    Position,
+    Positions,
+    Record,
+    TopicPartition,
+    V,
+)
 from streamhouse.runtime import Runtime, process_id
 
 _WAIT_SLICE_SECONDS: Final = 0.1  # Ctrl-C, close() and seek() of another thread get through
-_CHUNK_RECORDS: Final = 4096  # objects made at once for an iteration
+_CLOSE_SECONDS: Final = 120.0
 
 
 class Consumer(Generic[K, V]):
     """Reads partitions in order of offset, from a position on, for as long as it likes.
 
     Made by :meth:`streamhouse.Log.consumer`. Partitions take turns, so a busy one does not hold up the
-    others; the order within a partition is kept. All partitions that the topics have now are
-    read; partitions and topics that come later are not added.
+    others; the order within a partition is kept. Without a group, all partitions that the topics have
+    when it is made are read; partitions and topics that come later are not added.
+
+    In a group, the partitions are shared out between its members, and shared out anew whenever a
+    member comes or goes. The consumer joins at its first poll. What was processed is committed, so whoever
+    gets a partition next goes on where the last owner stopped. Every record is delivered at least once: an
+    automatic commit covers a record only when the next one was asked for (in a loop), or the next poll
+    was made.
 
     A consumer is for one thread at a time. Calls from several threads do not corrupt it, and ``seek``,
     ``pause``, ``resume`` and ``close`` get through to one that waits, but the order of records
@@ -49,12 +70,16 @@ class Consumer(Generic[K, V]):
         catalog: Where topics and blocks are looked up.
         reader: Where blocks come from.
         runtime: Clock.
-        topics: Topics to read; none to ``assign`` later.
-        start: Where to begin, for all partitions or per partition number.
+        topics: Topics to read, or patterns of them in a group; none to ``assign`` later.
+        start: Where to begin, for all partitions or per partition number; in a group, where nothing was
+            committed.
         partitions: Partitions of each topic to read; all by default.
         key: Deserialiser for keys: ``"bytes"``, ``"str"``, ``"json"``, ``"msgpack"``, a type that JSON is
             decoded into, or a function. Nulls stay ``None``.
         value: Deserialiser for values.
+        reset: Where to go on when what is at the position was removed.
+        group: How to take part in a group.
+        agent: Takes care of the group members in this process.
 
     Raises:
         TopicNotFoundError: There is no such topic.
@@ -69,9 +94,11 @@ class Consumer(Generic[K, V]):
         ...     topic = log.create_topic("orders")
         ...     with log.producer() as producer:
         ...         stored = producer.send("orders", "first", key="k").result()
-        ...     with log.consumer("orders", value="str") as consumer:
+        ...     with log.consumer("orders", group="billing", value="str") as consumer:
         ...         for record in consumer:
         ...             break
+        ...     log.groups["billing"].offsets[("orders", 0)].offset
+        1
         >>> record.value
         'first'
     """
@@ -81,44 +108,61 @@ class Consumer(Generic[K, V]):
         catalog: Catalog,
         reader: BlockReader,
         runtime: Runtime,
-        topics: Sequence[str] | str = (),
+        topics: Sequence[str | re.Pattern[str]] | str = (),
         *,
         start: Positions = "earliest",
         partitions: Iterable[int] | None = None,
         key: Deserializer = "bytes",
         value: Deserializer = "bytes",
+        reset: Reset | None = None,
+        group: GroupOptions | None = None,
+        agent: GroupAgent | None = None,
     ) -> None:
         self._closed = True  # until everything below is there
+        self._closer = 0  # the thread that is closing it
         self._process = process_id()
         self._catalog = catalog
-        self._reader = reader
         self._runtime = runtime
         self._start = start
-        self._keys, self._values = list_deserializer(key), list_deserializer(value)
-        self._lock = threading.RLock()
-        self._turns: Turns[K, V] = Turns()
-        self._handout: Handout[K, V] | None = None  # what an iteration is busy with
+        names = [topics] if isinstance(topics, str) else list(dict.fromkeys(topics))
+        check_topics(names, group=group is not None)
+        self._reading: Reading[K, V] = Reading(
+            catalog,
+            reader,
+            list_deserializer(key),
+            list_deserializer(value),
+            reset or _default_reset(start, group),
+        )
+        self._lock = self._reading.lock
         self._following = ExitStack()
         self._follows = False
-        self._moves = 0
-        self._group: str | None = None
+        self._agent = agent
+        self._session: Session | None = None
+        self._subscribed = group is not None and bool(names) and partitions is None
         catalog.refresh()
-        names = [topics] if isinstance(topics, str) else list(dict.fromkeys(topics))
         wanted = None if partitions is None else list(partitions)
-        infos = [catalog.topic(name) for name in names]
-        self._place(
-            [
-                TopicPartition(info.name, partition)
-                for info in infos
-                for partition in checked_partitions(info, wanted)
-            ],
-            start,
-        )
+        infos = [catalog.topic(name) for name in names if isinstance(name, str)]
+        if group is not None and agent is not None:
+            subscription = names if self._subscribed else None
+            self._session = agent.session(group, self._reading, catalog, start, subscription)
+        if not self._subscribed:
+            self._place(
+                [
+                    TopicPartition(info.name, partition)
+                    for info in infos
+                    for partition in checked_partitions(info, wanted)
+                ],
+                start,
+            )
+        if self._session is not None and agent is not None:
+            agent.register(self._session)
         self._closed = False
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else f"{len(self._turns.cursors)} partitions"
-        return f"Consumer({state})"
+        if self._closed:
+            return "Consumer(closed)"
+        group = "" if self._session is None else f"group {self._session.options.group!r}, "
+        return f"Consumer({group}{len(self._reading.cursors)} partitions)"
 
     # --- reading -----------------------------------------------------------------------------------
 
@@ -137,11 +181,13 @@ class Consumer(Generic[K, V]):
             CorruptionError: What is stored is damaged.
             StoreError: The store fails.
             NotAssignedError: There is nothing to read from.
+            StaleMemberError: In a group: another consumer took over its ``instance_id``.
+            InconsistentAssignorError: In a group: the other members use another assignor.
             ClosedError: The consumer was closed.
             ForkedError: It belongs to the parent process.
         """
         _check_count("max_records", max_records)
-        return self._wait_for(lambda: self._turns.take_records(max_records).records, timeout)
+        return self._wait_for(lambda: self._reading.take_records(max_records), timeout)
 
     def poll_batches(self, timeout: float | None = 1.0, max_records: int | None = None) -> list[RecordBatch]:
         """The next records as columns: at most one batch, which is one stored block, per partition.
@@ -156,7 +202,7 @@ class Consumer(Generic[K, V]):
         """
         if max_records is not None:
             _check_count("max_records", max_records)
-        return self._wait_for(lambda: self._turns.take_batches(max_records), timeout)
+        return self._wait_for(lambda: self._reading.take_batches(max_records), timeout)
 
     def __iter__(self) -> Iterator[Record[K, V]]:
         """Record by record, without end; see :meth:`poll` for what is raised.
@@ -165,7 +211,7 @@ class Consumer(Generic[K, V]):
         reading on in another way passes over nothing.
         """
         while True:
-            (handout,) = self._wait_for(self._take_handout, None)
+            (handout,) = self._wait_for(self._reading.take_handout, None)
             yield from handout.iterator
 
     # --- positions ---------------------------------------------------------------------------------
@@ -173,15 +219,18 @@ class Consumer(Generic[K, V]):
     @property
     def assignment(self) -> list[TopicPartition]:
         """The partitions that are read, in the order they were assigned."""
-        return list(self._turns.cursors)
+        return list(self._reading.cursors)
 
     @property
     def paused(self) -> list[TopicPartition]:
         """Those that are paused."""
-        return [name for name in self._turns.cursors if name in self._turns.paused]
+        return [name for name in self._reading.cursors if name in self._reading.turns.paused]
 
     def assign(self, partitions: Iterable[tuple[str, int]], *, start: Positions | None = None) -> None:
         """Read these partitions from now on. Those that were read already keep their positions.
+
+        With a group, this is for consumers that were made without topics: they join nothing, and commit
+        offsets for the group while it has no members.
 
         Args:
             partitions: Pairs of topic and partition number.
@@ -191,8 +240,13 @@ class Consumer(Generic[K, V]):
             TopicNotFoundError: There is no such topic.
             PartitionNotFoundError: The topic has no such partition.
             OffsetOutOfRangeError: ``start`` is an offset that a partition does not have.
+            InvalidInputError: A group says what this consumer reads.
         """
         self._check()
+        if self._subscribed:
+            raise InvalidInputError(
+                "this consumer is given its partitions by its group; make one without topics to assign them"
+            )
         self._catalog.refresh()
         with self._lock:
             self._moved()
@@ -215,12 +269,11 @@ class Consumer(Generic[K, V]):
             InvalidPositionError: It is no position.
         """
         self._check()
-        cursor = self._cursor(topic, partition)
+        cursor = self._reading.cursor(topic, partition)
         self._catalog.refresh()
         with self._lock:
             self._moved()
-            cursor.high_watermark()  # says it properly when the topic was deleted
-            cursor.position = resolve(self._catalog, self._reader, cursor.topic, partition, position)
+            self._reading.seek(cursor, position)
 
     def position(self, topic: str, partition: int) -> int:
         """Offset of the record that is handed out next.
@@ -230,7 +283,7 @@ class Consumer(Generic[K, V]):
         """
         self._check()
         with self._lock:
-            return self._position(self._cursor(topic, partition))
+            return self._reading.position(self._reading.cursor(topic, partition))
 
     def lag(self, topic: str | None = None, partition: int | None = None) -> int:
         """How many offsets lie between the position and the end of the log at this moment.
@@ -248,14 +301,14 @@ class Consumer(Generic[K, V]):
         with self._lock:
             cursors = [
                 cursor
-                for name, cursor in self._turns.cursors.items()
+                for name, cursor in self._reading.cursors.items()
                 if topic in (None, name.topic) and partition in (None, name.partition)
             ]
             if not cursors:
                 raise NotAssignedError(
                     f"this consumer does not read partition {partition} of topic {topic!r}"
                 )
-            return sum(cursor.high_watermark() - self._position(cursor) for cursor in cursors)
+            return sum(cursor.high_watermark() - self._reading.position(cursor) for cursor in cursors)
 
     def pause(self, partitions: Iterable[tuple[str, int]] | None = None) -> None:
         """Leave partitions out, without losing the position; all of them by default.
@@ -266,7 +319,7 @@ class Consumer(Generic[K, V]):
         self._check()
         with self._lock:
             self._moved()
-            self._turns.paused.update(self._names(partitions))
+            self._reading.turns.paused.update(self._names(partitions))
 
     def resume(self, partitions: Iterable[tuple[str, int]] | None = None) -> None:
         """Read paused partitions again; all of them by default.
@@ -277,7 +330,7 @@ class Consumer(Generic[K, V]):
         self._check()
         with self._lock:
             self._moved()
-            self._turns.paused.difference_update(self._names(partitions))
+            self._reading.turns.paused.difference_update(self._names(partitions))
 
     # --- transactions ------------------------------------------------------------------------------
 
@@ -288,32 +341,132 @@ class Consumer(Generic[K, V]):
             TransactionError: The consumer reads without a group.
         """
         self._check()
-        if self._group is None:
+        if self._session is None:
             raise TransactionError(
                 "this consumer has no group whose offsets could be committed: make it with "
                 "log.consumer(..., group=...)"
             )
-        with self._lock:
-            entries = [
-                OffsetEntry(cursor.topic.id, cursor.partition, self._position(cursor))
-                for cursor in self._turns.cursors.values()
-            ]
-        return CommitOffsets(self._group, "", 0, tuple(entries))
+        return self._session.transaction_offsets()
 
     def _commit_by_transactions(self) -> None:
         """Commit nothing automatically from now on: transactions do, in :meth:`streamhouse.Log.process`."""
+        if self._session is not None:
+            self._session.auto_commit = False
+
+    # --- the group ---------------------------------------------------------------------------------
+
+    @property
+    def group(self) -> str | None:
+        """Name of the group, if there is one."""
+        return None if self._session is None else self._session.options.group
+
+    @property
+    def member_id(self) -> str | None:
+        """What the group calls this consumer, once it has joined; another name each time it joins."""
+        membership = None if self._session is None else self._session.membership
+        return membership.id or None if membership is not None else None
+
+    @property
+    def generation(self) -> int | None:
+        """The generation of the group that gave this consumer its partitions, once it has joined."""
+        membership = None if self._session is None else self._session.membership
+        return membership.generation if membership is not None and membership.id else None
+
+    def commit(self, what: What | None = None, *, metadata: str = "") -> None:
+        """Note how far the group has come, and wait until that is durable.
+
+        Args:
+            what: A record: everything up to it, in its partition, is processed. Or a mapping of ``(topic,
+                partition)`` to the next offset wanted, or to a pair of that and a text to note with it.
+                By default the positions of all partitions: everything that was handed out is processed.
+            metadata: Text to note with each offset, at most 4096 bytes.
+
+        Raises:
+            StaleMemberError: Nothing was committed: this consumer is no member any more, or a partition
+                is another's. Poll to join anew.
+            GroupNotEmptyError: Its partitions are fixed, and the group has members.
+            InvalidInputError: There is no group, or ``what`` makes no sense.
+            OffsetOutOfRangeError: The partition ends before that offset.
+            TopicNotFoundError: There is no such topic.
+            StreamhouseError: The store fails.
+        """
+        session = self._group_session()
+        session.commit(session.commit_operation(what, metadata))
+
+    def commit_async(self, what: What | None = None, *, metadata: str = "") -> Future[None]:
+        """Like :meth:`commit`, without waiting.
+
+        Returns:
+            A future that raises what :meth:`commit` says of the group and the store.
+
+        Raises:
+            StaleMemberError: The consumer has not joined yet.
+            InvalidInputError: There is no group, or ``what`` makes no sense.
+        """
+        session = self._group_session()
+        return session.offsets.submit(session.commit_operation(what, metadata))
+
+    def committed(self, topic: str, partition: int) -> OffsetAndMetadata | None:
+        """What the group has committed for a partition, by whichever member; ``None``: nothing yet.
+
+        Raises:
+            TopicNotFoundError: There is no such topic.
+            PartitionNotFoundError: It has no such partition.
+            InvalidInputError: There is no group.
+        """
+        session = self._group_session()
+        self._catalog.refresh()
+        info = self._catalog.topic(topic)
+        (number,) = checked_partitions(info, [partition])
+        return session.offsets.committed(info.id, number)
+
+    def _group_session(self) -> Session:
+        self._check()
+        if self._session is None:
+            raise InvalidInputError("this consumer has no group to commit for; make it with group='name'")
+        return self._session
 
     # --- end ---------------------------------------------------------------------------------------
 
-    def close(self) -> None:
-        """Stop reading. Whoever waits in another thread gets ClosedError. Closing twice is fine."""
-        if self._closed or self._process != process_id():
+    def close(self, timeout: float | None = None, *, finished: bool = True) -> None:
+        """Stop reading. Whoever waits in another thread gets ClosedError. Closing twice is fine.
+
+        In a group, what was processed is committed (unless ``auto_commit`` is off), and the partitions go to
+        others at once. A member with an ``instance_id`` stays in the group for its session, so that it can
+        come back.
+
+        Args:
+            timeout: Seconds to wait for the store, in a group; by default two minutes.
+            finished: Everything that was handed out is processed. Otherwise the record that a loop handed
+                out last, or all that the latest poll returned, will be delivered again. When another
+                thread polled last, it may be busy with them, and they count as not processed anyway.
+
+        Raises:
+            StreamhouseError: The offsets could not be committed; the consumer is closed all the same.
+        """
+        if self._closed or self._closer or self._process != process_id():
             return
-        self._closed = True
-        with self._lock:
-            self._moved()
-            self._turns.assign(())
-        self._following.close()
+        self._closer = threading.get_ident()
+        finished = finished and self._reading.taker in {0, self._closer}
+        try:
+            self._close_session(_CLOSE_SECONDS if timeout is None else timeout, finished=finished)
+        finally:
+            self._closed = True
+            with self._lock:
+                self._moved()
+                self._reading.assign(())
+            self._following.close()
+
+    def _close_session(self, timeout: float, *, finished: bool) -> None:
+        session, agent = self._session, self._agent
+        if session is None or agent is None:
+            return
+        session.interrupt()
+        try:
+            with self._lock:
+                session.close(finished=finished, timeout=timeout)
+        finally:
+            agent.unregister(session)
 
     def __enter__(self) -> Consumer[K, V]:
         self._check()
@@ -325,7 +478,11 @@ class Consumer(Generic[K, V]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close()
+        if error is None:
+            self.close()
+        else:
+            with suppress(StreamhouseError):  # the error that is on its way out says more
+                self.close(finished=False)
 
     def __del__(self) -> None:
         if not getattr(self, "_closed", True) and self._process == process_id():
@@ -337,61 +494,68 @@ class Consumer(Generic[K, V]):
     def _check(self) -> None:
         if self._process != process_id():  # before any lock: fork may have left it held for ever
             raise ForkedError("this consumer was made before fork; open the log again in this process")
-        if self._closed:
+        if self._closed or self._closer not in {0, threading.get_ident()}:
             raise ClosedError("the consumer is closed; make a new one")
-
-    def _cursor(self, topic: str, partition: int) -> Cursor:
-        cursor = self._turns.cursors.get(TopicPartition(topic, partition))
-        if cursor is None:
-            raise NotAssignedError(f"this consumer does not read partition {partition} of topic {topic!r}")
-        return cursor
 
     def _names(self, partitions: Iterable[tuple[str, int]] | None) -> list[TopicPartition]:
         if partitions is None:
-            return list(self._turns.cursors)
-        return [self._cursor(*pair).name for pair in partitions]
-
-    def _position(self, cursor: Cursor) -> int:
-        pending = None if self._handout is None else self._handout.next_offset(cursor)
-        return cursor.position if pending is None else pending
+            return list(self._reading.cursors)
+        return [self._reading.cursor(*pair).name for pair in partitions]
 
     def _place(self, names: list[TopicPartition], start: Positions) -> None:
         """Make the cursors for an assignment, all or none."""
-        present = self._turns.cursors
-        self._turns.assign(
+        present = self._reading.cursors
+        self._reading.assign(
             [present.get(name) or self._new_cursor(name, start) for name in dict.fromkeys(names)]
         )
 
     def _new_cursor(self, name: TopicPartition, start: Positions) -> Cursor:
-        info = self._catalog.topic(name.topic)
-        (partition,) = checked_partitions(info, [name.partition])
-        where = position_for(start, partition)
-        offset = resolve(self._catalog, self._reader, info, partition, where)
-        return Cursor(self._catalog, self._reader, info, partition, offset, self._keys, self._values)
+        if self._session is not None:
+            return self._session.new_cursor(name, start)
+        return self._reading.new_cursor(name, position_for(start, name.partition))
 
     def _wait_for(self, take: Callable[[], list[Any]], timeout: float | None) -> list[Any]:
         """What ``take`` gives as soon as it gives something, or nothing after the time-out."""
         if timeout is not None and not timeout >= 0:
             raise InvalidInputError(f"timeout must be None or 0 seconds and more, not {timeout!r}")
+        self._check()  # for fork before the lock, for close() under it
+        if self._session is None:
+            return self._wait(take, timeout)
+        self._session.enter()
+        try:
+            return self._wait(take, timeout)
+        finally:
+            self._session.exit()
+
+    def _wait(self, take: Callable[[], list[Any]], timeout: float | None) -> list[Any]:
         deadline = None if timeout is None else self._runtime.monotonic() + timeout
         taken: list[Any] = []
         looked = None
         while True:
-            self._check()  # for fork before the lock, for close() under it
             version = self._catalog.version  # before looking, so that nothing slips in between
-            if looked != (version, self._moves):  # thousands of idle partitions take a while
-                looked = (version, self._moves)
+            if looked != (version, self._reading.moves):  # thousands of idle partitions take a while
                 with self._lock:
                     self._check()
-                    self._take_back()
+                    if looked is None:
+                        self._reading.settle()
+                    looked = (version, self._reading.moves)
                     self._follow()
-                    taken = take()
+                    taken = self._take(take)
             pause = _WAIT_SLICE_SECONDS
             if deadline is not None:
                 pause = min(pause, deadline - self._runtime.monotonic())
             if taken or pause <= 0:
                 return taken
             self._catalog.wait(version, pause)
+            self._check()
+
+    def _take(self, take: Callable[[], list[Any]]) -> list[Any]:
+        self._reading.take_back()
+        if self._session is not None:
+            self._session.sync()
+            if self._subscribed and not self._reading.cursors:
+                return []  # there may be more members than partitions
+        return take()
 
     def _follow(self) -> None:
         if not self._follows:
@@ -400,20 +564,15 @@ class Consumer(Generic[K, V]):
 
     def _moved(self) -> None:
         """Somebody is about to change what is read next; one who waits has to look again."""
-        self._take_back()
-        self._moves += 1
+        self._reading.take_back()
+        self._reading.moves += 1
 
-    def _take_back(self) -> None:
-        if self._handout is not None:
-            self._handout.take_back()
-            self._handout = None
 
-    def _take_handout(self) -> list[Handout[K, V]]:
-        handout = self._turns.take_records(_CHUNK_RECORDS)
-        if not handout.records:
-            return []
-        self._handout = handout
-        return [handout]
+def _default_reset(start: Positions, group: GroupOptions | None) -> Reset:
+    """Where to go on by default when what is at the position was removed."""
+    if group is not None and start in ("earliest", "latest"):
+        return "earliest" if start == "earliest" else "latest"
+    return "error"
 
 
 def _check_count(name: str, count: object) -> None:

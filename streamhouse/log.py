@@ -6,11 +6,12 @@ import atexit
 import datetime as dt
 import os
 import re
+import sys
 import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from streamhouse import limits
 from streamhouse.catalog.catalog import Catalog
@@ -22,18 +23,23 @@ from streamhouse.consumer import Consumer
 from streamhouse.errors import (
     ClosedError,
     ForkedError,
-    InvalidPartitionCountError,
     InvalidTopicNameError,
 )
 from streamhouse.format.commit import Append
+from streamhouse.groups.admin import Groups
+from streamhouse.groups.agent import GroupAgent
+from streamhouse.groups.options import Assignor, OnChange, check_reset, make_group_options
 from streamhouse.process import Outputs, Process, Stop
 from streamhouse.producer import Producer
+from streamhouse.read.cursor import Reset
 from streamhouse.read.deserializers import Deserializer
+from streamhouse.read.positions import trim_offsets
 from streamhouse.read.reader import BlockReader
 from streamhouse.read.scan import scan
-from streamhouse.read.positions import trim_offsets
 from streamhouse.records import K, Position, Positions, Record, V
 from streamhouse.runtime import Runtime, SystemRuntime, process_id
+from streamhouse.sql.engine import SqlEngine
+from streamhouse.sql.limits import make_limits
 from streamhouse.store.base import ObjectStore
 from streamhouse.store.metered import MeteredStore, StoreStats
 from streamhouse.store.open import open_store
@@ -44,6 +50,10 @@ from streamhouse.upkeep.upkeep import Upkeep
 from streamhouse.upkeep.worker import UpkeepWorker
 from streamhouse.write.batcher import Batcher
 from streamhouse.write.serializers import Serializer, SerializerName
+
+if TYPE_CHECKING:
+    from streamhouse.sql.result import Result
+    from streamhouse.sql.session import SqlSession
 
 _TOPIC_NAME = re.compile(rf"[a-zA-Z0-9._-]{{1,{limits.TOPIC_NAME_CHARS_MAX}}}")
 _open_logs: weakref.WeakSet[Log] = weakref.WeakSet()
@@ -119,6 +129,14 @@ class Log:
         self._reader = BlockReader(self._store, self._settings)
         self._commits.on_append = self._offer
         self._batcher = Batcher(self._commits, self._settings, self._runtime)
+        self._upkeep = Upkeep(self._commits, self._store, self._settings, self._runtime)
+        self._worker = (
+            UpkeepWorker(self._upkeep, self._commits, self._runtime, self._settings.upkeep_seconds)
+            if self._settings.upkeep
+            else None
+        )
+        self._agent = GroupAgent(self._commits, self._store, self._runtime)
+        self._sql = SqlEngine(self._catalog, self._commits, self._reader, self._store, self._settings)
         self._handles: weakref.WeakSet[Producer | Consumer[Any, Any]] = weakref.WeakSet()
         self._closed = False
         _open_logs.add(self)
@@ -129,14 +147,6 @@ class Log:
     @property
     def url(self) -> str:
         """Where the log is, without credentials."""
-        self._upkeep = Upkeep(self._commits, self._store, self._settings, self._runtime)
-        self._worker = (
-            UpkeepWorker(self._upkeep, self._commits, self._runtime, self._settings.upkeep_seconds)
-            if self._settings.upkeep
-            else None
-        )
-        self._agent = GroupAgent(self._commits, self._store, self._runtime)
-        self._sql = SqlEngine(self._catalog, self._commits, self._reader, self._store, self._settings)
         return self._store.url
 
     @property
@@ -169,15 +179,6 @@ class Log:
         checked = make_topic_settings(settings)
         return Topic(self._catalog, self._catalog.create_topic(name, partitions, checked, exist_ok=exist_ok))
 
-    def delete_topic(self, name: str) -> None:
-        """Remove a topic and its records, for everybody and for good.
-
-        Raises:
-            TopicNotFoundError: There is no such topic.
-        """
-        self._catalog.delete_topic(self._topic_info(name))
-
-    def topic(self, name: str) -> Topic:
     def alter_topic(self, name: str, *, partitions: int | None = None, **settings: Any) -> Topic:
         """Change a topic, for everybody; how it is then.
 
@@ -193,6 +194,15 @@ class Log:
         """
         return self.topic(name).alter(partitions=partitions, **settings)
 
+    def delete_topic(self, name: str) -> None:
+        """Remove a topic and its records, for everybody and for good.
+
+        Raises:
+            TopicNotFoundError: There is no such topic.
+        """
+        self._catalog.delete_topic(self._topic_info(name))
+
+    def topic(self, name: str) -> Topic:
         """The topic of that name.
 
         Raises:
@@ -206,6 +216,12 @@ class Log:
         """All topics by name."""
         self._check()
         return Topics(self._catalog)
+
+    @property
+    def groups(self) -> Groups:
+        """All consumer groups by name, to look at, reset and delete."""
+        self._check()
+        return Groups(self._commits, self._catalog, self._reader)
 
     # --- writing and reading -----------------------------------------------------------------------
 
@@ -246,28 +262,78 @@ class Log:
 
     def consumer(
         self,
-        *topics: str,
+        *topics: str | re.Pattern[str],
         start: Positions = "earliest",
         partitions: Sequence[int] | None = None,
         key: Deserializer = "bytes",
         value: Deserializer = "bytes",
+        reset: Reset | None = None,
+        group: str | None = None,
+        assignor: Assignor = "cooperative-sticky",
+        auto_commit: bool = True,
+        auto_commit_interval: float = 5.0,
+        session_timeout: float = 30.0,
+        max_poll_interval: float | None = None,
+        instance_id: str | None = None,
+        on_assign: OnChange | None = None,
+        on_revoke: OnChange | None = None,
+        on_lost: OnChange | None = None,
     ) -> Consumer[Any, Any]:
-        """A handle for reading endlessly.
+        """A handle for reading endlessly, alone or sharing the partitions with the members of a group.
 
         Args:
-            *topics: Topics to read; none to :meth:`~streamhouse.Consumer.assign` partitions later.
+            *topics: Topics to read; none to :meth:`~streamhouse.Consumer.assign` partitions later. In a
+                group also compiled patterns, which the whole name has to match: topics that come and go
+                are added and dropped.
             start: Where: ``"earliest"``, ``"latest"``, an offset, a datetime, or a mapping from partition
-                number to any of these.
-            partitions: Partitions of each topic; all by default.
+                number to any of these. In a group, where to begin in partitions that have no committed
+                offset.
+            partitions: Partitions of each topic; all by default. With a group this is a fixed
+                assignment: the consumer joins nothing, and commits while the group has no members.
             key: Deserialiser: ``"bytes"``, ``"str"``, ``"json"``, ``"msgpack"``, a type that JSON is decoded
                 into, or a function.
             value: Likewise.
+            reset: Where to go on when what is at the position was removed: ``"earliest"``, ``"latest"``, or
+                ``"error"`` to raise OffsetOutOfRangeError. By default ``"error"``; in a group what ``start``
+                is, if that is one of the first two.
+            group: Name of a group to be a member of: 1 to 255 characters.
+            assignor: How partitions are dealt out: ``"cooperative-sticky"`` (only partitions that move
+                stop), ``"sticky"``, ``"range"`` or ``"round-robin"`` (all stop). The same for all members.
+            auto_commit: Commit in the background what was processed, also when partitions are given back and
+                on close. Otherwise :meth:`~streamhouse.Consumer.commit` does it.
+            auto_commit_interval: Seconds between commits in the background.
+            session_timeout: Seconds without a sign of life from this process after which others take
+                over. A slow handler gives signs of life.
+            max_poll_interval: Seconds without a poll after which this consumer is taken out of the group,
+                though its process lives; by default never.
+            instance_id: Name of a static member. It keeps its partitions when it is started again within
+                ``session_timeout``, and the older consumer of that name is shut out.
+            on_assign: Told of partitions that come, as a list of
+                :class:`~streamhouse.TopicPartition`, inside a poll, before their first record.
+            on_revoke: Told of partitions that are about to go, before what was processed is committed;
+                :meth:`~streamhouse.Consumer.commit` works in there.
+            on_lost: Told of partitions that went without notice: others may work on them already.
 
         Raises:
             TopicNotFoundError: There is no such topic.
             OffsetOutOfRangeError: The log has no such offset.
+            InvalidInputError: An argument makes no sense, or needs a group.
         """
         self._check()
+        options = make_group_options(
+            group,
+            {
+                "assignor": assignor,
+                "auto_commit": auto_commit,
+                "auto_commit_interval": auto_commit_interval,
+                "session_timeout": session_timeout,
+                "max_poll_interval": max_poll_interval,
+                "instance_id": instance_id,
+                "on_assign": on_assign,
+                "on_revoke": on_revoke,
+                "on_lost": on_lost,
+            },
+        )
         consumer: Consumer[Any, Any] = Consumer(
             self._catalog,
             self._reader,
@@ -277,6 +343,9 @@ class Log:
             partitions=partitions,
             key=key,
             value=value,
+            reset=check_reset(reset),
+            group=options,
+            agent=self._agent,
         )
         self._handles.add(consumer)
         return consumer
@@ -378,6 +447,68 @@ class Log:
             stop=stop,
         ).run()
 
+    # --- SQL ---------------------------------------------------------------------------------------
+
+    def sql(
+        self, query: str, /, *values: Any, as_of: int | dt.datetime | None = None, **parameters: Any
+    ) -> Result:
+        """Run SQL over topics, with everything that DuckDB has.
+
+        Every topic is a relation of its name (in double quotes where it is not just letters, digits and
+        ``_``) with the columns ``topic, partition, offset, timestamp, key, value, headers``. Keys and values
+        are text, bytes that are not UTF-8 escaped; in the schema ``raw`` they are BLOBs. Tables about
+        the log are in the schema ``streamhouse``. DataFrames and Arrow objects among the caller's
+        variables are relations too.
+
+        Args:
+            query: One statement, or several with semicolons between them.
+            *values: What ``?`` or ``$1`` in it stand for.
+            as_of: See the log as it was at that commit, or at that time; now by default.
+            **parameters: What ``$name`` stands for.
+
+        Returns:
+            The result. All that is read for it is of one commit.
+
+        Raises:
+            QueryError: DuckDB cannot understand or run it.
+            TopicNotFoundError: It names a relation that is nowhere; the message has the nearest match.
+            HistoryGoneError: The log was cleaned up beyond ``as_of``.
+        """
+        self._check()
+        return self._sql.run(query, values or parameters, as_of, sys._getframe(1))
+
+    def sql_session(
+        self,
+        *,
+        restricted: bool = False,
+        topics: Sequence[str] | None = None,
+        rows_max: int | None = None,
+        memory_bytes_max: int | None = None,
+        seconds_max: float | None = None,
+    ) -> SqlSession:
+        """A database for queries that is not shared with :meth:`sql`.
+
+        Args:
+            restricted: Only reading topics: no files, network, extensions, settings or changes, and limits.
+                For surfaces that run what others wrote.
+            topics: The only topics that may be seen; all by default.
+            rows_max: Rows of a result in a restricted session; 100,000 by default.
+            memory_bytes_max: Memory for its queries together; 512 MiB by default.
+            seconds_max: How long a query may run; 30 by default.
+
+        Raises:
+            TopicNotFoundError: There is no such topic.
+            InvalidSettingError: A limit that is not positive, or one for a session without restrictions.
+        """
+        self._check()
+        limits = make_limits(
+            restricted=restricted,
+            rows_max=rows_max,
+            memory_bytes_max=memory_bytes_max,
+            seconds_max=seconds_max,
+        )
+        return self._sql.session(limits, topics)
+
     # --- the store ---------------------------------------------------------------------------------
 
     def stats(self) -> StoreStats:
@@ -423,7 +554,8 @@ class Log:
         put together, the state is saved, so that opening is fast, and what nothing refers to since
         an hour is removed. It is safe at any time, from any process.
 
-        Agents do this on their own now and then. It is safe at any time, from any process.
+        Raises:
+            StoreError: The store fails.
         """
         self._check()
         return self._upkeep.thorough()
@@ -445,6 +577,10 @@ class Log:
         Args:
             timeout: Seconds to wait for the store; ``delivery_timeout_seconds`` by default.
         """
+        self._shut(timeout, finished=True)
+
+    def _shut(self, timeout: float | None, *, finished: bool) -> None:
+        """Close; ``finished``: what consumers handed out last is processed."""
         if self._closed or self._process != process_id():
             return
         self._closed = True
@@ -452,21 +588,24 @@ class Log:
         if timeout is None:
             timeout = self._settings.delivery_timeout_seconds
         try:
-            self._close_handles(timeout)
+            self._close_handles(timeout, finished=finished)
         finally:
+            self._agent.close()
+            if self._worker is not None:
+                self._worker.close(timeout)
             self._batcher.close()
             self._commits.close(timeout)
             self._reader.close()
             self._store.close()
 
-    def _close_handles(self, timeout: float) -> None:
+    def _close_handles(self, timeout: float, *, finished: bool) -> None:
         failure: BaseException | None = None
         for handle in list(self._handles):
             try:
                 if isinstance(handle, Producer):
                     handle.close(timeout)
                 else:
-                    handle.close()
+                    handle.close(timeout, finished=finished)
             except Exception as error:  # noqa: BLE001 - close the others first
                 failure = failure or error
         if failure is not None:
@@ -482,7 +621,7 @@ class Log:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close()
+        self._shut(None, finished=error is None)
 
     def __del__(self) -> None:
         if not getattr(self, "_closed", True) and self._process == process_id():
@@ -526,7 +665,4 @@ def _check_topic_name(name: str) -> None:
 def _close_at_exit() -> None:
     """Give what is pending a last chance when the interpreter ends with a log still open."""
     for log in list(_open_logs):
-        log.close(timeout=5.0)
-            self._agent.close()
-            if self._worker is not None:
-                self._worker.close(timeout)
+        log._shut(5.0, finished=False)

@@ -28,6 +28,21 @@ class TopicPartition(NamedTuple):
     partition: int
 
 
+class OffsetAndMetadata(NamedTuple):
+    """How far a group has come in a partition.
+
+    Attributes:
+        offset: The next offset that it wants.
+        metadata: What the committer noted with it.
+        timestamp: When it was committed, milliseconds since 1970 by the committer's clock; 0 in what is
+            yet to be committed.
+    """
+
+    offset: int
+    metadata: str = ""
+    timestamp: int = 0
+
+
 class RecordMetadata(NamedTuple):
     """Where a record was stored.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from itertools import islice
-from typing import Final
+from typing import Final, Literal
 
 from streamhouse.catalog.catalog import Catalog, TopicInfo
 from streamhouse.commits.state import BlockRef
@@ -21,6 +21,9 @@ from streamhouse.read.deserializers import ListDeserializer
 from streamhouse.read.reader import BlockReader
 from streamhouse.read.window import window, within_bytes
 from streamhouse.records import TopicPartition
+
+Reset = Literal["earliest", "latest", "error"]
+"""Where to go on when what is at the position was removed."""
 
 CHUNK_BYTES: Final = 64 << 20  # keys or values in one batch, unless a single record is larger
 _REFS_LISTED: Final = 16
@@ -37,6 +40,7 @@ class Cursor:
         position: Offset to read first.
         key: For the batches.
         value: For the batches.
+        reset: What to do when the position fell below the log start.
     """
 
     def __init__(
@@ -48,6 +52,7 @@ class Cursor:
         position: int,
         key: ListDeserializer,
         value: ListDeserializer,
+        reset: Reset = "error",
     ) -> None:
         self.topic = topic
         self.partition = partition
@@ -57,6 +62,7 @@ class Cursor:
         self._reader = reader
         self._key = key
         self._value = value
+        self._reset = reset
         self._source = f"partition {partition} of {topic.name!r}"
         self._refs: deque[BlockRef] = deque()  # the block it is in, and those after it
         self._columns: Columns | None = None  # of the first of them
@@ -87,7 +93,8 @@ class Cursor:
             A batch with at least one record, or ``None`` when there is nothing more for now.
 
         Raises:
-            OffsetOutOfRangeError: What is at the position was removed meanwhile.
+            OffsetOutOfRangeError: What is at the position was removed meanwhile, and there is no other
+                place to go on from.
             TopicNotFoundError: The topic was deleted.
             CorruptionError: The block is damaged.
             StoreError: The store fails.
@@ -148,13 +155,26 @@ class Cursor:
 
     def _look_up(self) -> None:
         self._columns = None
-        self._ahead = self.position
         topic, partition = self.topic.id, self.partition
-        self._refs = deque(self._catalog.blocks(topic, partition, self.position, _REFS_LISTED))
-        log_start = self._catalog.log_start(topic, partition)
-        if self.position < log_start:
+        while True:
+            self._refs = deque(self._catalog.blocks(topic, partition, self.position, _REFS_LISTED))
+            log_start = self._catalog.log_start(topic, partition)
+            if self.position >= log_start:
+                break
+            self._go_elsewhere(log_start)
+        self._ahead = self.position
+
+    def _go_elsewhere(self, log_start: int) -> None:
+        """What is at the position was removed."""
+        self._refs.clear()
+        if self._reset == "earliest":
+            self.position = log_start
+        elif self._reset == "latest":
+            self.position = self.high_watermark()
+        else:
             raise OffsetOutOfRangeError(
-                f"{self._source} begins at offset {log_start}; {self.position} was removed"
+                f"{self._source} begins at offset {log_start}; {self.position} was removed. Seek, or make"
+                " the consumer with reset='earliest' or reset='latest'"
             )
 
     def _fetch(self) -> Columns:

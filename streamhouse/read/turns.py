@@ -8,9 +8,9 @@ that round is delivered first; the error comes in the next round, and after it t
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
-from operator import length_hint
-from typing import Final, Generic
+from collections.abc import Callable, Iterable, Iterator
+from operator import itemgetter
+from typing import Final, Generic, cast
 
 from streamhouse.errors import DeserializationError, NotAssignedError
 from streamhouse.read.batch import RecordBatch
@@ -111,35 +111,70 @@ class Handout(Generic[K, V]):
 
     An iteration makes some thousand records at once, but the position is to be that of the record it
     has reached, whatever happens in the loop. Writing it down for each would cost as much as making
-    the record; instead the list iterator itself is asked how far it is.
+    the record; instead the iterator itself is asked how far it is. Another thread may end the iteration
+    at any moment, without a lock: the list that it runs over is emptied, and ``enumerate`` still knows how
+    many records it gave out.
     """
 
     def __init__(self) -> None:
         self.records: list[Record[K, V]] = []
-        self.iterator = iter(self.records)
+        self._feed: list[Record[K, V]] = []
         self._parts: list[tuple[Cursor, int, int]] = []  # whose, from where to where in the list
+        self._counter = enumerate(self._feed)
+        self.iterator: Iterator[Record[K, V]] = map(itemgetter(1), self._counter)
 
     def add(self, cursor: Cursor, records: list[Record[K, V]]) -> None:
         """Append records of one partition."""
         begin = len(self.records)
         self.records.extend(records)
+        self._feed.extend(records)
         self._parts.append((cursor, begin, len(self.records)))
+
+    @property
+    def done(self) -> int:
+        """How many were handed out."""
+        return cast(int, self._counter.__reduce__()[1][1])
+
+    @property
+    def last(self) -> Record[K, V] | None:
+        """The one that was handed out last."""
+        done = self.done
+        return self.records[done - 1] if done else None
+
+    def first_offsets(self) -> dict[TopicPartition, int]:
+        """Offset of the first record of each partition."""
+        first: dict[TopicPartition, int] = {}
+        for cursor, begin, _ in self._parts:
+            first.setdefault(cursor.name, self.records[begin].offset)
+        return first
 
     def next_offset(self, cursor: Cursor) -> int | None:
         """Offset of the first record of a partition that was not handed out, if there is one."""
-        done = self._done()
+        return self._offset_from(self.done, cursor)
+
+    def busy_offset(self, cursor: Cursor) -> int | None:
+        """The same, but the record handed out last does not count as handed out."""
+        return self._offset_from(max(0, self.done - 1), cursor)
+
+    def _offset_from(self, index: int, cursor: Cursor) -> int | None:
         for owner, begin, end in self._parts:
-            if owner is cursor and end > done:
-                return self.records[max(begin, done)].offset
+            if owner is cursor and end > index:
+                return self.records[max(begin, index)].offset
         return None
 
-    def take_back(self) -> None:
-        """Move the cursors back to what was not handed out, and end the iterator."""
-        done = self._done()
+    def stop(self) -> None:
+        """Hand out no more. May be called by any thread."""
+        self._feed.clear()
+
+    def take_back(self) -> Record[K, V] | None:
+        """Move the cursors back to what was not handed out, and end the iterator.
+
+        Returns:
+            The record that was handed out last.
+        """
+        self.stop()
+        done = self.done
         for cursor, begin, end in reversed(self._parts):
             if end > done:
                 cursor.position = self.records[max(begin, done)].offset
-        self.records.clear()
-
-    def _done(self) -> int:
-        return len(self.records) - length_hint(self.iterator)
+        return self.last

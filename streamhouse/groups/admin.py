@@ -1,0 +1,343 @@
+"""Groups as an administrator sees them: who is in there, how far they are, and how to set them back."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Mapping, Sequence
+
+import msgspec
+
+from streamhouse.catalog.catalog import Catalog, TopicInfo
+from streamhouse.commits.groups import GroupState
+from streamhouse.commits.log import CommitLog
+from streamhouse.commits.state import State
+from streamhouse.commits.verdicts import Code
+from streamhouse.errors import (
+    GroupNotEmptyError,
+    GroupNotFoundError,
+    InvalidInputError,
+    InvalidPositionError,
+    nearest,
+)
+from streamhouse.format.commit import CommitOffsets, DeleteGroup, OffsetEntry
+from streamhouse.groups.offsets import GroupOffsets, Offset, as_offset
+from streamhouse.read.positions import checked_offset, resolve
+from streamhouse.read.reader import BlockReader
+from streamhouse.records import OffsetAndMetadata, Position, TopicPartition
+
+
+class GroupMember(msgspec.Struct, frozen=True):
+    """A member of a group.
+
+    Attributes:
+        id: Its name, new for each time it joins.
+        process: The ``Log`` object that it belongs to; members of one have the same.
+        instance: The ``instance_id`` of a static member, else ``None``.
+        session_timeout: After so many seconds without a sign of life it is taken out.
+        topics: What it subscribes to.
+        assignment: The partitions that it works on.
+        coming: Partitions that are meant for it and that their present owners have yet to give back.
+    """
+
+    id: str
+    process: str
+    instance: str | None
+    session_timeout: float
+    topics: tuple[str, ...]
+    assignment: tuple[TopicPartition, ...]
+    coming: tuple[TopicPartition, ...] = ()
+
+
+class GroupDescription(msgspec.Struct, frozen=True):
+    """A group at one moment.
+
+    Attributes:
+        name: Its name.
+        state: ``"stable"``, ``"rebalancing"`` or ``"empty"``.
+        assignor: How partitions are dealt out; empty when the group never had members.
+        generation: Grows with every change of the assignment.
+        members: In the order in which they joined.
+        offsets: How far it has come, by partition.
+        lag: How many offsets lie between that and the end, by partition; all that there is where nothing
+            was committed yet. It has all partitions of the topics that members subscribe to.
+    """
+
+    name: str
+    state: str
+    assignor: str
+    generation: int
+    members: tuple[GroupMember, ...]
+    offsets: dict[TopicPartition, OffsetAndMetadata]
+    lag: dict[TopicPartition, int]
+
+
+class Group:
+    """One group. Its figures are read from the log when they are asked for.
+
+    Attributes:
+        name: Its name.
+
+    Example:
+        >>> import streamhouse
+        >>> with streamhouse.Log("memory://") as log:
+        ...     topic = log.create_topic("orders")
+        ...     with log.producer() as producer:
+        ...         stored = producer.send_many("orders", ["a", "b", "c"]).result()
+        ...     with log.consumer("orders", group="billing") as consumer:
+        ...         records = consumer.poll()
+        ...     group = log.groups["billing"]
+        ...     group.state, group.lag[("orders", 0)], group.reset("earliest")
+        ('empty', 0, {TopicPartition(topic='orders', partition=0): 0})
+    """
+
+    def __init__(self, commits: CommitLog, catalog: Catalog, reader: BlockReader, name: str) -> None:
+        self.name = name
+        self._commits = commits
+        self._catalog = catalog
+        self._reader = reader
+
+    def __repr__(self) -> str:
+        return f"Group({self.name!r})"
+
+    # --- looking -----------------------------------------------------------------------------------
+
+    def describe(self) -> GroupDescription:
+        """Everything about it, of one moment.
+
+        Raises:
+            GroupNotFoundError: It was deleted.
+        """
+        self._catalog.refresh()
+        with self._commits.lock:
+            state = self._commits.state
+            group = _find(state, self.name)
+            members = tuple(_member(state, group, id_) for id_ in group.members)
+            offsets = {
+                TopicPartition(state.topics[topic].name, partition): as_offset(found)
+                for (topic, partition), found in sorted(group.offsets.items())
+                if topic in state.topics
+            }
+            return GroupDescription(
+                self.name,
+                "empty" if not members else "stable" if group.settled else "rebalancing",
+                group.assignor,
+                group.generation,
+                members,
+                offsets,
+                _lag(state, group),
+            )
+
+    @property
+    def state(self) -> str:
+        """``"stable"``, ``"rebalancing"`` or ``"empty"``."""
+        return self.describe().state
+
+    @property
+    def assignor(self) -> str:
+        """How partitions are dealt out; empty when the group never had members."""
+        return self.describe().assignor
+
+    @property
+    def generation(self) -> int:
+        """Grows with every change of the assignment."""
+        return self.describe().generation
+
+    @property
+    def members(self) -> tuple[GroupMember, ...]:
+        """Its members, in the order in which they joined."""
+        return self.describe().members
+
+    @property
+    def offsets(self) -> dict[TopicPartition, OffsetAndMetadata]:
+        """How far it has come, by partition."""
+        return self.describe().offsets
+
+    @property
+    def lag(self) -> dict[TopicPartition, int]:
+        """How many offsets are left, by partition; see :class:`GroupDescription`."""
+        return self.describe().lag
+
+    # --- changing ----------------------------------------------------------------------------------
+
+    def reset(
+        self,
+        to: Position | None = None,
+        *,
+        shift: int | None = None,
+        topics: str | Sequence[str] | None = None,
+        dry_run: bool = False,
+    ) -> dict[TopicPartition, int]:
+        """Set the committed offsets back or forward, while the group has no members.
+
+        Args:
+            to: ``"earliest"``, ``"latest"``, a datetime, or an offset for all partitions (what a
+                partition does not have becomes the nearest that it has).
+            shift: Instead of that, by how many offsets, backwards if negative; within what the
+                partition has. Applies to partitions with a committed offset.
+            topics: Only these, with all their partitions; by default the partitions that have a committed
+                offset.
+            dry_run: Only say what would be.
+
+        Returns:
+            The new offset of each partition.
+
+        Raises:
+            GroupNotEmptyError: It has members; stop them first.
+            GroupNotFoundError: It was deleted.
+            TopicNotFoundError: There is no such topic.
+            InvalidInputError: Neither ``to`` nor ``shift`` was given, or both.
+            InvalidPositionError: ``to`` is no position.
+        """
+        if (to is None) == (shift is None):
+            raise InvalidInputError("reset takes either a position or shift=, for example reset('earliest')")
+        if shift is not None and (isinstance(shift, bool) or not isinstance(shift, int)):
+            raise InvalidInputError(f"shift must be a whole number of offsets, not {shift!r}")
+        described = self.describe()
+        if described.members:
+            raise self._not_empty(len(described.members))
+        new: dict[tuple[TopicInfo, int], int] = {}
+        for info, partition in self._places(described, topics):
+            present = described.offsets.get(TopicPartition(info.name, partition))
+            if shift is None:
+                new[info, partition] = self._resolve(info, partition, to)
+            elif present is not None:
+                new[info, partition] = self._nearest(info, partition, present.offset + shift)
+        if new and not dry_run:
+            entries = [OffsetEntry(info.id, partition, at) for (info, partition), at in new.items()]
+            self._offsets().commit(CommitOffsets(self.name, "", 0, tuple(entries)))
+        return {TopicPartition(info.name, partition): at for (info, partition), at in new.items()}
+
+    def commit(self, offsets: Mapping[tuple[str, int], Offset], *, metadata: str = "") -> None:
+        """Note offsets for the group, while it has no members.
+
+        Args:
+            offsets: The next offset wanted by partition, or pairs of that and a text.
+            metadata: Text to note with the others.
+
+        Raises:
+            GroupNotEmptyError: It has members; stop them first.
+            TopicNotFoundError: There is no such topic.
+            PartitionNotFoundError: It has no such partition.
+            OffsetOutOfRangeError: The partition ends before that offset.
+            InvalidInputError: The offsets make no sense.
+        """
+        self._catalog.refresh()
+        admin = self._offsets()
+        admin.commit(admin.of(offsets, metadata, {}))
+
+    def delete(self) -> None:
+        """Forget the group and its offsets, while it has no members.
+
+        Raises:
+            GroupNotEmptyError: It has members; stop them first.
+            GroupNotFoundError: It is gone already.
+        """
+        verdict = self._commits.propose(DeleteGroup(self.name))
+        if verdict.code is Code.UNKNOWN_GROUP:
+            raise GroupNotFoundError(f"no group {self.name!r}; it was deleted before")
+        if verdict.code is Code.GROUP_NOT_EMPTY:
+            raise self._not_empty(len(self.members))
+
+    # --- helpers -----------------------------------------------------------------------------------
+
+    def _offsets(self) -> GroupOffsets:
+        return GroupOffsets(self._commits, self._catalog, self.name)
+
+    def _not_empty(self, members: int) -> GroupNotEmptyError:
+        return GroupNotEmptyError(
+            f"group {self.name!r} has {members} member(s), and its offsets are theirs; stop them first"
+        )
+
+    def _places(
+        self, described: GroupDescription, topics: str | Sequence[str] | None
+    ) -> Iterator[tuple[TopicInfo, int]]:
+        if topics is None:
+            for place in described.offsets:
+                yield self._catalog.topic(place.topic), place.partition
+            return
+        for name in dict.fromkeys([topics] if isinstance(topics, str) else topics):
+            info = self._catalog.topic(name)
+            for partition in range(info.partitions):
+                yield info, partition
+
+    def _resolve(self, info: TopicInfo, partition: int, to: Position | None) -> int:
+        if isinstance(to, str | dt.datetime):
+            if isinstance(to, str) and to not in {"earliest", "latest"}:
+                hint = nearest(to, ["earliest", "latest"])
+                raise InvalidPositionError(f"groups are reset to 'earliest' or 'latest', not to {to!r}{hint}")
+            return resolve(self._catalog, self._reader, info, partition, to)
+        return self._nearest(info, partition, checked_offset(to))
+
+    def _nearest(self, info: TopicInfo, partition: int, offset: int) -> int:
+        present = self._catalog.partition(info.id, partition)
+        return min(max(offset, present.log_start), present.high_watermark)
+
+
+class Groups(Mapping[str, Group]):
+    """The groups of a log by name, as they are at the moment of asking."""
+
+    def __init__(self, commits: CommitLog, catalog: Catalog, reader: BlockReader) -> None:
+        self._commits = commits
+        self._catalog = catalog
+        self._reader = reader
+
+    def __getitem__(self, name: str) -> Group:
+        self._catalog.refresh()
+        with self._commits.lock:
+            _find(self._commits.state, name)
+        return Group(self._commits, self._catalog, self._reader, name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names())
+
+    def __len__(self) -> int:
+        return len(self._names())
+
+    def __repr__(self) -> str:
+        return f"<groups {', '.join(map(repr, self)) or '(none)'}>"
+
+    def _names(self) -> list[str]:
+        self._catalog.refresh()
+        with self._commits.lock:
+            return sorted(self._commits.state.groups)
+
+
+def _find(state: State, name: str) -> GroupState:
+    group = state.groups.get(name)
+    if group is None:
+        raise GroupNotFoundError(f"no group {name!r}{nearest(str(name), state.groups)}")
+    return group
+
+
+def _member(state: State, group: GroupState, id_: str) -> GroupMember:
+    member = group.members[id_]
+    owned = set(group.owned(id_))
+    coming = [place for place, owner in group.target.items() if owner == id_ and place not in owned]
+    return GroupMember(
+        id_,
+        member.process,
+        member.instance or None,
+        member.session_ms / 1000,
+        tuple(sorted(state.topics[topic].name for topic in member.topics if topic in state.topics)),
+        tuple(sorted(TopicPartition(state.topics[t].name, p) for t, p in owned if t in state.topics)),
+        tuple(sorted(TopicPartition(state.topics[t].name, p) for t, p in coming if t in state.topics)),
+    )
+
+
+def _lag(state: State, group: GroupState) -> dict[TopicPartition, int]:
+    places = {place for place in group.offsets if place[0] in state.topics}
+    for member in group.members.values():
+        for id_ in member.topics:
+            if id_ in state.topics:
+                places.update((id_, partition) for partition in range(state.topics[id_].partition_count))
+    lag = {}
+    for id_, partition in sorted(places):
+        topic = state.topics[id_]
+        stored = topic.partitions.get(partition)
+        low, high = (0, 0) if stored is None else (stored.log_start, stored.high_watermark)
+        found = group.offsets.get((id_, partition))
+        lag[TopicPartition(topic.name, partition)] = high - max(low, found.offset if found else 0)
+    return lag

@@ -1,0 +1,184 @@
+"""What a consumer reads, what the application has in hand of it, and what counts as processed.
+
+Three offsets matter in a partition. The *position* is that of the record handed out next. What was
+*processed* is everything before the records that the application may still be busy with: the one that an
+iteration handed out last, or all that the latest poll returned. Asking for more says that those are done. A
+commit in the background must not go beyond what was processed, else a crash would skip a record.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from typing import Final, Generic
+
+from streamhouse.catalog.catalog import Catalog
+from streamhouse.errors import NotAssignedError
+from streamhouse.read.batch import RecordBatch
+from streamhouse.read.cursor import Cursor, Reset
+from streamhouse.read.deserializers import ListDeserializer
+from streamhouse.read.positions import checked_partitions, resolve
+from streamhouse.read.reader import BlockReader
+from streamhouse.read.turns import Handout, Turns
+from streamhouse.records import K, Position, Record, TopicPartition, V
+
+_CHUNK_RECORDS: Final = 4096  # objects made at once for an iteration
+
+
+class Reading(Generic[K, V]):
+    """The partitions of one consumer. Hold :attr:`lock` for everything but :meth:`stop`.
+
+    Args:
+        catalog: Where topics and blocks are looked up.
+        reader: Where blocks come from.
+        key: For keys.
+        value: For values.
+        reset: What happens where a position fell below the log start.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        reader: BlockReader,
+        key: ListDeserializer,
+        value: ListDeserializer,
+        reset: Reset,
+    ) -> None:
+        self.lock = threading.RLock()
+        self.turns: Turns[K, V] = Turns()
+        self.moves = 0  # grows when another thread changed what is read next
+        self.reset: Reset = reset
+        self.taker = 0  # the thread that took records last
+        self._catalog = catalog
+        self._reader = reader
+        self._keys, self._values = key, value
+        self._handout: Handout[K, V] | None = None  # what an iteration is busy with
+        self._in_hand: dict[TopicPartition, int] = {}  # first offset that may not be processed yet
+        self._rounds = 0
+
+    # --- which partitions --------------------------------------------------------------------------
+
+    @property
+    def cursors(self) -> dict[TopicPartition, Cursor]:
+        """The partitions that are read, in the order they were assigned."""
+        return self.turns.cursors
+
+    def cursor(self, topic: str, partition: int) -> Cursor:
+        """The cursor of a partition.
+
+        Raises:
+            NotAssignedError: It is not read.
+        """
+        cursor = self.turns.cursors.get(TopicPartition(topic, partition))
+        if cursor is None:
+            raise NotAssignedError(f"this consumer does not read partition {partition} of topic {topic!r}")
+        return cursor
+
+    def new_cursor(self, name: TopicPartition, where: Position) -> Cursor:
+        """A cursor at a position; it is not read yet.
+
+        Raises:
+            TopicNotFoundError: There is no such topic.
+            PartitionNotFoundError: It has no such partition.
+            OffsetOutOfRangeError: It has no such offset.
+            InvalidPositionError: It is no position.
+        """
+        info = self._catalog.topic(name.topic)
+        (partition,) = checked_partitions(info, [name.partition])
+        offset = resolve(self._catalog, self._reader, info, partition, where)
+        return Cursor(
+            self._catalog, self._reader, info, partition, offset, self._keys, self._values, self.reset
+        )
+
+    def assign(self, cursors: Iterable[Cursor]) -> None:
+        """Read these and no others."""
+        self.take_back()
+        self.turns.assign(cursors)
+        self._in_hand = {name: at for name, at in self._in_hand.items() if name in self.turns.cursors}
+
+    def drop(self, names: Iterable[TopicPartition]) -> None:
+        """Read these no longer."""
+        gone = set(names)
+        self.assign([cursor for name, cursor in self.turns.cursors.items() if name not in gone])
+
+    def seek(self, cursor: Cursor, position: Position) -> None:
+        """Go on from there."""
+        cursor.high_watermark()  # says it properly when the topic was deleted
+        cursor.position = resolve(self._catalog, self._reader, cursor.topic, cursor.partition, position)
+
+    # --- taking records ----------------------------------------------------------------------------
+
+    def settle(self) -> None:
+        """The application asks for more: what it had in hand is processed."""
+        self.take_back()
+        self._in_hand.clear()
+        self._rounds += 1
+
+    def take_records(self, records_max: int) -> list[Record[K, V]]:
+        """One round of records; all of them count as in hand."""
+        handout = self.turns.take_records(records_max)
+        self._hold(handout.first_offsets())
+        return handout.records
+
+    def take_batches(self, records_max: int | None) -> list[RecordBatch]:
+        """One round of batches; all of them count as in hand."""
+        batches = self.turns.take_batches(records_max)
+        self._hold({TopicPartition(b.topic, b.partition): b.first_offset for b in batches})
+        return batches
+
+    def take_handout(self) -> list[Handout[K, V]]:
+        """One round of records for an iteration, if there are any."""
+        handout = self.turns.take_records(_CHUNK_RECORDS)
+        if not handout.records:
+            return []
+        self.taker = threading.get_ident()
+        self._handout = handout
+        return [handout]
+
+    def take_back(self) -> None:
+        """Move the positions back to what an iteration has not handed out, and end it."""
+        handout, self._handout = self._handout, None
+        if handout is not None:
+            last = handout.take_back()
+            if last is not None:
+                self._in_hand[TopicPartition(last.topic, last.partition)] = last.offset
+
+    def put_back(self) -> None:
+        """Nobody got what was taken last (Ctrl-C came in between)."""
+        self.take_back()
+        for name, offset in self._in_hand.items():
+            if name in self.turns.cursors:
+                self.turns.cursors[name].position = offset
+        self._in_hand.clear()
+
+    def stop(self) -> None:
+        """Let an iteration come back for more after the record that it is busy with. Needs no lock."""
+        handout = self._handout
+        if handout is not None:
+            handout.stop()
+
+    def _hold(self, first_offsets: dict[TopicPartition, int]) -> None:
+        if first_offsets:
+            self.taker = threading.get_ident()
+            for name, offset in first_offsets.items():
+                self._in_hand.setdefault(name, offset)
+
+    # --- positions ---------------------------------------------------------------------------------
+
+    def position(self, cursor: Cursor) -> int:
+        """Offset of the record that is handed out next."""
+        pending = None if self._handout is None else self._handout.next_offset(cursor)
+        return cursor.position if pending is None else pending
+
+    def processed(self, cursor: Cursor) -> int:
+        """Offset of the first record that the application may still be busy with, or gets next."""
+        if cursor.name in self._in_hand:
+            return self._in_hand[cursor.name]
+        pending = None if self._handout is None else self._handout.busy_offset(cursor)
+        return cursor.position if pending is None else pending
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """Differs whenever the application has asked for more since. Needs no lock."""
+        handout = self._handout
+        return self._rounds, 0 if handout is None else handout.done
