@@ -4,10 +4,10 @@ Like plain appends, those of a transaction carry an identity and, per partition,
 record, so that a retry inside the commit protocol cannot store them twice. A producer without a name draws an
 identity of its own, and a fresh one after each transaction that failed.
 
-A named one takes its name over in the log (as ``InitProducerId`` of KIP-98): the name gets its identity and the
-next epoch, and from that commit on the fold refuses transactions of earlier ones. The same step, while
-nobody else has the name (KIP-360), settles a transaction whose outcome is unknown: once it is done, the
-lost transaction either is in the log or never will be.
+A named one takes its name over in the log (as ``InitProducerId`` of KIP-98): the name gets its identity and
+the next epoch, and from that commit on the fold refuses transactions of earlier ones. The same step,
+while nobody else has the name (KIP-360), settles a transaction whose outcome is unknown: once it is
+done, the lost transaction either is in the log or never will be.
 """
 
 from __future__ import annotations
@@ -140,7 +140,8 @@ class Identity:
 
     def _fenced_error(self) -> ProducerFencedError:
         return ProducerFencedError(
-            f"another producer with transactional_id={self.name!r} was made after this one; this one must stop"
+            f"another producer with transactional_id={self.name!r} was made after this one; "
+            "this one must stop"
         )
 
     def _begin_as(self, current: tuple[int, int]) -> None:
