@@ -23,6 +23,7 @@ import inspect
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from threading import Event
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -35,8 +36,8 @@ from streamhouse.read.batch import RecordBatch
 from streamhouse.records import Position, Positions, Record, TopicPartition
 from streamhouse.store.metered import StoreStats
 from streamhouse.topic import Topic
-
 from streamhouse.upkeep.report import UpkeepReport
+
 T = TypeVar("T")
 
 _THREADS = 32  # waiting polls and blocked sends hold one each; idle ones cost nothing
@@ -74,7 +75,9 @@ class Log:
     def __repr__(self) -> str:
         return f"aio.{self._log!r}"
 
-    async def create_topic(self, name: str, *, partitions: int = 1, exist_ok: bool = False) -> Topic:
+    async def create_topic(
+        self, name: str, *, partitions: int = 1, exist_ok: bool = False, **settings: Any
+    ) -> Topic:
         """See :meth:`streamhouse.Log.create_topic`."""
         make = partial(self._log.create_topic, name, partitions=partitions, exist_ok=exist_ok, **settings)
         return await self._do(make)
@@ -83,14 +86,14 @@ class Log:
         """See :meth:`streamhouse.Log.delete_topic`."""
         await self._do(self._log.delete_topic, name)
 
-    async def topic(self, name: str) -> Topic:
-        """See :meth:`streamhouse.Log.topic`."""
-        return await self._do(self._log.topic, name)
-
     async def alter_topic(self, name: str, *, partitions: int | None = None, **settings: Any) -> Topic:
         """See :meth:`streamhouse.Log.alter_topic`."""
         alter = partial(self._log.alter_topic, name, partitions=partitions, **settings)
         return await self._do(alter)
+
+    async def topic(self, name: str) -> Topic:
+        """See :meth:`streamhouse.Log.topic`."""
+        return await self._do(self._log.topic, name)
 
     async def topics(self) -> dict[str, Topic]:
         """All topics by name."""
@@ -121,6 +124,30 @@ class Log:
         while chunk := await self._do(_take, records):
             for record in chunk:
                 yield record
+
+    async def process(
+        self, consumer: Consumer, producer: Producer, function: Callable[[Any], Any], **options: Any
+    ) -> int:
+        """See :meth:`streamhouse.Log.process`; the function may also be a coroutine function.
+
+        It runs on a worker thread, unless it is one. To stop, cancel: it ends after the transaction that is
+        under way.
+        """
+        stop = Event()
+        loop = asyncio.get_running_loop()
+        call = function
+        if inspect.iscoroutinefunction(function):
+            call = lambda record: asyncio.run_coroutine_threadsafe(function(record), loop).result()  # noqa: E731
+        running = loop.run_in_executor(
+            self._threads,
+            partial(self._log.process, consumer._consumer, producer._producer, call, stop=stop, **options),
+        )
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            stop.set()
+            await asyncio.gather(running, return_exceptions=True)
+            raise
 
     def stats(self) -> StoreStats:
         """See :meth:`streamhouse.Log.stats`."""
@@ -188,6 +215,10 @@ class Producer:
         """See :meth:`streamhouse.Producer.send_many`."""
         return await _run(self._threads, partial(self._producer.send_many, topic, values, **options))
 
+    def transaction(self, **options: Any) -> Transaction:
+        """See :meth:`streamhouse.Producer.transaction`; it begins with ``async with``."""
+        return Transaction(partial(self._producer.transaction, **options), self._threads)
+
     async def flush(self, timeout: float | None = None) -> None:
         """See :meth:`streamhouse.Producer.flush`."""
         await _run(self._threads, partial(self._producer.flush, timeout))
@@ -206,6 +237,70 @@ class Producer:
         traceback: TracebackType | None,
     ) -> None:
         await self.close()
+
+
+class Transaction:
+    """Like :class:`streamhouse.Transaction`: ``async with producer.transaction() as tx``."""
+
+    def __init__(self, begin: Callable[[], _producer.Transaction], threads: ThreadPoolExecutor) -> None:
+        self._begin = begin
+        self._begun: _producer.Transaction | None = None
+        self._threads = threads
+
+    def __repr__(self) -> str:
+        return f"aio.{self._begun!r}" if self._begun else "<Transaction, not begun>"
+
+    @property
+    def result(self) -> TransactionMetadata:
+        """See :attr:`streamhouse.Transaction.result`."""
+        return self._transaction.result
+
+    async def send(self, topic: str, value: Any = None, **options: Any) -> Delivery:
+        """See :meth:`streamhouse.Transaction.send`. The delivery is awaited after the block."""
+        try:
+            return self._transaction.send(topic, value, **{**options, "timeout": 0})
+        except BufferError:
+            if options.get("timeout") == 0:
+                raise
+            return await self._do(self._transaction.send, topic, value, **options)
+
+    async def send_many(self, topic: str, values: Iterable[Any], **options: Any) -> BatchDelivery:
+        """See :meth:`streamhouse.Transaction.send_many`."""
+        return await self._do(self._transaction.send_many, topic, values, **options)
+
+    async def commit_offsets(self, consumer: Consumer | None = None, **options: Any) -> None:
+        """See :meth:`streamhouse.Transaction.commit_offsets`."""
+        source = None if consumer is None else consumer._consumer
+        await self._do(self._transaction.commit_offsets, source, **options)
+
+    async def commit(self) -> TransactionMetadata:
+        """See :meth:`streamhouse.Transaction.commit`."""
+        return await self._do(self._transaction.commit)
+
+    async def abort(self) -> None:
+        """See :meth:`streamhouse.Transaction.abort`."""
+        await self._do(self._transaction.abort)
+
+    async def __aenter__(self) -> Self:
+        self._begun = await _run(self._threads, self._begin)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._do(self._transaction.__exit__, kind, error, traceback)
+
+    @property
+    def _transaction(self) -> _producer.Transaction:
+        if self._begun is None:
+            raise TransactionError("the transaction has not begun: async with producer.transaction() as tx")
+        return self._begun
+
+    async def _do(self, call: Callable[..., T], *args: Any, **options: Any) -> T:
+        return await _run(self._threads, partial(call, *args, **options))
 
 
 class Consumer:
