@@ -61,7 +61,7 @@ class Placement:
             start + entry.position,
             entry.length,
             entry.count,
-            entry.timestamp_max,
+            (entry.timestamp_min, entry.timestamp_max),
             entry.raw_bytes,
         )
 

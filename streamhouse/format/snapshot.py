@@ -37,6 +37,7 @@ class PartitionImage(msgspec.Struct, array_like=True):
     lengths: bytes
     raw_lengths: bytes
     timestamps: bytes
+    timestamp_mins: bytes
 
 
 class TopicImage(msgspec.Struct, array_like=True):

@@ -46,7 +46,7 @@ IMAGE = StateImage(
             partition_count=4,
             created_ms=1_000,
             settings=TopicSettings(retention_ms=5),
-            partitions=[PartitionImage(3, 0, 50, [(7, 900)], ("worker", 8), *[COLUMN] * 8)],
+            partitions=[PartitionImage(3, 0, 50, [(7, 900)], ("worker", 8), *[COLUMN] * 9)],
         )
     ],
     producers=[ProducerImage(7, 1, [(2, 3, [(0, 50, 0)])])],
