@@ -486,8 +486,10 @@ class Consumer(Generic[K, V]):
 
     def __del__(self) -> None:
         if not getattr(self, "_closed", True) and self._process == process_id():
-            warnings.warn(f"{self!r} was never closed", ResourceWarning, source=self, stacklevel=2)
+            if self._session is not None:
+                self._session.forsaken = True  # no more: a lock may be held by whom the collector interrupts
             self._following.close()
+            warnings.warn(f"{self!r} was never closed", ResourceWarning, source=self, stacklevel=2)
 
     # --- helpers -----------------------------------------------------------------------------------
 

@@ -203,7 +203,7 @@ class GroupAgent:
 
     def _registered(self) -> list[Session]:
         with self._lock:
-            return list(self._sessions)
+            return [session for session in self._sessions if not session.forsaken]
 
     def _observe(self, _applied: Applied, _commit: Commit) -> None:
         for session in self._registered():

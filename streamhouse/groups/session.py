@@ -62,6 +62,9 @@ class Session:
         reading: What the consumer reads.
         start: Where to begin in partitions without a committed offset.
         membership: Speaks for it; ``None`` when its partitions are fixed and it joins nothing.
+
+    Attributes:
+        forsaken: The consumer was dropped without having been closed.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class Session:
         membership: Membership | None,
     ) -> None:
         self.options = options
+        self.forsaken = False
         self.auto_commit = options.auto_commit
         self.membership = membership
         self.offsets = GroupOffsets(commits, catalog, options.group, self._who, self._story)
@@ -423,11 +427,6 @@ class Session:
             # Else the records since the last commit come again, to whoever has the partition now.
             with suppress(StaleMemberError, TopicNotFoundError):
                 wait_for(outcome, check)
-
-    def abandon(self) -> None:
-        """The consumer is gone without having been closed."""
-        if self.membership is not None and self.membership.id and not self.options.instance_id:
-            self.membership.leave()
 
     # --- who we are --------------------------------------------------------------------------------
 
