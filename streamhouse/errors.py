@@ -38,6 +38,10 @@
     │   ├── StoreDurabilityError                  written, but perhaps not durable: writing has to stop
     │   ├── StoreUnsafeError                      ignores create-if-absent: unsafe to share
     │   └── ObjectNotFoundError (FileNotFoundError)  an object is not there
+    ├── QueryError (ValueError)                   SQL that cannot be understood or run; DuckDB says why
+    │   ├── QueryRefusedError (PermissionError)   a restricted session does not do that
+    │   └── QueryLimitError                       it reached a limit of rows, memory or time
+    ├── HistoryGoneError (LookupError)            the log was cleaned up beyond that commit or time
     ├── NotALogError                              the place holds something else, or nothing
     ├── UnsupportedFormatError                    written by a newer StreamHouse
     ├── CorruptionError                           bytes that fail their checksum
@@ -220,6 +224,22 @@ class StoreUnsafeError(StoreError):
 
 class ObjectNotFoundError(StoreError, FileNotFoundError):
     """An object is not in the store."""
+
+
+class QueryError(StreamhouseError, ValueError):
+    """A query that DuckDB cannot understand or run; the message is DuckDB's."""
+
+
+class QueryRefusedError(QueryError, PermissionError):
+    """A restricted session reads topics and does nothing else: no files, network, settings or changes."""
+
+
+class QueryLimitError(QueryError):
+    """A query of a restricted session reached its limit of rows, memory or time; ask for less."""
+
+
+class HistoryGoneError(StreamhouseError, LookupError):
+    """The log as of that commit or time cannot be had any more; the message says how far back it can."""
 
 
 class NotALogError(StreamhouseError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,6 +12,7 @@ from typing import Any, TypeVar
 from streamhouse.commits.collector import CollectReport
 from streamhouse.commits.committer import CommitterOptions
 from streamhouse.commits.engine import Engine, EngineOptions
+from streamhouse.commits.history import History
 from streamhouse.commits.io import StoreIO
 from streamhouse.commits.proposal import AppendListener, Block, PartBlocks, Proposal, append_operation
 from streamhouse.commits.segments import Uploaders
@@ -19,7 +21,8 @@ from streamhouse.commits.tail import Listener
 from streamhouse.commits.verdicts import Verdict
 from streamhouse.config import Settings
 from streamhouse.errors import ClosedError
-from streamhouse.format.commit import Operation
+from streamhouse.format import names
+from streamhouse.format.commit import Commit, Operation, decode_commit
 from streamhouse.runtime import Runtime
 from streamhouse.store.base import ObjectStore
 
@@ -180,6 +183,33 @@ class CommitLog:
     def refresh(self) -> None:
         """Read the log up to its present end."""
         self._call(self._engine.refresh())
+
+    @property
+    def recent_commits(self) -> tuple[tuple[int, Commit], ...]:
+        """The last commits that this process has read, by number."""
+        return tuple(
+            (seq, decode_commit(rolled.index, names.commit(seq)))
+            for seq, rolled in self._engine.tail.recent.copy().items()
+        )
+
+    def state_at(self, when: int | dt.datetime) -> State:
+        """The state as of an earlier commit or time, for the caller alone.
+
+        Raises:
+            InvalidPositionError: There is no such commit yet, or the time has no zone.
+            HistoryGoneError: It cannot be had any more.
+        """
+        self.refresh()
+        io = StoreIO(self._store, self._runtime, None)
+        history = History(io, self._runtime, self._log_id, self.state.seq)
+
+        async def find() -> State:
+            seq = await history.seq_at(when) if isinstance(when, dt.datetime) else when
+            return await history.state_at(seq)
+
+        # On a thread of its own: the caller's may run an event loop, and ours has commits to write.
+        with ThreadPoolExecutor(1, "streamhouse-history") as thread:
+            return thread.submit(asyncio.run, find()).result()
 
     def listen(self, listener: Listener) -> None:
         """Be called, on the commit thread, after each commit that was folded."""

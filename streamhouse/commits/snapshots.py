@@ -90,13 +90,13 @@ async def load(io: StoreIO, guard: BoundaryGuard, log_id: str) -> State:
     )
 
 
-async def read(io: StoreIO, name: str) -> State | None:
-    """The state in one snapshot; ``None`` when it is gone or damaged."""
+async def read(io: StoreIO, name: str, log_id: str = "") -> State | None:
+    """The state in one snapshot; ``None`` when it is gone, damaged, or another log's than the one named."""
     try:
         image = await _read(io, name)
     except CorruptionError:
         return None
-    return None if image is None else restore(image)
+    return None if image is None or log_id not in {"", image.log_id} else restore(image)
 
 
 async def rollups_from(io: StoreIO, seq: int) -> list[RolledCommit]:

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Annotated, Final
 
 import msgspec
@@ -114,12 +114,14 @@ def encode_block(
     )
 
 
-def decode_block(data: Buffer, where: str) -> Columns:
+def decode_block(data: Buffer, where: str, only: Collection[str] | None = None) -> Columns:
     """Check and decompress a block. Every buffer of the result owns its memory.
 
     Args:
         data: Exactly the bytes of one block.
         where: Object and position, for messages.
+        only: Which of ``timestamp``, ``key``, ``value`` and ``headers`` to decompress; the buffers of the
+            others are left empty. All by default.
 
     Raises:
         CorruptionError: The bytes are not what was written.
@@ -143,7 +145,7 @@ def decode_block(data: Buffer, where: str) -> Columns:
     if raw_bytes > BLOCK_RAW_BYTES_MAX:
         raise CorruptionError(f"{where}: a block of {raw_bytes} bytes cannot be")
     try:
-        return _Unpacker(found).columns(header)
+        return _Unpacker(found).columns(header, _ALL if only is None else only)
     except codecs.UnknownCodecError as error:
         raise UnsupportedFormatError(
             f"{where}: {error}; it was written by a newer StreamHouse, upgrade this one"
@@ -188,6 +190,8 @@ _DELTA: Final = "delta"
 _HEADERS: Final = "headers"
 _HEADER_NAME: Final = "headers.name"
 _HEADER_VALUE: Final = "headers.value"
+_ALL: Final = frozenset((_TIMESTAMP, _KEY, _VALUE, _HEADERS))
+_LEFT_OUT: Final = BinaryColumn(None, b"", b"")
 _KNOWN: Final = frozenset((_TIMESTAMP, _KEY, _VALUE, _DELTA, _HEADERS, _HEADER_NAME, _HEADER_VALUE))
 
 
@@ -265,16 +269,16 @@ class _Unpacker:
     def __init__(self, found: dict[str, list[tuple[BufferHeader, memoryview]]]) -> None:
         self._found = found
 
-    def columns(self, header: BlockHeader) -> Columns:
+    def columns(self, header: BlockHeader, only: Collection[str]) -> Columns:
         count = header.count
         return Columns(
             count=count,
-            timestamps=self._fixed(_TIMESTAMP, INT64_BYTES * count),
+            timestamps=self._fixed(_TIMESTAMP, INT64_BYTES * count) if _TIMESTAMP in only else b"",
             timestamp_min=header.timestamp_min,
             timestamp_max=header.timestamp_max,
-            key=self._binary(_KEY, count),
-            value=self._binary(_VALUE, count),
-            headers=self._headers(count) if _HEADERS in self._found else None,
+            key=self._binary(_KEY, count) if _KEY in only else _LEFT_OUT,
+            value=self._binary(_VALUE, count) if _VALUE in only else _LEFT_OUT,
+            headers=self._headers(count) if _HEADERS in self._found and _HEADERS in only else None,
             deltas=self._fixed(_DELTA, INT64_BYTES * count) if _DELTA in self._found else None,
         )
 

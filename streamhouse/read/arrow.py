@@ -25,24 +25,26 @@ from streamhouse.format.integers import (
 )
 
 # Made once: building a schema costs more than wrapping a column.
-_TEXT: Final = na.c_schema(na.string())
-_BYTES: Final = na.c_schema(na.binary())
-_INT32: Final = na.c_schema(na.int32())
-_INT64: Final = na.c_schema(na.int64())
-_TIME: Final = na.c_schema(na.timestamp("ms", "UTC"))
-_HEADER: Final = na.c_schema(na.struct({"name": _TEXT, "value": _BYTES}))
-_HEADERS: Final = na.c_schema(na.list_(_HEADER))
+TEXT: Final = na.c_schema(na.string())
+BYTES: Final = na.c_schema(na.binary())
+INT32: Final = na.c_schema(na.int32())
+INT64: Final = na.c_schema(na.int64())
+TIME: Final = na.c_schema(na.timestamp("ms", "UTC"))
+_HEADER: Final = na.c_schema(na.struct({"name": TEXT, "value": BYTES}))
+_TEXT_HEADER: Final = na.c_schema(na.struct({"name": TEXT, "value": TEXT}))
+HEADERS: Final = na.c_schema(na.list_(_HEADER))
+TEXT_HEADERS: Final = na.c_schema(na.list_(_TEXT_HEADER))
 
 BATCH_SCHEMA: Final = na.c_schema(
     na.struct(
         {
-            "topic": _TEXT,
-            "partition": _INT32,
-            "offset": _INT64,
-            "timestamp": _TIME,
-            "key": _BYTES,
-            "value": _BYTES,
-            "headers": _HEADERS,
+            "topic": TEXT,
+            "partition": INT32,
+            "offset": INT64,
+            "timestamp": TIME,
+            "key": BYTES,
+            "value": BYTES,
+            "headers": HEADERS,
         }
     )
 )
@@ -53,15 +55,15 @@ def batch_array(topic: str, partition: int, base_offset: int, columns: Columns, 
     count = stop - start
     name = topic.encode()
     children = [
-        _array(_TEXT, count, [None, stride_offsets(len(name), count), name * count]),
-        _array(_INT32, count, [None, partition.to_bytes(4, "little") * count]),
-        _array(_INT64, count, [None, _offsets(base_offset, columns, start, stop)]),
-        _array(_TIME, count, [None, columns.timestamps], start),
-        _binary(_BYTES, columns.key, count, start),
-        _binary(_BYTES, columns.value, count, start),
-        _headers(columns.headers, count, start),
+        array_of(TEXT, count, [None, stride_offsets(len(name), count), name * count]),
+        array_of(INT32, count, [None, partition.to_bytes(4, "little") * count]),
+        array_of(INT64, count, [None, offset_buffer(base_offset, columns, start, stop)]),
+        array_of(TIME, count, [None, columns.timestamps], start),
+        binary_array(BYTES, columns.key, count, start),
+        binary_array(BYTES, columns.value, count, start),
+        headers_array(columns.headers, count, start),
     ]
-    return _array(BATCH_SCHEMA, count, [None], children=children)
+    return array_of(BATCH_SCHEMA, count, [None], children=children)
 
 
 def stream(arrays: list[Any]) -> Any:
@@ -69,30 +71,35 @@ def stream(arrays: list[Any]) -> Any:
     return CArrayStream.from_c_arrays(arrays, BATCH_SCHEMA, move=False)
 
 
-def _offsets(base_offset: int, columns: Columns, start: int, stop: int) -> bytes:
+def offset_buffer(base_offset: int, columns: Columns, start: int, stop: int) -> bytes:
+    """The offsets of the records ``start`` to ``stop`` as int64."""
     if columns.deltas is None:
         return int64_range(base_offset + start, base_offset + stop)
     deltas = int64s(columns.deltas)[start:stop]
     return array("q", map(add, deltas, repeat(base_offset))).tobytes()
 
 
-def _headers(headers: HeaderColumns | None, count: int, start: int) -> Any:
+def headers_array(headers: HeaderColumns | None, count: int, start: int, *, text: bool = False) -> Any:
+    """The headers of ``count`` records; with ``text``, whoever calls has made the values UTF-8."""
     if headers is None:
         none = BinaryColumn(None, bytes(OFFSET_BYTES), b"")
         headers, start = HeaderColumns(bytes(OFFSET_BYTES * (count + 1)), none, none), 0
     entries = len(headers.names.offsets) // OFFSET_BYTES - 1
-    _array(_BYTES, count, [None, headers.offsets, bytes(entries)], start)
-    names = _binary(_TEXT, headers.names, entries)
-    values = _binary(_BYTES, headers.values, entries)
-    pairs = _array(_HEADER, entries, [None], children=[names, values])
-    return _array(_HEADERS, count, [None, headers.offsets], start, children=[pairs])
+    array_of(BYTES, count, [None, headers.offsets, bytes(entries)], start)
+    names = binary_array(TEXT, headers.names, entries)
+    values = binary_array(TEXT if text else BYTES, headers.values, entries)
+    pairs = array_of(_TEXT_HEADER if text else _HEADER, entries, [None], children=[names, values])
+    kind = TEXT_HEADERS if text else HEADERS
+    return array_of(kind, count, [None, headers.offsets], start, children=[pairs])
 
 
-def _binary(kind: Any, column: BinaryColumn, count: int, start: int = 0) -> Any:
-    return _array(kind, count, [column.validity, column.offsets, column.data], start)
+def binary_array(kind: Any, column: BinaryColumn, count: int, start: int = 0) -> Any:
+    """``count`` entries of a column from ``start`` on, as bytes or, where they are UTF-8, as text."""
+    return array_of(kind, count, [column.validity, column.offsets, column.data], start)
 
 
-def _array(kind: Any, count: int, buffers: list[bytes | None], start: int = 0, children: Any = ()) -> Any:
+def array_of(kind: Any, count: int, buffers: list[bytes | None], start: int = 0, children: Any = ()) -> Any:
+    """An array out of its buffers, after these were found sound."""
     return na.c_array_from_buffers(
         kind,
         count,

@@ -86,6 +86,12 @@ class BlockCache:
             # Whoever fetched was interrupted (Ctrl-C in its thread): not our affair, try ourselves.
         return self._fly(key, flight, fetch)
 
+    def peek(self, key: Hashable) -> Columns | None:
+        """The block if it is here."""
+        with self._lock:
+            entry = self._entries.get(key)
+            return None if entry is None else self._hit(key, entry, ahead=False)
+
     def put(self, key: Hashable, columns: Columns) -> None:
         """Keep a block that somebody has at hand."""
         with self._lock:

@@ -9,6 +9,7 @@ error names the object and the offsets that it costs.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Collection
 from functools import partial
 
 from streamhouse.commits.state import BlockRef
@@ -59,6 +60,22 @@ class BlockReader:
             raise ClosedError("the log is closed; open it again")
         return self._cache.load(_key(ref), partial(self._fetch, ref, source))
 
+    def cached(self, ref: BlockRef) -> Columns | None:
+        """The records of a block if they are at hand."""
+        return self._cache.peek(_key(ref))
+
+    def fetch_part(self, ref: BlockRef, source: str, only: Collection[str]) -> Columns:
+        """Some columns of a block, for who reads it once: it is not kept. See :meth:`fetch`.
+
+        Args:
+            ref: Where it is.
+            source: Topic and partition, for messages.
+            only: Columns to decompress; see :func:`~streamhouse.format.block.decode_block`.
+        """
+        if self._closed:
+            raise ClosedError("the log is closed; open it again")
+        return self._fetch(ref, source, only)
+
     def prefetch(self, ref: BlockRef, source: str = "") -> bool:
         """Fetch a block in the background that will be asked for soon.
 
@@ -91,13 +108,13 @@ class BlockReader:
         with contextlib.suppress(Exception):
             self._cache.load(_key(ref), partial(self._fetch, ref, source), ahead=True)
 
-    def _fetch(self, ref: BlockRef, source: str) -> Columns:
+    def _fetch(self, ref: BlockRef, source: str, only: Collection[str] | None = None) -> Columns:
         try:
-            return self._fetch_once(ref, source)
+            return self._fetch_once(ref, source, only)
         except CorruptionError:
-            return self._fetch_once(ref, source)
+            return self._fetch_once(ref, source, only)
 
-    def _fetch_once(self, ref: BlockRef, source: str) -> Columns:
+    def _fetch_once(self, ref: BlockRef, source: str, only: Collection[str] | None) -> Columns:
         offsets = f"offsets {ref.base_offset} to {ref.next_offset - 1}"
         holds = f"{offsets} of {source}" if source else offsets
         try:
@@ -111,7 +128,7 @@ class BlockReader:
             raise CorruptionError(
                 f"{where}: {len(data)} bytes are left of {ref.length}; the object was cut short"
             )
-        columns = decode_block(data, where)
+        columns = decode_block(data, where, only)
         if columns.count != ref.records or not _fits(columns, ref.count):
             raise CorruptionError(f"{where}: the block holds {columns.count} records, not these")
         return columns

@@ -1,0 +1,133 @@
+"""DuckDB databases in memory, as sessions need them, and what its errors mean.
+
+Each session has a database of its own, in memory: nobody else's statements, no file, no lock. A query runs
+on a cursor of its own, where the topics that it mentions are registered under their names.
+
+Two operators are replaced. ``->>`` and ``->`` raise in DuckDB when a text is no JSON, so that one binary
+record would make all others unreadable; here they give NULL for it, at no cost for texts that are.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from typing import Any, Final
+
+from streamhouse.errors import QueryError, QueryLimitError, QueryRefusedError, StreamhouseError
+from streamhouse.sql.limits import Limits
+
+JSON_MACROS: Final = (
+    """create macro "->>"(document, path) as try(json_extract_string(document, path))""",
+    """create macro "->"(document, path) as try(json_extract(document, path))""",
+)
+_STRICT_JSON: Final = (
+    """create temp macro "->>"(document, path) as json_extract_string(document, path);"""
+    """create temp macro "->"(document, path) as json_extract(document, path)"""
+)
+_HEADER_MACRO: Final = (
+    "create macro header(headers, name) as list_filter(headers, lambda entry: entry.name = name)[1].value"
+)
+_RESTRICTED: Final = (
+    ("autoinstall_known_extensions", "false"),
+    ("autoload_known_extensions", "false"),
+    ("allow_community_extensions", "false"),
+    ("temp_directory", "''"),
+    ("enable_external_access", "false"),
+    ("lock_configuration", "true"),  # the last one
+)
+
+
+class Database:
+    """One DuckDB database in memory. Cursors may be taken from any thread.
+
+    Args:
+        limits: For a restricted session.
+    """
+
+    def __init__(self, limits: Limits | None) -> None:
+        import duckdb
+
+        self._connection: Any = duckdb.connect(":memory:", config={"python_enable_replacements": False})
+        self._lock = threading.Lock()
+        self._views: set[str] = set()
+        settings = [("GLOBAL TimeZone", "'UTC'")]
+        if limits is not None:
+            settings.append(("memory_limit", f"'{limits.memory_bytes_max}B'"))
+        for statement in ("create schema streamhouse", "create schema raw", *JSON_MACROS, _HEADER_MACRO):
+            self._connection.execute(statement)
+        for name, value in settings + list(_RESTRICTED if limits is not None else ()):
+            self._connection.execute(f"set {name} = {value}")
+
+    def cursor(self) -> Any:
+        """A connection for one query."""
+        with self._lock:
+            if self._connection is None:
+                raise QueryError("the session is closed")
+            return self._connection.cursor()
+
+    def make_view(self, cursor: Any, schema: str, name: str, registered: str) -> None:
+        """Let ``schema.name`` mean whatever a cursor has registered under another name."""
+        view = f"{schema}.{quoted(name)}"
+        with self._lock:
+            if view not in self._views:
+                cursor.execute(f"create or replace view {view} as from {quoted(registered)}")
+                self._views.add(view)
+
+    def close(self) -> None:
+        """Give the memory back. Queries that run are interrupted."""
+        with self._lock:
+            connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+
+def use_strict_json(cursor: Any) -> None:
+    """Give a cursor DuckDB's own JSON operators, for queries that cannot have the others."""
+    cursor.execute(_STRICT_JSON)
+
+
+def quoted(name: str) -> str:
+    """A name as an SQL identifier."""
+    escaped = name.replace('"', '""')
+    return f'"{escaped}"'
+
+
+def missing_relation(error: Exception) -> str | None:
+    """The relation that DuckDB did not find, if that is what an error says."""
+    found = _MISSING.search(str(error))
+    return None if found is None else found.group(1).strip('"')
+
+
+def needs_strict_json(error: Exception) -> bool:
+    """Whether a query cannot have the forgiving JSON operators: they would hide what it is made of."""
+    return "TRY can not be used in combination with" in str(error)
+
+
+def translated(
+    error: Exception, failure: BaseException | None = None, *, timed_out: bool = False
+) -> Exception:
+    """What to raise for an error of DuckDB.
+
+    Args:
+        error: The error.
+        failure: What a scan of ours raised meanwhile, of which DuckDB knows only the text.
+        timed_out: Whether the query was interrupted by its limit of time.
+    """
+    import duckdb
+
+    if isinstance(failure, Exception):
+        return failure
+    if isinstance(error, StreamhouseError) or not isinstance(error, duckdb.Error):
+        return error
+    text = str(error).strip()
+    if timed_out:
+        return QueryLimitError("the query took longer than this session allows")
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return QueryLimitError(text)
+    if isinstance(error, duckdb.PermissionException) or _REFUSED.search(text):
+        return QueryRefusedError(text)
+    return QueryError(text)
+
+
+_MISSING: Final = re.compile(r"Table with name (\S.*?) does not exist")
+_REFUSED: Final = re.compile(r"disabled (by|through) configuration|configuration has been locked")

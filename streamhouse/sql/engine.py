@@ -1,0 +1,97 @@
+"""What a log knows of SQL before anybody asks: how to begin. Loads nothing heavy until the first query."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import threading
+import weakref
+from collections.abc import Iterable, Mapping, Sequence
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from streamhouse.catalog.catalog import Catalog
+from streamhouse.commits.log import CommitLog
+from streamhouse.config import Settings
+from streamhouse.read.reader import BlockReader
+from streamhouse.sql.limits import Limits
+from streamhouse.store.metered import MeteredStore
+
+if TYPE_CHECKING:
+    from streamhouse.sql.result import Result
+    from streamhouse.sql.scan import Workers
+    from streamhouse.sql.session import SqlSession
+    from streamhouse.sql.tables import Surroundings
+
+
+class SqlEngine:
+    """The sessions of a log, and the threads that decode for all of them."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        commits: CommitLog,
+        reader: BlockReader,
+        store: MeteredStore,
+        settings: Settings,
+    ) -> None:
+        self._catalog = catalog
+        self._commits = commits
+        self._reader = reader
+        self._store = store
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._workers: Workers | None = None
+        self._usual: SqlSession | None = None
+        self._sessions: weakref.WeakSet[SqlSession] = weakref.WeakSet()
+
+    def run(
+        self,
+        query: str,
+        values: Sequence[Any] | Mapping[str, Any],
+        as_of: int | dt.datetime | None,
+        frame: FrameType | None,
+    ) -> Result:
+        """Run a query in the session that belongs to the log."""
+        with self._lock:
+            if self._usual is None:
+                self._usual = self._make(None, None)
+        return self._usual.run(query, values, as_of, frame)
+
+    def session(self, limits: Limits | None, topics: Iterable[str] | None) -> SqlSession:
+        """A new session."""
+        for topic in topics or ():
+            self._catalog.topic(topic)
+        with self._lock:
+            return self._make(limits, topics)
+
+    def close(self) -> None:
+        """Close all sessions and end the threads."""
+        with self._lock:
+            for session in list(self._sessions):
+                session.close()
+            if self._workers is not None:
+                self._workers.close()
+
+    def _make(self, limits: Limits | None, topics: Iterable[str] | None) -> SqlSession:
+        from streamhouse.sql.scan import Workers
+        from streamhouse.sql.session import SqlSession
+
+        if self._workers is None:
+            self._workers = Workers(self._reader, self._threads())
+        session = SqlSession(
+            self._catalog, self._commits, self._workers, self._surroundings, limits=limits, topics=topics
+        )
+        self._sessions.add(session)
+        return session
+
+    def _threads(self) -> int:
+        """As many as there are processors, or as requests may be under way when those are slow."""
+        if self._store.capabilities.remote:
+            return self._settings.request_concurrency
+        return max(2, min(8, os.cpu_count() or 1))
+
+    def _surroundings(self) -> Surroundings:
+        from streamhouse.sql.tables import Surroundings
+
+        return Surroundings(self._settings, self._store.stats(), self._commits.recent_commits)

@@ -1,0 +1,68 @@
+"""Which relations a text may mean, by DuckDB's own tokens.
+
+A log may have ten thousand topics, a query names two. The text is cut into tokens, and every one that
+could be the name of a relation is looked up. That finds too much rather than too little (a column called
+like a topic, say), which costs a registration and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+
+_NAMES: Final = ("identifier", "keyword", "string_const")
+
+
+class Mentions(msgspec.Struct, frozen=True):
+    """Names in a text.
+
+    Attributes:
+        names: In order of appearance, unquoted.
+        qualified: Pairs of names with a dot between them.
+        words: All unquoted words, in lower case.
+    """
+
+    names: tuple[str, ...]
+    qualified: tuple[tuple[str, str], ...]
+    words: frozenset[str]
+
+    def of_schema(self, schema: str) -> list[str]:
+        """The names that stand after a schema's name and a dot."""
+        return [name for first, name in self.qualified if first.lower() == schema]
+
+
+def find_mentions(text: str) -> Mentions:
+    """The names in a text; none of those in a text that is no SQL are of any use."""
+    pieces = list(_pieces(text))
+    names = [piece for piece, is_name in pieces if is_name]
+    qualified = [
+        (_unquoted(first), _unquoted(last))
+        for (first, is_name), (dot, _), (last, is_last) in zip(pieces, pieces[1:], pieces[2:], strict=False)
+        if dot == "." and is_name and is_last
+    ]
+    return Mentions(
+        tuple(dict.fromkeys(map(_unquoted, names))),
+        tuple(qualified),
+        frozenset(name.lower() for name in names if name[0] not in "\"'"),
+    )
+
+
+def _pieces(text: str) -> Iterator[tuple[str, bool]]:
+    """The tokens that are no comments, and whether each may be a name."""
+    import duckdb
+
+    encoded = text.encode()  # positions count bytes
+    tokens: list[tuple[int, Any]] = duckdb.tokenize(text)
+    ends = [position for position, _ in tokens[1:]] + [len(encoded)]
+    for (position, kind), end in zip(tokens, ends, strict=True):
+        if kind.name != "comment":
+            yield encoded[position:end].decode(errors="replace").strip(), kind.name in _NAMES
+
+
+def _unquoted(name: str) -> str:
+    quote = name[:1]
+    if quote in {'"', "'"} and len(name) > 1:
+        return name[1:-1].replace(quote * 2, quote)
+    return name

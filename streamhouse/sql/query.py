@@ -1,0 +1,204 @@
+"""One statement on its way to DuckDB: what it sees is fixed, and it can be run any number of times.
+
+A *run* is a cursor with the query's relations registered. Each pass over the result that streams gets a
+run of its own, since an open result owns its connection; what they read is the same, for the capture is.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import importlib.util
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, TypeAlias, TypeVar
+
+import msgspec
+
+from streamhouse.errors import QueryError, TopicNotFoundError, nearest
+from streamhouse.sql import database as engine
+from streamhouse.sql.capture import Capture
+from streamhouse.sql.database import Database, quoted, translated
+from streamhouse.sql.rows import RowTable
+from streamhouse.sql.scan import Workers
+from streamhouse.sql.sources import TopicSource, register
+from streamhouse.sql.stats import QueryStats, ScanNotes
+from streamhouse.sql.tables import SCHEMA, TABLES
+
+T = TypeVar("T")
+
+Values: TypeAlias = Sequence[Any] | Mapping[str, Any] | None
+
+RAW: Final = "raw"
+_ZONED: Final = "TIMESTAMP WITH TIME ZONE"
+
+
+class Query(msgspec.Struct, frozen=True):
+    """A statement, or a script whose last statement has the result.
+
+    Attributes:
+        text: What the user wrote.
+        values: Parameters.
+        repeatable: Whether it only reads, so that it may be run again.
+        capture: The relations of the log that it mentions.
+        raw: Topics of which it wants keys and values as BLOB.
+        objects: Variables of the caller that it mentions.
+        database: Where it runs.
+        workers: Who reads blocks.
+        seconds_max: How long a run may take; no limit by default.
+    """
+
+    text: str
+    values: Values
+    repeatable: bool
+    capture: Capture
+    raw: tuple[str, ...]
+    objects: Mapping[str, Any]
+    database: Database
+    workers: Workers
+    seconds_max: float | None = None
+
+    def open(self) -> Run:
+        """A cursor on which the statement can be run."""
+        run = Run(self)
+        try:
+            run.register()
+        except BaseException:
+            run.close()
+            raise
+        return run
+
+
+class Run:
+    """A cursor with the relations of a query, and what was read through it."""
+
+    def __init__(self, query: Query) -> None:
+        self._query = query
+        self._notes: list[ScanNotes] = []
+        self._failure: BaseException | None = None
+        self._timed_out = False
+        self.cursor = query.database.cursor()
+
+    def register(self) -> None:
+        """Make the relations known under their names."""
+        query = self._query
+        for name, topic in query.capture.topics.items():
+            register(self.cursor, name, self._source(topic, raw=False))
+        for name in query.raw:
+            hidden = f"{RAW}:{name}"  # no topic can be called that
+            register(self.cursor, hidden, self._source(query.capture.topics[name], raw=True))
+            query.database.make_view(self.cursor, RAW, name, hidden)
+        for name, rows in query.capture.tables.items():
+            hidden = f"{SCHEMA}:{name}"
+            self.cursor.register(hidden, RowTable(TABLES[name], rows))
+            query.database.make_view(self.cursor, SCHEMA, name, hidden)
+        for name, value in query.objects.items():
+            self.cursor.register(name, value)
+
+    def bind(self) -> Any:
+        """DuckDB's relation of the statement: its columns are known, and it has run if it changes anything.
+
+        Raises:
+            QueryError: DuckDB refuses it.
+        """
+        try:
+            return self.guard(self._relation)
+        except QueryError as error:
+            if error.__cause__ is None or not engine.needs_strict_json(error):
+                raise
+            engine.use_strict_json(self.cursor)
+            return self.guard(self._relation)
+
+    def rows(self, types: Sequence[Any]) -> None:
+        """Run the statement so that rows can be fetched from the cursor as they come."""
+        text = self._query.text
+        self.guard(lambda: self.cursor.execute(zone_free(text, types), self._query.values))
+
+    def guard(self, work: Callable[[], T]) -> T:
+        """Do something with the cursor, within the limit of time, and translate what it raises."""
+        timer = self._start_timer()
+        try:
+            return work()
+        except ImportError:
+            raise
+        except Exception as error:
+            raised = translated(error, self._failure, timed_out=self._timed_out)
+            if raised is error:
+                raise
+            raise raised from error
+        finally:
+            if timer is not None:
+                timer.cancel()
+            if isinstance(self._failure, KeyboardInterrupt):
+                raise self._failure
+
+    @property
+    def stats(self) -> QueryStats:
+        """What was read through the cursor so far."""
+        return QueryStats(self._query.capture.commit, tuple(notes.stats() for notes in self._notes))
+
+    def close(self) -> None:
+        """Give the cursor back."""
+        self.cursor.close()
+
+    def _relation(self) -> Any:
+        return self.cursor.sql(self._query.text, params=self._query.values)
+
+    def _source(self, topic: Any, *, raw: bool) -> TopicSource:
+        return TopicSource(self._query.workers, topic, raw=raw, began=self._notes.append, failed=self._fail)
+
+    def _fail(self, error: BaseException) -> None:
+        self._failure = error
+
+    def _start_timer(self) -> threading.Timer | None:
+        if self._query.seconds_max is None:
+            return None
+        timer = threading.Timer(self._query.seconds_max, self._time_out)
+        timer.daemon = True
+        timer.start()
+        return timer
+
+    def _time_out(self) -> None:
+        self._timed_out = True
+        self.cursor.interrupt()
+
+
+def zone_free(text: str, types: Sequence[Any]) -> str:
+    """A query whose rows can be fetched without pytz, which DuckDB wants for timestamps with a zone.
+
+    They come out in UTC then, without saying so; :func:`with_zone` says it again.
+    """
+    if not zoned(types):
+        return text
+    columns = (
+        f"#{place} at time zone 'UTC'" if str(type_) == _ZONED else f"#{place}"
+        for place, type_ in enumerate(types, 1)
+    )
+    return f"select {', '.join(columns)} from (\n{text.strip().rstrip(';')}\n)"  # noqa: S608 - the user's own
+
+
+def with_zone(rows: Iterable[tuple[Any, ...]], places: Sequence[int]) -> list[tuple[Any, ...]]:
+    """Rows of a :func:`zone_free` query as they should be."""
+    marked = []
+    for row in rows:
+        cells = list(row)
+        for place in places:
+            if cells[place] is not None:
+                cells[place] = cells[place].replace(tzinfo=dt.UTC)
+        marked.append(tuple(cells))
+    return marked
+
+
+def zoned(types: Iterable[Any]) -> list[int]:
+    """Places of columns that are fetched without their zone; none where pytz is installed."""
+    if importlib.util.find_spec("pytz") is not None:
+        return []
+    return [place for place, type_ in enumerate(types) if str(type_) == _ZONED]
+
+
+def unknown_relation(name: str, capture: Capture, known: Iterable[str]) -> Exception:
+    """What to raise for a relation that is nowhere."""
+    bare = name.rpartition(":")[2]
+    if bare in capture.ambiguous:
+        which = " and ".join(map(quoted, capture.ambiguous[bare]))
+        return QueryError(f"SQL cannot tell the topics {which} apart: its names have no upper and lower case")
+    return TopicNotFoundError(f"no topic, table or variable {bare!r}{nearest(bare, known)}")

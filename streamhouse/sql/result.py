@@ -1,0 +1,234 @@
+"""What a query gives: rows, DataFrames, Arrow, and a picture of itself."""
+
+from __future__ import annotations
+
+import html
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, Final, TypeVar
+
+from streamhouse.errors import MissingExtraError, QueryLimitError
+from streamhouse.sql.query import Query, Run, with_zone, zoned
+from streamhouse.sql.stats import QueryStats
+
+T = TypeVar("T")
+
+_FETCHED_AT_ONCE: Final = 2048
+_HTML_ROWS_MAX: Final = 50
+
+
+class Result:
+    """The result of a query: rows that are read when they are asked for.
+
+    A query that only reads is run by whatever asks for its rows, each time anew, and always sees the
+    same commit. ``for row in result``, :meth:`fetchone`, :meth:`fetchmany` and the Arrow stream hand
+    rows on while they are made, so a result may be larger than memory; the other methods hold all of it.
+    Anything else (``create table``, ``copy``) has run when :meth:`~streamhouse.Log.sql` returns.
+
+    Results speak the Arrow PyCapsule protocol: Polars, PyArrow, pandas and DuckDB take them as they are, also
+    as a relation of a further query.
+
+    Example:
+        >>> import streamhouse
+        >>> with streamhouse.Log("memory://") as log:
+        ...     topic = log.create_topic("orders")
+        ...     with log.producer() as producer:
+        ...         stored = producer.send_many("orders", [{"amount": 3}, {"amount": 4}]).result()
+        ...     log.sql("select sum((value->>'amount')::int) from orders").fetchall()
+        [(7,)]
+    """
+
+    def __init__(self, query: Query, run: Run, relation: Any, rows_max: int | None) -> None:
+        self._query = query
+        self._run = run
+        self._last = run
+        self._relation = relation
+        self._rows: Iterator[tuple[Any, ...]] | None = None
+        self._lock = threading.Lock()
+        self._streams = query.repeatable and rows_max is None
+        if rows_max is not None:
+            self._relation = self._held(rows_max)
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns."""
+        return [] if self._relation is None else list(self._relation.columns)
+
+    @property
+    def types(self) -> list[str]:
+        """DuckDB types of the columns, as SQL names."""
+        return [] if self._relation is None else [str(type_) for type_ in self._relation.types]
+
+    @property
+    def commit(self) -> int:
+        """Number of the commit that the query sees."""
+        return self._query.capture.commit
+
+    @property
+    def stats(self) -> QueryStats:
+        """What the last pass over the result has read so far: blocks, columns and bytes of each topic."""
+        return self._last.stats
+
+    # --- rows --------------------------------------------------------------------------------------
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        if self._relation is None:
+            return iter(())
+        return self._streamed() if self._streams else iter(self.fetchall())
+
+    def fetchone(self) -> tuple[Any, ...] | None:
+        """The next row; ``None`` after the last one."""
+        rows = self.fetchmany(1)
+        return rows[0] if rows else None
+
+    def fetchmany(self, size: int = 1) -> list[tuple[Any, ...]]:
+        """The next rows, fewer than ``size`` only at the end."""
+        if self._rows is None:
+            self._rows = iter(self)
+        return [row for _, row in zip(range(size), self._rows, strict=False)]
+
+    def fetchall(self) -> list[tuple[Any, ...]]:
+        """All rows; after :meth:`fetchone` or :meth:`fetchmany`, those that are left."""
+        if self._rows is not None:
+            return list(self._rows)
+        if self._relation is None:
+            return []
+        if zoned(self._relation.types) and self._streams:
+            return list(self._streamed())
+        return self._whole(self._relation.fetchall)
+
+    def fetchnumpy(self) -> dict[str, Any]:
+        """All rows as a NumPy array per column."""
+        return self._extra("numpy", self._relation.fetchnumpy)
+
+    # --- tables ------------------------------------------------------------------------------------
+
+    def df(self) -> Any:
+        """All rows as a pandas DataFrame.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        return self._extra("pandas", self._relation.df)
+
+    def pl(self) -> Any:
+        """All rows as a Polars DataFrame.
+
+        Raises:
+            MissingExtraError: Polars is not installed.
+        """
+        return self._extra("polars", self._polars)
+
+    def arrow(self) -> Any:
+        """All rows as a PyArrow table. Without PyArrow, others take the result itself.
+
+        Raises:
+            MissingExtraError: PyArrow is not installed.
+        """
+        return self._extra("pyarrow", self._relation.to_arrow_table)
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        if not self._streams:
+            return self._whole(lambda: self._relation.__arrow_c_stream__(requested_schema))
+        run = self._open()
+        relation = run.bind()
+        return run.guard(lambda: relation.__arrow_c_stream__(requested_schema))
+
+    # --- pictures ----------------------------------------------------------------------------------
+
+    def show(self, max_rows: int | None = None, max_width: int | None = None) -> None:
+        """Print the first rows as a table.
+
+        Args:
+            max_rows: How many; DuckDB's choice by default.
+            max_width: Characters in a line; by default those of the terminal.
+        """
+        if self._relation is not None:
+            self._whole(lambda: self._relation.show(max_rows=max_rows, max_width=max_width))
+
+    def explain(self) -> str:
+        """Run the query; DuckDB's plan with its times, and what was read of each topic."""
+        if self._relation is None or not self._query.repeatable:
+            return str(self.stats)
+        run = self._open()
+        text = f"explain analyze {self._query.text.strip().rstrip(';')}"
+        rows = run.guard(lambda: run.cursor.execute(text, self._query.values).fetchall())
+        return "\n".join([*(str(row[-1]) for row in rows), str(run.stats)])
+
+    def __repr__(self) -> str:
+        if self._relation is None:
+            return "Result(no rows)"
+        return self._whole(lambda: repr(self._relation))
+
+    def _repr_html_(self) -> str:
+        if self._relation is None:
+            return "<p>no rows</p>"
+        shown = self._whole(lambda: self._relation.limit(_HTML_ROWS_MAX + 1))
+        texts = ", ".join(f"#{place}::varchar" for place in range(1, len(self.columns) + 1))
+        rows = self._whole(lambda: shown.project(texts).fetchall())
+        return _html_table(self.columns, self.types, rows)
+
+    def close(self) -> None:
+        """Give back what is open. Results that nobody refers to close on their own."""
+        self._rows = None
+        self._run.close()
+        self._last.close()
+
+    # --- helpers -----------------------------------------------------------------------------------
+
+    def _open(self) -> Run:
+        self._last = self._query.open()
+        return self._last
+
+    def _streamed(self) -> Iterator[tuple[Any, ...]]:
+        run = self._open()
+        types = self._relation.types
+        bare = zoned(types)
+        try:
+            run.rows(types)
+            while rows := run.guard(lambda: run.cursor.fetchmany(_FETCHED_AT_ONCE)):
+                yield from (with_zone(rows, bare) if bare else rows)
+        finally:
+            run.close()
+
+    def _whole(self, work: Callable[[], T]) -> T:
+        """Do something with the relation, one at a time: it has one cursor."""
+        with self._lock:
+            self._last = self._run
+            return self._run.guard(work)
+
+    def _extra(self, library: str, work: Callable[[], T]) -> T:
+        try:
+            return self._whole(work)
+        except ImportError as error:
+            missing = error.name or library
+            raise MissingExtraError(f"{missing} is not installed; run: pip install {missing}") from error
+
+    def _polars(self) -> Any:
+        import polars as pl
+
+        return pl.from_arrow(self._relation)
+
+    def _held(self, rows_max: int) -> Any:
+        """The rows in memory, at most so many."""
+        held = self._whole(lambda: self._relation.limit(rows_max + 1).materialize())
+        if self._whole(lambda: len(held)) > rows_max:
+            raise QueryLimitError(f"the result has more than {rows_max:,} rows; add a limit to the query")
+        return held
+
+
+def _html_table(columns: list[str], types: list[str], rows: list[tuple[Any, ...]]) -> str:
+    head = "".join(
+        f"<th>{html.escape(name)}<br><small>{html.escape(type_.lower())}</small></th>"
+        for name, type_ in zip(columns, types, strict=True)
+    )
+    body = "".join(
+        "<tr>" + "".join(f"<td>{_html_cell(value)}</td>" for value in row) + "</tr>"
+        for row in rows[:_HTML_ROWS_MAX]
+    )
+    more = "" if len(rows) <= _HTML_ROWS_MAX else f"<caption>the first {_HTML_ROWS_MAX} rows</caption>"
+    return f"<table>{more}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _html_cell(value: Any) -> str:
+    return "<i>null</i>" if value is None else html.escape(str(value))

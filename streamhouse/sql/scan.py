@@ -1,0 +1,131 @@
+"""Reading the blocks of one scan: planned lazily, decoded ahead by a few threads, handed out in order.
+
+Decompression and checksums release the interpreter's lock, so blocks are decoded beside DuckDB's own
+work. No more than a few blocks are ahead of the consumer, which bounds the memory of a scan whatever
+its size. A scan of a handful of blocks goes through the cache that consumers use: asked again, it reads
+nothing. A longer one would push everything else out, so it takes what is there and leaves the rest.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain, islice
+from typing import Any, Final
+
+from streamhouse.format.columns import Columns
+from streamhouse.read.reader import BlockReader
+from streamhouse.sql.arrays import Wrapper
+from streamhouse.sql.plan import BlockScan, plan
+from streamhouse.sql.snapshot import TopicView
+from streamhouse.sql.stats import ScanNotes
+
+_CACHED_BLOCKS_MAX: Final = 8
+
+
+class Workers:
+    """The threads that decode, and how far they may run ahead."""
+
+    def __init__(self, reader: BlockReader, threads: int) -> None:
+        self.reader = reader
+        self.blocks_ahead = 2 * threads
+        self.closed = False
+        self._threads = threads
+        self._pool: ThreadPoolExecutor | None = None
+        self._lock = threading.Lock()
+
+    def submit(self, function: Any, *args: Any) -> Future[Any]:
+        """Run something on one of the threads, which are started by the first call."""
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self._threads, "streamhouse-sql")
+            return self._pool.submit(function, *args)
+
+    def close(self) -> None:
+        """End the threads."""
+        self.closed = True
+        with self._lock:
+            if self._pool is not None:
+                self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+class TopicScan:
+    """One pass over a topic.
+
+    Args:
+        workers: Who reads and decodes.
+        topic: The topic as of a commit.
+        columns: What the query wants.
+        conditions: Filters that were taken from DuckDB.
+        raw: Keys and values as BLOB instead of text.
+        notes: Where to write down what was read.
+    """
+
+    def __init__(
+        self,
+        workers: Workers,
+        topic: TopicView,
+        columns: Sequence[str],
+        conditions: Sequence[Any],
+        *,
+        raw: bool,
+        notes: ScanNotes,
+    ) -> None:
+        self._workers = workers
+        self._topic = topic
+        self._columns = columns
+        self._conditions = conditions
+        self._notes = notes
+        self._wrapper = Wrapper(topic.name, columns, raw=raw)
+        self.schema = self._wrapper.schema
+
+    def arrays(self) -> Iterator[Any]:
+        """The Arrow arrays, partition by partition in order of offset."""
+        planned = plan(self._topic, self._columns, self._conditions)
+        head = list(islice(planned, _CACHED_BLOCKS_MAX + 1))
+        if len(head) <= _CACHED_BLOCKS_MAX:
+            return self._few(head)
+        return self._many(chain(head, planned))
+
+    def _few(self, scans: list[BlockScan]) -> Iterator[Any]:
+        if len(scans) > 1 and any(scan.stored for scan in scans):
+            yield from self._ahead(iter(scans), keep=True)
+        else:
+            for scan in scans:
+                yield from self._arrays_of(scan, keep=True)
+
+    def _many(self, scans: Iterator[BlockScan]) -> Iterator[Any]:
+        yield from self._ahead(scans, keep=False)
+
+    def _ahead(self, scans: Iterator[BlockScan], *, keep: bool) -> Iterator[Any]:
+        coming: deque[Future[list[Any]]] = deque()
+        try:
+            for scan in scans:
+                coming.append(self._workers.submit(self._arrays_of, scan, keep))
+                if len(coming) > self._workers.blocks_ahead:
+                    yield from coming.popleft().result()
+            while coming:
+                yield from coming.popleft().result()
+        finally:
+            for future in coming:
+                future.cancel()
+
+    def _arrays_of(self, scan: BlockScan, keep: bool) -> list[Any]:
+        if not scan.stored:
+            self._notes.unread(scan)
+            return list(self._wrapper.unread(scan))
+        return list(self._wrapper.read(scan, self._block(scan, keep)))
+
+    def _block(self, scan: BlockScan, keep: bool) -> Columns:
+        reader = self._workers.reader
+        block = reader.cached(scan.ref)
+        if block is not None:
+            self._notes.cached(scan)
+            return block
+        self._notes.read(scan)
+        source = f"partition {scan.partition} of {self._topic.name!r}"
+        if keep:
+            return reader.fetch(scan.ref, source)
+        return reader.fetch_part(scan.ref, source, scan.stored)

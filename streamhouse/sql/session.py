@@ -1,0 +1,248 @@
+"""Sessions: what ``log.sql`` runs its queries in, and locked-down ones for surfaces that serve others."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from types import FrameType, TracebackType
+from typing import Any, Final, Self
+
+from streamhouse.catalog.catalog import Catalog
+from streamhouse.commits.log import CommitLog
+from streamhouse.commits.state import State
+from streamhouse.errors import (
+    ClosedError,
+    ForkedError,
+    QueryError,
+    QueryRefusedError,
+)
+from streamhouse.runtime import process_id
+from streamhouse.sql import database as engine
+from streamhouse.sql.capture import Capture, Names, capture
+from streamhouse.sql.database import Database, quoted, translated
+from streamhouse.sql.limits import Limits
+from streamhouse.sql.mentions import Mentions, find_mentions
+from streamhouse.sql.query import RAW, Query, Values, unknown_relation
+from streamhouse.sql.result import Result
+from streamhouse.sql.scan import Workers
+from streamhouse.sql.tables import SCHEMA, TABLES, Surroundings
+
+_ATTEMPTS: Final = 20  # views over views over topics, each found by its own failure
+_CHANGING: Final = frozenset(("insert", "update", "delete", "merge", "nextval"))
+_READING: Final = frozenset(("SELECT", "EXPLAIN"))
+_NOT_ALLOWED: Final = "a restricted session runs one query at a time and changes nothing"
+
+
+class SqlSession:
+    """A DuckDB database in memory where topics are relations; made by :meth:`~streamhouse.Log.sql_session`.
+
+    Queries may be run from many threads at once. Tables and views that they create stay for the session;
+    temporary ones, transactions and settings hold for one call, which may have several statements.
+
+    Args:
+        catalog: The log as far as it was read.
+        commits: The log.
+        workers: Who reads and decodes blocks.
+        surroundings: What some tables show beside the state.
+        limits: Makes the session a restricted one.
+        topics: The only topics that may be seen; all by default.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        commits: CommitLog,
+        workers: Workers,
+        surroundings: Callable[[], Surroundings],
+        *,
+        limits: Limits | None = None,
+        topics: Iterable[str] | None = None,
+    ) -> None:
+        self._catalog = catalog
+        self._commits = commits
+        self._workers = workers
+        self._surroundings = surroundings
+        self._limits = limits
+        self._allowed = None if topics is None else frozenset(topics)
+        self._names = Names()
+        self._process = process_id()
+        self._database = Database(limits)
+        self._closed = False
+
+    def __repr__(self) -> str:
+        kind = "restricted, " if self._limits is not None else ""
+        return f"SqlSession({kind}{'closed' if self._closed else 'open'})"
+
+    def sql(
+        self, query: str, /, *values: Any, as_of: int | dt.datetime | None = None, **parameters: Any
+    ) -> Result:
+        """Run a query; see :meth:`streamhouse.Log.sql`. Variables of the caller are not looked at."""
+        return self.run(query, values or parameters, as_of, None)
+
+    def run(
+        self,
+        text: str,
+        values: Sequence[Any] | Mapping[str, Any],
+        as_of: int | dt.datetime | None,
+        frame: FrameType | None,
+    ) -> Result:
+        """Run a query.
+
+        Args:
+            text: One statement or several.
+            values: Its parameters.
+            as_of: The commit or the time whose state it sees; now by default.
+            frame: Of a caller whose variables are relations too.
+        """
+        self._check()
+        checked = _checked_values(values)
+        mentions = find_mentions(text)
+        repeatable = self._inspect(text, mentions)
+        state, lock = self._state_at(as_of)
+        names = self._names if as_of is None else Names()
+        for _ in range(_ATTEMPTS):
+            taken = capture(state, lock, mentions, names, self._surroundings(), self._allowed)
+            query = self._query(text, checked, repeatable, taken, mentions, frame)
+            run = query.open()
+            try:
+                relation = run.bind()
+            except QueryError as error:
+                run.close()
+                mentions = self._mentioned_elsewhere(error, mentions, taken, state, lock)
+            except BaseException:
+                run.close()
+                raise
+            else:
+                return Result(query, run, relation, None if self._limits is None else self._limits.rows_max)
+        raise QueryError("views that refer to views without end")
+
+    def close(self) -> None:
+        """Give the memory back. Closing twice is fine."""
+        if not self._closed and self._process == process_id():
+            self._closed = True
+            self._database.close()
+
+    def __enter__(self) -> Self:
+        self._check()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _query(
+        self,
+        text: str,
+        values: Values,
+        repeatable: bool,
+        taken: Capture,
+        mentions: Mentions,
+        frame: FrameType | None,
+    ) -> Query:
+        raw = {name.casefold() for name in mentions.of_schema(RAW)}
+        limits = self._limits
+        return Query(
+            text,
+            values,
+            repeatable,
+            taken,
+            tuple(name for name in taken.topics if name.casefold() in raw),
+            {} if frame is None else _variables(frame, mentions, taken),
+            self._database,
+            self._workers,
+            None if limits is None else limits.seconds_max,
+        )
+
+    def _inspect(self, text: str, mentions: Mentions) -> bool:
+        """Parse; whether the text is a single statement that only reads."""
+        cursor = self._database.cursor()
+        try:
+            statements = cursor.extract_statements(text)
+        except Exception as error:
+            raised = translated(error)
+            hint = self._hint_of_quotes(text) if isinstance(raised, QueryError) else ""
+            raise (QueryError(f"{raised}{hint}") if hint else raised) from error
+        finally:
+            cursor.close()
+        if not statements:
+            raise QueryError("the query is empty")
+        kinds = [statement.type.name for statement in statements]
+        reading = len(kinds) == 1 and kinds[0] in _READING and not mentions.words & _CHANGING
+        if self._limits is not None and not reading:
+            raise QueryRefusedError(_NOT_ALLOWED)
+        if self._allowed is not None and mentions.of_schema(SCHEMA):
+            raise QueryRefusedError(f"this session may see only the topics {sorted(self._allowed)}")
+        return reading and kinds == ["SELECT"]
+
+    def _hint_of_quotes(self, text: str) -> str:
+        """What to say when a topic's name needs quotes and has none."""
+        for topic in self._catalog.topics():
+            plain = topic.name.replace("_", "").isalnum()
+            if not plain and topic.name in text and quoted(topic.name) not in text:
+                return f"\nA name such as {topic.name} has to be quoted: {quoted(topic.name)}"
+        return ""
+
+    def _state_at(self, as_of: int | dt.datetime | None) -> tuple[State, AbstractContextManager[Any]]:
+        if as_of is None:
+            self._catalog.refresh()
+            return self._commits.state, self._commits.lock
+        return self._commits.state_at(as_of), nullcontext()
+
+    def _mentioned_elsewhere(
+        self,
+        error: QueryError,
+        mentions: Mentions,
+        taken: Capture,
+        state: State,
+        lock: AbstractContextManager[Any],
+    ) -> Mentions:
+        """The mentions and what a view in the query mentions too; raises if that is not what is wrong."""
+        missing = engine.missing_relation(error)
+        if missing is None:
+            raise error
+        schema, _, name = missing.rpartition(":")
+        with lock:
+            known = list(state.topic_ids)
+        if self._allowed is not None:
+            known = [topic for topic in known if topic in self._allowed]
+        found = any(name.casefold() == topic.casefold() for topic in known) or schema == SCHEMA
+        if not found or (name in mentions.names and (schema, name) in (*mentions.qualified, ("", name))):
+            candidates = [*known, *(f"{SCHEMA}.{table}" for table in TABLES)]
+            raise unknown_relation(missing, taken, candidates) from error
+        pair = ((schema, name),) if schema else ()
+        return Mentions((*mentions.names, name), (*mentions.qualified, *pair), mentions.words)
+
+    def _check(self) -> None:
+        if self._process != process_id():
+            raise ForkedError("this session was opened before fork; open the log again here")
+        if self._closed:
+            raise ClosedError("the session is closed; open another one")
+
+
+def _checked_values(values: Sequence[Any] | Mapping[str, Any]) -> Values:
+    if not values:
+        return None
+    return dict(values) if isinstance(values, Mapping) else list(values)
+
+
+def _variables(frame: FrameType, mentions: Mentions, taken: Capture) -> dict[str, Any]:
+    """Variables of the caller that a query may mean: Arrow objects and DataFrames. Topics come first."""
+    topics = {name.casefold() for name in taken.topics}
+    found: dict[str, Any] = {}
+    for name in mentions.names:
+        value = frame.f_locals.get(name, frame.f_globals.get(name))
+        if value is not None and name.casefold() not in topics and _is_table(value):
+            found[name] = value
+    return found
+
+
+def _is_table(value: Any) -> bool:
+    if isinstance(value, type):
+        return False
+    kind = type(value)
+    return any(hasattr(kind, name) for name in ("__arrow_c_stream__", "__arrow_c_array__"))

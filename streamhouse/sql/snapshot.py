@@ -1,0 +1,113 @@
+"""What a query sees: topics and their blocks as of one commit, copied out of the folded state.
+
+Everything a query needs of the state is copied under the lock once, when it begins: nine machine
+arrays per partition, which is a ``memcpy`` each. What is committed meanwhile is not seen, and what is
+compacted meanwhile stays readable where it was: stores keep replaced objects for an hour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from streamhouse.commits.state import COLUMNS, BlockRef, PartitionState, State, TopicState
+
+
+class PartitionView:
+    """A partition as of one commit.
+
+    Attributes:
+        number: Its number.
+        log_start: Offset of the oldest record.
+        high_watermark: Offset after the newest one.
+    """
+
+    def __init__(self, state: State, number: int, partition: PartitionState) -> None:
+        self.number = number
+        self.log_start = partition.log_start
+        self.high_watermark = partition.high_watermark
+        self._state = state
+        self._blocks = PartitionState()
+        self._blocks.log_start, self._blocks.high_watermark = self.log_start, self.high_watermark
+        for column in COLUMNS:
+            setattr(self._blocks, column, getattr(partition, column)[:])
+
+    @property
+    def block_count(self) -> int:
+        """How many blocks it has."""
+        return len(self._blocks.base_offsets)
+
+    @property
+    def stored_bytes(self) -> int:
+        """Their size in the store."""
+        return self._blocks.stored_bytes
+
+    @property
+    def raw_bytes(self) -> int:
+        """Keys, values and headers before compression."""
+        return self._blocks.raw_bytes
+
+    @property
+    def record_count(self) -> int:
+        """Its records; an upper bound when the log start lies within a block that has gaps."""
+        blocks = self._blocks
+        stored = sum(blocks.counts)
+        first = blocks.base_offsets[0] if blocks.base_offsets else self.high_watermark
+        gapless = stored == self.high_watermark - first
+        return self.high_watermark - max(self.log_start, first) if gapless else stored
+
+    def block(self, index: int) -> BlockRef:
+        """The reference to a block."""
+        return self._state.block_ref(self._blocks, index)
+
+    def index_of(self, offset: int) -> int:
+        """The block that holds an offset, or the next one after it."""
+        return self._blocks.index_of(offset)
+
+    def index_at_time(self, timestamp_ms: int) -> int:
+        """The first block with a record at or after that time."""
+        return self._blocks.index_at_time(timestamp_ms)
+
+    def time_bounds(self, index: int) -> tuple[int, int]:
+        """Timestamps between which all records of a block lie."""
+        return self._blocks.timestamp_mins[index], self._blocks.timestamps[index]
+
+
+class TopicView(msgspec.Struct, frozen=True):
+    """A topic as of one commit."""
+
+    id: int
+    name: str
+    partition_count: int
+    partitions: tuple[PartitionView, ...]
+
+    @property
+    def record_count(self) -> int:
+        """Its records, or an upper bound; see :attr:`PartitionView.record_count`."""
+        return sum(partition.record_count for partition in self.partitions)
+
+
+def view_of(state: State, topic: TopicState) -> TopicView:
+    """Copy a topic; the caller holds the lock of the state."""
+    names = _Names(state)
+    partitions = sorted(topic.partitions.items())
+    return TopicView(
+        topic.id,
+        topic.name,
+        topic.partition_count,
+        tuple(PartitionView(names, number, partition) for number, partition in partitions),
+    )
+
+
+class _Names(State):
+    """As much of a state as it takes to name objects: agents are only ever added."""
+
+    def __init__(self, state: State) -> None:
+        self.agents = state.agents[:]
+
+
+def same_name(name: str, names: Iterable[str]) -> list[str]:
+    """Those that DuckDB cannot tell from ``name``: its identifiers have no upper and lower case."""
+    folded = name.casefold()
+    return [other for other in names if other.casefold() == folded]

@@ -1,0 +1,112 @@
+"""Topics and tables as DuckDB scans them. With ``database.py`` the only file that knows DuckDB from inside.
+
+DuckDB 2.0 asks an object of its class ``ArrowScanSource`` which filters it takes over, and for a stream of
+just the columns that a query needs. That class and the method that registers one are private to DuckDB's
+Python package. So they are used here and nowhere else, ``tests/sql/test_sources.py`` says what we rely
+on, and without them topics are registered as plain Arrow streams: every block is read then, with the same
+result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from streamhouse.sql.plan import COLUMNS
+from streamhouse.sql.predicates import understood
+from streamhouse.sql.scan import TopicScan, Workers
+from streamhouse.sql.snapshot import TopicView
+from streamhouse.sql.stats import ScanNotes
+from streamhouse.sql.stream import array_stream
+
+
+def _scan_source() -> Any:
+    """DuckDB's class, or a plain one where another version of DuckDB has it no more."""
+    try:
+        from duckdb._sources.arrow import ArrowScanSource
+    except ImportError:
+        return object
+    return ArrowScanSource
+
+
+_ScanSource: Any = _scan_source()
+PUSHDOWN: Final = _ScanSource is not object
+"""Whether this DuckDB tells sources what a query needs."""
+
+
+class TopicSource(_ScanSource):  # type: ignore[misc]
+    """A topic as of one commit.
+
+    Args:
+        workers: Who reads and decodes.
+        topic: The topic.
+        raw: Keys and values as BLOB instead of text.
+        began: Told of each scan, where it writes down what it reads.
+        failed: Told of exceptions, of which DuckDB passes on only the text.
+    """
+
+    one_shot = False
+    schema_is_stable = True
+
+    def __init__(
+        self,
+        workers: Workers,
+        topic: TopicView,
+        *,
+        raw: bool,
+        began: Callable[[ScanNotes], None],
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        self.obj = self  # what DuckDB tells sources apart by
+        self._workers = workers
+        self._topic = topic
+        self._raw = raw
+        self._began = began
+        self._failed = failed
+        self._whole = self._scan(COLUMNS, ())
+
+    def rows(self) -> int:
+        """How many there are, for the order of joins; those trimmed within a block are counted too."""
+        return self._topic.record_count
+
+    def accepts(self, predicate: Any) -> bool:
+        """Whether the scan applies a filter itself, exactly."""
+        return understood(predicate)
+
+    def stream(self, columns: Sequence[int] | None, filters: Sequence[Any]) -> tuple[object, bool]:
+        """A stream of these columns, with the records that fit the filters."""
+        names = COLUMNS if columns is None else [COLUMNS[index] for index in columns]
+        scan = self._scan(names, filters, noted=True)
+        return array_stream(scan.schema, scan.arrays(), self._failed), True
+
+    def __arrow_c_schema__(self) -> object:
+        return self._whole.schema.__arrow_c_schema__()
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        return self.stream(None, ())[0]
+
+    def _scan(self, names: Sequence[str], filters: Sequence[Any], *, noted: bool = False) -> TopicScan:
+        partitions = self._topic.partitions
+        notes = ScanNotes(
+            self._topic.name,
+            names,
+            [_sql(condition) for condition in filters],
+            sum(partition.block_count for partition in partitions),
+            sum(partition.stored_bytes for partition in partitions) if noted else 0,
+        )
+        if noted:
+            self._began(notes)
+        return TopicScan(self._workers, self._topic, names, filters, raw=self._raw, notes=notes)
+
+
+def register(connection: Any, name: str, source: Any) -> None:
+    """Let statements on a connection read a source under a name."""
+    if PUSHDOWN:
+        connection._register_arrow_source(name, source)
+    else:
+        connection.register(name, source)
+
+
+def _sql(condition: Any) -> str:
+    text = getattr(condition, "fragment", lambda: repr(condition))()
+    return text[1:-1] if text.startswith("(") and text.endswith(")") else text

@@ -1,0 +1,122 @@
+"""What a query read: for ``result.stats``, ``explain`` and the tests of pruning."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+import msgspec
+
+from streamhouse.sql.plan import BlockScan
+
+
+class ScanStats(msgspec.Struct, frozen=True):
+    """What one pass over a topic read.
+
+    Attributes:
+        topic: Name of the topic.
+        columns: Those that the query wanted.
+        conditions: Those that decided which blocks to read, as SQL. DuckDB applied all others.
+        blocks: Blocks of the topic.
+        blocks_read: Those fetched from the store.
+        blocks_cached: Those that were in memory.
+        blocks_unread: Those that their references said enough about.
+        objects_read: Objects that blocks were fetched from.
+        bytes_read: Bytes fetched.
+        bytes_stored: Bytes of all blocks of the topic.
+    """
+
+    topic: str
+    columns: tuple[str, ...]
+    conditions: tuple[str, ...]
+    blocks: int
+    blocks_read: int
+    blocks_cached: int
+    blocks_unread: int
+    objects_read: int
+    bytes_read: int
+    bytes_stored: int
+
+    def __str__(self) -> str:
+        where = f" where {' and '.join(self.conditions)}" if self.conditions else ""
+        columns = ", ".join(self.columns)
+        return (
+            f"{self.topic}: {columns}{where}\n"
+            f"    {self.blocks_read} of {self.blocks} blocks read from {self.objects_read} objects,"
+            f" {self.blocks_cached} in memory, {self.blocks_unread} known without reading\n"
+            f"    {self.bytes_read:,} of {self.bytes_stored:,} bytes read"
+        )
+
+
+class QueryStats(msgspec.Struct, frozen=True):
+    """What a query read so far.
+
+    Attributes:
+        commit: The commit that it sees.
+        scans: One per pass over a topic: a topic that is joined with itself is scanned twice.
+    """
+
+    commit: int
+    scans: tuple[ScanStats, ...]
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes fetched from the store."""
+        return sum(scan.bytes_read for scan in self.scans)
+
+    @property
+    def blocks_read(self) -> int:
+        """Blocks fetched from the store."""
+        return sum(scan.blocks_read for scan in self.scans)
+
+    def __str__(self) -> str:
+        return "\n".join([f"as of commit {self.commit}", *map(str, self.scans)])
+
+
+class ScanNotes:
+    """Counts while a scan runs, from several threads."""
+
+    def __init__(
+        self, topic: str, columns: Sequence[str], conditions: Sequence[str], blocks: int, stored: int
+    ) -> None:
+        self._topic = topic
+        self._columns = tuple(columns)
+        self._conditions = tuple(conditions)
+        self._blocks = blocks
+        self._stored_bytes = stored
+        self._lock = threading.Lock()
+        self._read = self._cached = self._unread = self._bytes = 0
+        self._objects: set[str] = set()
+
+    def read(self, scan: BlockScan) -> None:
+        """A block is fetched."""
+        with self._lock:
+            self._read += 1
+            self._bytes += scan.ref.length
+            self._objects.add(scan.ref.object_name)
+
+    def cached(self, _scan: BlockScan) -> None:
+        """A block was in memory."""
+        with self._lock:
+            self._cached += 1
+
+    def unread(self, _scan: BlockScan) -> None:
+        """A block did not have to be read."""
+        with self._lock:
+            self._unread += 1
+
+    def stats(self) -> ScanStats:
+        """What happened so far."""
+        with self._lock:
+            return ScanStats(
+                self._topic,
+                self._columns,
+                self._conditions,
+                self._blocks,
+                self._read,
+                self._cached,
+                self._unread,
+                len(self._objects),
+                self._bytes,
+                self._stored_bytes,
+            )

@@ -1,0 +1,302 @@
+"""The tables of the schema ``streamhouse``: the folded state in rows. Pure.
+
+DuckDB is where people see the catalog, never where it is kept: a table is built when a query mentions it,
+from the same state that the query's topics are taken from, and forgotten with the query.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+from streamhouse.commits.groups import GroupState
+from streamhouse.commits.state import State
+from streamhouse.config import Settings
+from streamhouse.format.commit import Append, Commit, Transaction
+from streamhouse.sql.snapshot import TopicView
+from streamhouse.store.cost import DOLLARS_PER_GET, DOLLARS_PER_PUT
+from streamhouse.store.metered import StoreStats
+
+Row: TypeAlias = tuple[Any, ...]
+
+SCHEMA: Final = "streamhouse"
+TABLES: Final[Mapping[str, Mapping[str, str]]] = {
+    "topics": {
+        "topic": "text",
+        "id": "int",
+        "partitions": "int",
+        "created": "time",
+        "records": "int",
+        "blocks": "int",
+        "stored_bytes": "int",
+        "raw_bytes": "int",
+        "cleanup_policy": "text",
+        "retention_ms": "int",
+        "retention_bytes": "int",
+    },
+    "partitions": {
+        "topic": "text",
+        "partition": "int",
+        "log_start": "int",
+        "high_watermark": "int",
+        "records": "int",
+        "blocks": "int",
+        "stored_bytes": "int",
+        "raw_bytes": "int",
+        "last_timestamp": "time",
+    },
+    "segments": {
+        "topic": "text",
+        "partition": "int",
+        "base_offset": "int",
+        "next_offset": "int",
+        "records": "int",
+        "object": "text",
+        "position": "int",
+        "stored_bytes": "int",
+    },
+    "consumer_groups": {
+        "group": "text",
+        "state": "text",
+        "generation": "int",
+        "assignor": "text",
+        "members": "int",
+        "partitions": "int",
+    },
+    "group_members": {
+        "group": "text",
+        "member": "text",
+        "instance": "text",
+        "process": "text",
+        "session_ms": "int",
+        "topics": "texts",
+        "partitions": "int",
+    },
+    "consumer_offsets": {
+        "group": "text",
+        "topic": "text",
+        "partition": "int",
+        "offset": "int",
+        "high_watermark": "int",
+        "lag": "int",
+        "owner": "text",
+        "metadata": "text",
+        "committed": "time",
+    },
+    "producers": {
+        "producer": "int",
+        "epoch": "int",
+        "transactional_id": "text",
+        "partitions": "int",
+    },
+    "commits": {
+        "commit": "int",
+        "time": "time",
+        "agent": "text",
+        "flushes": "int",
+        "operations": "texts",
+        "records": "int",
+        "raw_bytes": "int",
+    },
+    "settings": {"name": "text", "value": "text"},
+    "requests": {"request": "text", "count": "int", "bytes": "int", "dollars": "float"},
+}
+"""Column names and kinds of each table."""
+
+
+class Surroundings(msgspec.Struct, frozen=True):
+    """What tables show beside the state: this process."""
+
+    settings: Settings
+    stats: StoreStats
+    commits: tuple[tuple[int, Commit], ...]
+
+
+def rows_of_topics(topics: Iterable[TopicView], state: State) -> Iterator[Row]:
+    """The table ``topics``."""
+    for view in topics:
+        topic = state.topics[view.id]
+        yield (
+            view.name,
+            view.id,
+            view.partition_count,
+            topic.created_ms,
+            view.record_count,
+            sum(p.block_count for p in view.partitions),
+            sum(p.stored_bytes for p in view.partitions),
+            sum(p.raw_bytes for p in view.partitions),
+            topic.settings.cleanup_policy,
+            topic.settings.retention_ms,
+            topic.settings.retention_bytes,
+        )
+
+
+def rows_of_partitions(topics: Iterable[TopicView]) -> Iterator[Row]:
+    """The table ``partitions``; those without records have a row too."""
+    for view in topics:
+        known = {partition.number: partition for partition in view.partitions}
+        for number in range(view.partition_count):
+            p = known.get(number)
+            if p is None:
+                yield (view.name, number, 0, 0, 0, 0, 0, 0, None)
+                continue
+            yield (
+                view.name,
+                number,
+                p.log_start,
+                p.high_watermark,
+                p.record_count,
+                p.block_count,
+                p.stored_bytes,
+                p.raw_bytes,
+                p.time_bounds(p.block_count - 1)[1] if p.block_count else None,
+            )
+
+
+def rows_of_segments(topics: Iterable[TopicView]) -> Iterator[Row]:
+    """The table ``segments``: one row per block."""
+    for view in topics:
+        for partition in view.partitions:
+            for ref in map(partition.block, range(partition.block_count)):
+                yield (
+                    view.name,
+                    partition.number,
+                    ref.base_offset,
+                    ref.next_offset,
+                    ref.records,
+                    ref.object_name,
+                    ref.position,
+                    ref.length,
+                )
+
+
+def rows_of_groups(state: State) -> list[Row]:
+    """The table ``consumer_groups``."""
+    return [
+        (name, _group_state(group), group.generation, group.assignor, len(group.members), len(group.target))
+        for name, group in state.groups.items()
+    ]
+
+
+def rows_of_members(state: State) -> list[Row]:
+    """The table ``group_members``."""
+    return [
+        (
+            name,
+            member.id,
+            member.instance or None,
+            member.process,
+            member.session_ms,
+            sorted(state.topics[topic].name for topic in member.topics if topic in state.topics),
+            len(group.owned(member.id)),
+        )
+        for name, group in state.groups.items()
+        for member in group.members.values()
+    ]
+
+
+def rows_of_offsets(state: State) -> list[Row]:
+    """The table ``consumer_offsets``."""
+    rows: list[Row] = []
+    for name, group in state.groups.items():
+        for (topic_id, partition), committed in group.offsets.items():
+            topic = state.topics.get(topic_id)
+            if topic is None:
+                continue
+            held = topic.partitions.get(partition)
+            low, high = (0, 0) if held is None else (held.log_start, held.high_watermark)
+            lag = max(0, high - max(low, committed.offset))
+            owner, _ = group.owners.get((topic_id, partition), (None, 0))
+            rows.append(
+                (
+                    name,
+                    topic.name,
+                    partition,
+                    committed.offset,
+                    high,
+                    lag,
+                    owner,
+                    committed.metadata,
+                    committed.time_ms,
+                )
+            )
+    return rows
+
+
+def rows_of_producers(state: State) -> list[Row]:
+    """The table ``producers``."""
+    names = {identity: name for name, (identity, _) in state.named_producers.items()}
+    rows: list[Row] = [
+        (_signed(identity), producer.epoch, names.pop(identity, None), len(producer.batches))
+        for identity, producer in state.producers.items()
+    ]
+    rows.extend(
+        (_signed(identity), state.named_producers[name][1], name, 0) for identity, name in names.items()
+    )
+    return rows
+
+
+def rows_of_commits(commits: Iterable[tuple[int, Commit]]) -> Iterator[Row]:
+    """The table ``commits``."""
+    for seq, commit in commits:
+        blocks = [block for flush in commit.flushes for block in flush.blocks]
+        yield (
+            seq,
+            commit.time_ms,
+            commit.agent,
+            len(commit.flushes),
+            [type(operation).__name__ for flush in commit.flushes for operation in flush.operations],
+            sum(block.count for block in blocks) if _appends(commit) else 0,
+            sum(block.raw_bytes for block in blocks),
+        )
+
+
+def rows_of_settings(settings: Settings) -> list[Row]:
+    """The table ``settings``."""
+    values = msgspec.structs.asdict(settings)
+    return [(name, None if value is None else str(value)) for name, value in values.items()]
+
+
+def rows_of_requests(stats: StoreStats) -> list[Row]:
+    """The table ``requests``."""
+    counts = stats.counts
+    return [
+        ("put", counts.puts, counts.bytes_written, counts.puts * DOLLARS_PER_PUT),
+        ("get", counts.gets, counts.bytes_read, counts.gets * DOLLARS_PER_GET),
+        ("head", counts.heads, 0, counts.heads * DOLLARS_PER_GET),
+        ("list", counts.lists, 0, counts.lists * DOLLARS_PER_PUT),
+        ("delete", counts.deletes, 0, 0.0),
+    ]
+
+
+OF_STATE: Final[Mapping[str, Callable[[State], list[Row]]]] = {
+    "consumer_groups": rows_of_groups,
+    "group_members": rows_of_members,
+    "consumer_offsets": rows_of_offsets,
+    "producers": rows_of_producers,
+}
+"""Tables that are made under the lock of the state."""
+
+OF_TOPICS: Final[Mapping[str, Callable[[Iterable[TopicView]], Iterator[Row]]]] = {
+    "partitions": rows_of_partitions,
+    "segments": rows_of_segments,
+}
+"""Tables that are made of copies, when the lock is free again."""
+
+
+def _group_state(group: GroupState) -> str:
+    if not group.members:
+        return "empty"
+    return "stable" if group.settled else "rebalancing"
+
+
+def _appends(commit: Commit) -> bool:
+    operations = (operation for flush in commit.flushes for operation in flush.operations)
+    return any(isinstance(operation, Append | Transaction) for operation in operations)
+
+
+def _signed(number: int) -> int:
+    """Identities are 64 random bits; a BIGINT has a sign."""
+    return number - (1 << 64) if number >= 1 << 63 else number
