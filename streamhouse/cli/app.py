@@ -7,7 +7,7 @@ Scripts decide on exit codes, people read the line; nobody wants a traceback for
 1     ``verify`` found damage, or stored bytes failed their checksum
 2     wrong usage or impossible input
 3     an optional dependency is not installed
-4     what the command names is not there (or, for ``topic create``, is there already)
+4     what the command names is not there, is there already, or is in use (a group with members)
 5     the store or a delivery failed
 130   interrupted
 ====  ============================================================================================
@@ -25,9 +25,12 @@ import typer
 from streamhouse import errors
 from streamhouse.cli import EXIT_MISSING_EXTRA
 from streamhouse.cli.consume import consume
+from streamhouse.cli.group import groups
+from streamhouse.cli.offset import offsets
 from streamhouse.cli.output import ReaderGoneError, flush
 from streamhouse.cli.produce import produce
 from streamhouse.cli.topic import topics
+from streamhouse.cli.upkeep import upkeep
 from streamhouse.cli.verify import verify
 
 _EXIT_CODES: Final[Sequence[tuple[type[Exception], int]]] = (
@@ -38,6 +41,8 @@ _EXIT_CODES: Final[Sequence[tuple[type[Exception], int]]] = (
     (errors.TopicNotFoundError, 4),
     (errors.TopicExistsError, 4),
     (errors.PartitionNotFoundError, 4),
+    (errors.GroupNotFoundError, 4),
+    (errors.GroupNotEmptyError, 4),
     (errors.OffsetOutOfRangeError, 4),
     (errors.NotALogError, 4),
     (errors.UnsupportedFormatError, 4),
@@ -46,19 +51,22 @@ _EXIT_CODES: Final[Sequence[tuple[type[Exception], int]]] = (
 
 _EPILOG: Final = (
     "Exit codes: 0 done, 1 damage found, 2 wrong usage or input, 3 an optional dependency is"
-    " missing, 4 not found or already there, 5 the store failed, 130 interrupted."
+    " missing, 4 not found, already there or in use, 5 the store failed, 130 interrupted."
 )
 
 app = typer.Typer(
     name="streamctl",
-    help="Topics, records and checks of a StreamHouse log, from the terminal.",
+    help="Topics, records, groups and checks of a StreamHouse log, from the terminal.",
     epilog=_EPILOG,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(topics)
+app.add_typer(groups)
+app.add_typer(offsets)
 app.command()(produce)
 app.command()(consume)
+app.command()(upkeep)
 app.command()(verify)
 
 

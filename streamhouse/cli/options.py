@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated, Any, TypeAlias
 
 import msgspec
@@ -29,11 +30,28 @@ StorageOptions: TypeAlias = Annotated[
 Json: TypeAlias = Annotated[
     bool, typer.Option("--json", help="JSON lines, as when the output is no terminal.")
 ]
+Yes: TypeAlias = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 def open_log(url: str, storage_options: list[str] | None, *, create: bool = False) -> Log:
     """Open the log of a command. Only the command that makes the first topic may create one."""
     return Log(url, storage_options=parse_storage_options(storage_options), create=create)
+
+
+def confirm(question: str, what: str) -> None:
+    """Ask before something is gone for good.
+
+    Args:
+        question: For people.
+        what: What needs ``--yes`` where nobody can be asked.
+
+    Raises:
+        typer.BadParameter: Nobody can be asked.
+        typer.Abort: The answer was no.
+    """
+    if not sys.stdin.isatty():
+        raise typer.BadParameter(f"{what} needs --yes where nobody can be asked")
+    typer.confirm(question, abort=True)
 
 
 def parse_storage_options(pairs: list[str] | None) -> dict[str, Any]:

@@ -36,6 +36,15 @@ def print_text(line: str) -> None:
     write_bytes(f"{line}\n".encode())
 
 
+def print_fields(document: Mapping[str, Any]) -> None:
+    """Print one document on a line for people, without what it does not have."""
+    print_text(
+        ", ".join(
+            f"{name.replace('_', ' ')} {value}" for name, value in document.items() if value is not None
+        )
+    )
+
+
 def write_bytes(data: bytes) -> None:
     """Write bytes as they are: values need not be text."""
     try:

@@ -1,17 +1,28 @@
-"""``streamctl topic``: create, list, describe and delete topics."""
+"""``streamctl topic``: create, list, describe, alter, trim and delete topics."""
 
 from __future__ import annotations
 
-import sys
+import datetime as dt
+from collections.abc import Mapping
 from typing import Annotated, Any
 
+import msgspec
 import typer
 
-from streamhouse.cli.options import Json, LogUrl, StorageOptions, open_log
-from streamhouse.cli.output import print_json, print_rows, print_text, wants_json
-from streamhouse.topic import Partition
+from streamhouse.cli.options import Json, LogUrl, StorageOptions, Yes, confirm, open_log
+from streamhouse.cli.output import print_fields, print_json, print_rows, print_text, wants_json
+from streamhouse.cli.positions import parse_position
+from streamhouse.cli.settings import (
+    CleanupPolicy,
+    CompactionLag,
+    DeleteRetention,
+    Retention,
+    RetentionBytes,
+    given_settings,
+)
+from streamhouse.topic import Partition, Topic
 
-topics = typer.Typer(name="topic", help="Create, list, describe and delete topics.")
+topics = typer.Typer(name="topic", help="Create, list, describe, alter, trim and delete topics.")
 
 Name = Annotated[str, typer.Argument(metavar="TOPIC", help="Name of the topic.")]
 
@@ -22,12 +33,19 @@ def create(
     log: LogUrl,
     partitions: Annotated[int, typer.Option("--partitions", "-p", help="1 to 100,000.")] = 1,
     exist_ok: Annotated[bool, typer.Option(help="Accept a topic that is there already.")] = False,
+    cleanup_policy: CleanupPolicy = None,
+    retention: Retention = None,
+    retention_bytes: RetentionBytes = None,
+    delete_retention: DeleteRetention = None,
+    min_compaction_lag: CompactionLag = None,
     storage_option: StorageOptions = None,
     json: Json = False,
 ) -> None:
     """Create a topic, and the log with it if there is none yet."""
+    given = given_settings(cleanup_policy, retention, retention_bytes, delete_retention, min_compaction_lag)
+    settings = {setting: value for setting, value in given.items() if value is not None}
     with open_log(log, storage_option, create=True) as handle:
-        topic = handle.create_topic(name, partitions=partitions, exist_ok=exist_ok)
+        topic = handle.create_topic(name, partitions=partitions, exist_ok=exist_ok, **settings)
         count = len(topic.partitions)
     if wants_json(json):
         print_json({"topic": name, "partitions": count})
@@ -52,9 +70,88 @@ def list_(log: LogUrl, storage_option: StorageOptions = None, json: Json = False
 
 @topics.command()
 def describe(name: Name, log: LogUrl, storage_option: StorageOptions = None, json: Json = False) -> None:
-    """Show each partition of a topic: its first offset and the one after its last."""
+    """Show a topic's settings, and each partition: its first offset and the one after its last."""
     with open_log(log, storage_option) as handle:
-        rows = [_describe(partition) for partition in handle.topic(name).partitions]
+        topic = handle.topic(name)
+        summary = _summary(topic)
+        rows = [_describe(partition) for partition in topic.partitions]
+    as_json = wants_json(json)
+    if as_json:
+        print_json(summary)
+    else:
+        print_fields(summary)
+    print_rows(rows, as_json=as_json)
+
+
+@topics.command()
+def alter(
+    name: Name,
+    log: LogUrl,
+    partitions: Annotated[
+        int | None, typer.Option("--partitions", "-p", help="How many it shall have: no fewer than now.")
+    ] = None,
+    cleanup_policy: CleanupPolicy = None,
+    retention: Retention = None,
+    retention_bytes: RetentionBytes = None,
+    delete_retention: DeleteRetention = None,
+    min_compaction_lag: CompactionLag = None,
+    storage_option: StorageOptions = None,
+    json: Json = False,
+) -> None:
+    """Change a topic for everybody: add partitions, alter settings; ``default`` takes one back.
+
+    Shows what is other than before. Records with a key go to other partitions once there are more.
+    """
+    settings = given_settings(
+        cleanup_policy, retention, retention_bytes, delete_retention, min_compaction_lag
+    )
+    if partitions is None and not settings:
+        raise typer.BadParameter("nothing to alter: name --partitions or a setting")
+    with open_log(log, storage_option) as handle:
+        before = _summary(handle.topic(name))
+        after = _summary(handle.alter_topic(name, partitions=partitions, **settings))
+    rows = [
+        {"topic": name, "setting": setting, "before": before[setting], "after": value}
+        for setting, value in after.items()
+        if value != before[setting]
+    ]
+    as_json = wants_json(json)
+    if not rows and not as_json:
+        print_text(f"topic {name} is like that already")
+    print_rows(rows, as_json=as_json)
+
+
+@topics.command()
+def trim(
+    name: Name,
+    log: LogUrl,
+    before: Annotated[
+        str,
+        typer.Option(
+            "--before",
+            metavar="POSITION",
+            help="latest (all records), an offset, -N (all but the last N), or a time; see consume --from.",
+        ),
+    ],
+    partition: Annotated[
+        list[int] | None, typer.Option("--partition", "-p", help="Repeatable; default all.")
+    ] = None,
+    yes: Yes = False,
+    storage_option: StorageOptions = None,
+    json: Json = False,
+) -> None:
+    """Delete the oldest records of a topic, those before a position."""
+    with open_log(log, storage_option) as handle:
+        topic = handle.topic(name)
+        wanted = _trim_positions(topic, before, partition)
+        if not yes:
+            confirm(f"Delete the records of topic {name} before {before}?", f"trimming {name!r}")
+        starts = {p.number: p.log_start for p in topic.partitions}
+        after = handle.delete_records(name, before=wanted)
+    rows = [
+        {"topic": name, "partition": number, "log_start": start, "removed": start - starts[number]}
+        for number, start in sorted(after.items())
+    ]
     print_rows(rows, as_json=wants_json(json))
 
 
@@ -62,7 +159,7 @@ def describe(name: Name, log: LogUrl, storage_option: StorageOptions = None, jso
 def delete(
     name: Name,
     log: LogUrl,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Yes = False,
     storage_option: StorageOptions = None,
     json: Json = False,
 ) -> None:
@@ -70,7 +167,7 @@ def delete(
     with open_log(log, storage_option) as handle:
         handle.topic(name)  # a misspelt name is told before anything is asked
         if not yes:
-            _confirm(name)
+            confirm(f"Delete topic {name} and all its records?", f"deleting {name!r}")
         handle.delete_topic(name)
     if wants_json(json):
         print_json({"topic": name, "deleted": True})
@@ -78,10 +175,32 @@ def delete(
         print_text(f"topic {name} deleted")
 
 
-def _confirm(name: str) -> None:
-    if not sys.stdin.isatty():
-        raise typer.BadParameter(f"deleting {name!r} needs --yes where nobody can be asked")
-    typer.confirm(f"Delete topic {name} and all its records?", abort=True)
+def _trim_positions(
+    topic: Topic, text: str, partitions: list[int] | None
+) -> Mapping[int, int] | dt.datetime | str:
+    """What the library is told; an offset or ``-N`` is one per partition there."""
+    position = parse_position(text, topic, "--before")
+    numbers = partitions or [partition.number for partition in topic.partitions]
+    if isinstance(position, int):
+        return dict.fromkeys(numbers, position)
+    if partitions and position == "latest":
+        return {number: topic.partitions[number].high_watermark for number in numbers}
+    if isinstance(position, Mapping):
+        return {number: position[number] for number in numbers}  # type: ignore[misc]
+    if partitions:
+        raise typer.BadParameter("--before with a time concerns all partitions; leave out --partition")
+    if position == "earliest":
+        raise typer.BadParameter("nothing lies before earliest; --before latest deletes all records")
+    return position
+
+
+def _summary(topic: Topic) -> dict[str, Any]:
+    return {
+        "topic": topic.name,
+        "partitions": len(topic.partitions),
+        "created": topic.created.isoformat(timespec="seconds"),
+        **msgspec.structs.asdict(topic.settings),
+    }
 
 
 def _describe(partition: Partition) -> dict[str, Any]:

@@ -30,7 +30,7 @@ def start(*arguments: str, stdout: int | IO[bytes] = subprocess.PIPE) -> subproc
 def test_help_names_every_command_and_the_exit_codes(cli, arguments: list[str]) -> None:
     result = cli(*arguments)
     assert result.code == 0
-    for word in (b"topic", b"produce", b"consume", b"verify", b"Exit codes"):
+    for word in (b"topic", b"group", b"offset", b"produce", b"consume", b"upkeep", b"verify", b"Exit codes"):
         assert word in result.out
 
 
@@ -108,6 +108,33 @@ def test_follow_shows_what_comes_and_ends_quietly_when_interrupted(orders) -> No
     reading.send_signal(signal.SIGINT)
     out, err = reading.communicate(timeout=60)
     assert (reading.returncode, out, err) == (130, b"", b"")
+
+
+def test_a_member_that_is_interrupted_commits_what_it_printed_and_leaves(orders) -> None:
+    orders("produce", "orders", "first", "second", "-p", "1")
+    reading = start("consume", "orders", "--group", "billing", "--follow", "--format", "raw")
+    assert reading.stdout is not None
+    assert reading.stdout.readline() == b"first\n"
+    assert reading.stdout.readline() == b"second\n"
+    assert orders("group", "list").rows[0]["members"] == 1
+    reading.send_signal(signal.SIGINT)
+    out, err = reading.communicate(timeout=60)
+    assert (reading.returncode, out, err) == (130, b"", b"")
+    (row,) = orders("group", "list").rows
+    assert (row["state"], row["lag"]) == ("empty", 0)
+
+
+def test_a_member_whose_reader_is_gone_does_not_commit_what_nobody_saw(orders) -> None:
+    orders("produce", "orders", "-p", "1", stdin=b"x" * 99 + b"\n" + b"line\n" * 20_000)
+    reading = start("consume", "orders", "--group", "billing", "--format", "raw")
+    assert reading.stdout is not None
+    reading.stdout.readline()
+    reading.stdout.close()
+    _, err = reading.communicate(timeout=60)
+    assert (reading.returncode, err) == (0, b"")
+    (row,) = orders("group", "list").rows
+    assert row["state"] == "empty"
+    assert row["lag"] >= 10_000
 
 
 def test_a_terminal_gets_a_table_and_a_pipe_json_lines(orders) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import streamhouse
+from streamhouse.cli import consume
 
 
 @pytest.fixture
@@ -73,6 +74,40 @@ def test_follow_ends_at_the_limit_too(numbers) -> None:
     assert sorted(values(result)) == all_from(0)
     last = numbers("consume", "orders", "-f", "-p", "2", "--from", "4", "-n", "1", "--format", "raw")
     assert values(last) == [b"24"]
+
+
+def test_a_group_goes_on_where_it_stopped(numbers) -> None:
+    arguments = ("consume", "orders", "--group", "billing", "--format", "raw")
+    first = values(numbers(*arguments, "--limit", "4"))
+    assert len(first) == 4
+    rest = values(numbers(*arguments))
+    assert sorted(first + rest) == all_from(0)
+    assert values(numbers(*arguments)) == []
+    assert [row["lag"] for row in numbers("group", "list").rows] == [0]
+    late = values(numbers("consume", "orders", "-g", "late", "--from", "-1", "--format", "raw"))
+    assert sorted(late) == all_from(4)
+
+
+def test_what_was_not_printed_is_not_committed(numbers, monkeypatch: pytest.MonkeyPatch) -> None:
+    printed: list[bytes] = []
+
+    def interrupted(data: bytes) -> None:
+        if len(printed) == 7:
+            raise KeyboardInterrupt
+        printed.append(data.strip())
+
+    with monkeypatch.context() as patch:
+        patch.setattr(consume, "write_bytes", interrupted)
+        assert numbers("consume", "orders", "--group", "billing", "--format", "raw").code == 130
+    rest = values(numbers("consume", "orders", "--group", "billing", "--format", "raw"))
+    assert sorted(printed + rest) == all_from(0)
+
+
+def test_fixed_partitions_of_a_group(numbers) -> None:
+    result = numbers("consume", "orders", "--group", "billing", "-p", "1", "--format", "raw")
+    assert values(result) == [b"10", b"11", b"12", b"13", b"14"]
+    (row,) = numbers("offset", "get", "billing").rows
+    assert (row["partition"], row["offset"]) == (1, 5)
 
 
 def test_json_lines_when_nobody_looks(numbers) -> None:

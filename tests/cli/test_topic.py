@@ -15,7 +15,7 @@ def test_a_topic_from_its_making_to_its_end(cli) -> None:
     assert cli("produce", "orders", "a", "b", "-p", "1").code == 0
     figures = [
         (row["partition"], row["log_start"], row["high_watermark"], row["records"])
-        for row in cli("topic", "describe", "orders").rows
+        for row in cli("topic", "describe", "orders").rows[1:]
     ]
     assert figures == [(0, 0, 0, 0), (1, 0, 2, 2)]
     assert cli("topic", "delete", "orders", "--yes").rows == [{"topic": "orders", "deleted": True}]
@@ -29,6 +29,52 @@ def test_a_topic_that_is_there_already(orders) -> None:
     assert orders("topic", "create", "orders", "-p", "3", "--exist-ok").code == 0
 
 
+def test_settings_are_made_shown_and_altered(cli) -> None:
+    made = cli("topic", "create", "t", "--retention", "7d", "--retention-bytes", "1.5KiB", "--cleanup-policy",
+               "compact,delete", "--min-compaction-lag-ms", "500", "--delete-retention", "2h")  # fmt: skip
+    assert made.code == 0
+    (summary, _) = cli("topic", "describe", "t").rows
+    assert summary.pop("created").startswith("20")
+    assert summary == {
+        "topic": "t",
+        "partitions": 1,
+        "cleanup_policy": "compact,delete",
+        "retention_ms": 604_800_000,
+        "retention_bytes": 1536,
+        "delete_retention_ms": 7_200_000,
+        "min_compaction_lag_ms": 500,
+    }
+    altered = cli("topic", "alter", "t", "-p", "2", "--retention", "none", "--min-compaction-lag", "500ms",
+                  "--delete-retention", "default")  # fmt: skip
+    assert altered.rows == [
+        {"topic": "t", "setting": "partitions", "before": 1, "after": 2},
+        {"topic": "t", "setting": "retention_ms", "before": 604_800_000, "after": None},
+        {"topic": "t", "setting": "delete_retention_ms", "before": 7_200_000, "after": 86_400_000},
+    ]
+    assert cli("topic", "alter", "t", "-p", "2").rows == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "starts"),
+    [
+        (["--before", "2"], [2, 2, 2]),
+        (["--before", "2", "-p", "1"], [0, 2, 0]),
+        (["--before", "latest"], [5, 5, 5]),
+        (["--before", "latest", "-p", "0", "-p", "2"], [5, 0, 5]),
+        (["--before", "-1"], [4, 4, 4]),
+        (["--before", "-9"], [0, 0, 0]),
+        (["--before", "2100-01-01"], [5, 5, 5]),
+        (["--before", "@0"], [0, 0, 0]),
+    ],
+)
+def test_trimming(orders, arguments: list[str], starts: list[int]) -> None:
+    for partition in "012":
+        assert orders("produce", "orders", *"abcde", "-p", partition).code == 0
+    rows = orders("topic", "trim", "orders", *arguments, "--yes").rows
+    assert all(row["removed"] == row["log_start"] == starts[row["partition"]] for row in rows)
+    assert [row["log_start"] for row in orders("topic", "describe", "orders").rows[1:]] == starts
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -38,6 +84,19 @@ def test_a_topic_that_is_there_already(orders) -> None:
         (["describe", "order"], 4, "did you mean 'orders'"),
         (["delete", "order", "--yes"], 4, "did you mean 'orders'"),
         (["delete", "orders"], 2, "--yes"),
+        (["alter", "orders"], 2, "nothing to alter"),
+        (["alter", "orders", "-p", "2"], 2, "3 partitions"),
+        (["alter", "order", "-p", "4"], 4, "did you mean 'orders'"),
+        (["alter", "orders", "--retention", "soon"], 2, "'soon'"),
+        (["alter", "orders", "--retention-bytes", "3 pounds"], 2, "'3 pounds'"),
+        (["alter", "orders", "--delete-retention", "none"], 2, "'none'"),
+        (["create", "x", "--cleanup-policy", "shred"], 2, "--cleanup-policy"),
+        (["trim", "orders", "--before", "latest"], 2, "--yes"),
+        (["trim", "orders", "--before", "earliest", "--yes"], 2, "earliest"),
+        (["trim", "orders", "--before", "yesterday", "--yes"], 2, "--before 'yesterday'"),
+        (["trim", "orders", "--before", "2026-01-01", "-p", "1", "--yes"], 2, "all partitions"),
+        (["trim", "orders", "--before", "1", "--yes"], 4, "1 is out of range"),
+        (["trim", "orders", "--before", "0", "-p", "3", "--yes"], 4, "3"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(orders, arguments: list[str], code: int, message: str) -> None:
