@@ -6,11 +6,12 @@ import atexit
 import datetime as dt
 import os
 import re
+import sys
 import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from streamhouse import limits
 from streamhouse.catalog.catalog import Catalog
@@ -37,6 +38,8 @@ from streamhouse.read.reader import BlockReader
 from streamhouse.read.scan import scan
 from streamhouse.records import K, Position, Positions, Record, V
 from streamhouse.runtime import Runtime, SystemRuntime, process_id
+from streamhouse.sql.engine import SqlEngine
+from streamhouse.sql.limits import make_limits
 from streamhouse.store.base import ObjectStore
 from streamhouse.store.metered import MeteredStore, StoreStats
 from streamhouse.store.open import open_store
@@ -48,6 +51,9 @@ from streamhouse.upkeep.worker import UpkeepWorker
 from streamhouse.write.batcher import Batcher
 from streamhouse.write.serializers import Serializer, SerializerName
 
+if TYPE_CHECKING:
+    from streamhouse.sql.result import Result
+    from streamhouse.sql.session import SqlSession
 
 _TOPIC_NAME = re.compile(rf"[a-zA-Z0-9._-]{{1,{limits.TOPIC_NAME_CHARS_MAX}}}")
 _open_logs: weakref.WeakSet[Log] = weakref.WeakSet()
@@ -130,6 +136,7 @@ class Log:
             else None
         )
         self._agent = GroupAgent(self._commits, self._store, self._runtime)
+        self._sql = SqlEngine(self._catalog, self._commits, self._reader, self._store, self._settings)
         self._handles: weakref.WeakSet[Producer | Consumer[Any, Any]] = weakref.WeakSet()
         self._closed = False
         _open_logs.add(self)
@@ -439,6 +446,68 @@ class Log:
             until=until,
             stop=stop,
         ).run()
+
+    # --- SQL ---------------------------------------------------------------------------------------
+
+    def sql(
+        self, query: str, /, *values: Any, as_of: int | dt.datetime | None = None, **parameters: Any
+    ) -> Result:
+        """Run SQL over topics, with everything that DuckDB has.
+
+        Every topic is a relation of its name (in double quotes where it is not just letters, digits and
+        ``_``) with the columns ``topic, partition, offset, timestamp, key, value, headers``. Keys and values
+        are text, bytes that are not UTF-8 escaped; in the schema ``raw`` they are BLOBs. Tables about
+        the log are in the schema ``streamhouse``. DataFrames and Arrow objects among the caller's
+        variables are relations too.
+
+        Args:
+            query: One statement, or several with semicolons between them.
+            *values: What ``?`` or ``$1`` in it stand for.
+            as_of: See the log as it was at that commit, or at that time; now by default.
+            **parameters: What ``$name`` stands for.
+
+        Returns:
+            The result. All that is read for it is of one commit.
+
+        Raises:
+            QueryError: DuckDB cannot understand or run it.
+            TopicNotFoundError: It names a relation that is nowhere; the message has the nearest match.
+            HistoryGoneError: The log was cleaned up beyond ``as_of``.
+        """
+        self._check()
+        return self._sql.run(query, values or parameters, as_of, sys._getframe(1))
+
+    def sql_session(
+        self,
+        *,
+        restricted: bool = False,
+        topics: Sequence[str] | None = None,
+        rows_max: int | None = None,
+        memory_bytes_max: int | None = None,
+        seconds_max: float | None = None,
+    ) -> SqlSession:
+        """A database for queries that is not shared with :meth:`sql`.
+
+        Args:
+            restricted: Only reading topics: no files, network, extensions, settings or changes, and limits.
+                For surfaces that run what others wrote.
+            topics: The only topics that may be seen; all by default.
+            rows_max: Rows of a result in a restricted session; 100,000 by default.
+            memory_bytes_max: Memory for its queries together; 512 MiB by default.
+            seconds_max: How long a query may run; 30 by default.
+
+        Raises:
+            TopicNotFoundError: There is no such topic.
+            InvalidSettingError: A limit that is not positive, or one for a session without restrictions.
+        """
+        self._check()
+        limits = make_limits(
+            restricted=restricted,
+            rows_max=rows_max,
+            memory_bytes_max=memory_bytes_max,
+            seconds_max=seconds_max,
+        )
+        return self._sql.session(limits, topics)
 
     # --- the store ---------------------------------------------------------------------------------
 
