@@ -20,6 +20,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import inspect
+import re
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -30,10 +31,13 @@ from typing import Any, Self, TypeVar
 from streamhouse import consumer as _consumer
 from streamhouse import log as _log
 from streamhouse import producer as _producer
-from streamhouse.errors import TransactionError
+from streamhouse.errors import InvalidInputError, TransactionError
+from streamhouse.groups import admin as _admin
+from streamhouse.groups.admin import GroupDescription
+from streamhouse.groups.offsets import Offset, What
 from streamhouse.producer import BatchDelivery, Delivery, TransactionMetadata
 from streamhouse.read.batch import RecordBatch
-from streamhouse.records import Position, Positions, Record, TopicPartition
+from streamhouse.records import OffsetAndMetadata, Position, Positions, Record, TopicPartition
 from streamhouse.store.metered import StoreStats
 from streamhouse.topic import Topic
 from streamhouse.upkeep.report import UpkeepReport
@@ -103,10 +107,38 @@ class Log:
         """See :meth:`streamhouse.Log.producer`."""
         return Producer(await self._do(self._log.producer, **options), self._threads)
 
-    async def consumer(self, *topics: str, start: Positions = "earliest", **options: Any) -> Consumer:
-        """See :meth:`streamhouse.Log.consumer`."""
+    async def consumer(
+        self, *topics: str | re.Pattern[str], start: Positions = "earliest", **options: Any
+    ) -> Consumer:
+        """See :meth:`streamhouse.Log.consumer`.
+
+        ``on_assign``, ``on_revoke`` and ``on_lost`` are plain functions here, too. They run on a worker
+        thread while a poll is under way, and commit or seek by way of :attr:`Consumer.blocking`.
+
+        Raises:
+            InvalidInputError: A callback is a coroutine function.
+        """
+        for name in ("on_assign", "on_revoke", "on_lost"):
+            if inspect.iscoroutinefunction(options.get(name)):
+                raise InvalidInputError(
+                    f"{name} must be a plain function: the poll that calls it waits for it, and awaiting"
+                    " the consumer in it would wait for that poll"
+                )
         made = await self._do(self._log.consumer, *topics, start=start, **options)
         return Consumer(made, self._threads)
+
+    async def groups(self) -> dict[str, Group]:
+        """All consumer groups by name; see :attr:`streamhouse.Log.groups`."""
+        found = await self._do(lambda: dict(self._log.groups))
+        return {name: Group(group, self._threads) for name, group in found.items()}
+
+    async def group(self, name: str) -> Group:
+        """One consumer group.
+
+        Raises:
+            GroupNotFoundError: There is no such group; the message has the nearest match.
+        """
+        return Group(await self._do(lambda: self._log.groups[name]), self._threads)
 
     async def read(
         self,
@@ -181,7 +213,8 @@ class Log:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self.close()
+        await self._do(self._log.__exit__, kind, error, traceback)
+        self._threads.shutdown(wait=False)
 
     async def _do(self, call: Callable[..., T], *args: Any, **options: Any) -> T:
         return await _run(self._threads, partial(call, *args, **options))
@@ -307,6 +340,7 @@ class Consumer:
     """Like :class:`streamhouse.Consumer`; ``async for record in consumer`` is endless."""
 
     def __init__(self, consumer: _consumer.Consumer[Any, Any], threads: ThreadPoolExecutor) -> None:
+        consumer._polled_by_loop = True
         self._consumer = consumer
         self._threads = threads
         self._polling: Future[list[Record[Any, Any]]] | None = None
@@ -328,8 +362,54 @@ class Consumer:
 
     async def __aiter__(self) -> AsyncIterator[Record[Any, Any]]:
         while True:
-            for record in await self.poll(_POLL_SECONDS):
-                yield record
+            if self._polling is not None:
+                for record in await self.poll():
+                    yield record
+            for handout in await self._do(self._consumer._take_handout, _POLL_SECONDS):
+                for record in handout.iterator:  # ends early when the group has changed
+                    yield record
+
+    @property
+    def blocking(self) -> _consumer.Consumer[Any, Any]:
+        """The consumer behind this one, for callbacks: they run inside of a poll, and cannot await."""
+        return self._consumer
+
+    @property
+    def assignment(self) -> list[TopicPartition]:
+        """See :attr:`streamhouse.Consumer.assignment`."""
+        return self._consumer.assignment
+
+    @property
+    def paused(self) -> list[TopicPartition]:
+        """See :attr:`streamhouse.Consumer.paused`."""
+        return self._consumer.paused
+
+    @property
+    def group(self) -> str | None:
+        """See :attr:`streamhouse.Consumer.group`."""
+        return self._consumer.group
+
+    @property
+    def member_id(self) -> str | None:
+        """See :attr:`streamhouse.Consumer.member_id`."""
+        return self._consumer.member_id
+
+    @property
+    def generation(self) -> int | None:
+        """See :attr:`streamhouse.Consumer.generation`."""
+        return self._consumer.generation
+
+    async def commit(self, what: What | None = None, *, metadata: str = "") -> None:
+        """See :meth:`streamhouse.Consumer.commit`."""
+        await self._do(self._consumer.commit, what, metadata=metadata)
+
+    async def commit_async(self, what: What | None = None, *, metadata: str = "") -> asyncio.Future[None]:
+        """See :meth:`streamhouse.Consumer.commit_async`; the future can be awaited."""
+        return asyncio.wrap_future(await self._do(self._consumer.commit_async, what, metadata=metadata))
+
+    async def committed(self, topic: str, partition: int) -> OffsetAndMetadata | None:
+        """See :meth:`streamhouse.Consumer.committed`."""
+        return await self._do(self._consumer.committed, topic, partition)
 
     async def assign(self, partitions: Iterable[TopicPartition]) -> None:
         """See :meth:`streamhouse.Consumer.assign`."""
@@ -357,9 +437,9 @@ class Consumer:
         """See :meth:`streamhouse.Consumer.resume`."""
         self._consumer.resume(*args, **options)
 
-    async def close(self) -> None:
+    async def close(self, timeout: float | None = None, *, finished: bool = True) -> None:
         """See :meth:`streamhouse.Consumer.close`."""
-        await self._do(self._consumer.close)
+        await self._do(self._consumer.close, timeout, finished=finished)
 
     async def __aenter__(self) -> Self:
         return self
@@ -370,12 +450,43 @@ class Consumer:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self.close()
+        await self._do(self._consumer.__exit__, kind, error, traceback)
 
     async def _drop_polled(self) -> None:
         """Forget what a cancelled poll fetched: the position is about to change."""
         if self._polling is not None:
             await self.poll()
+
+    async def _do(self, call: Callable[..., T], *args: Any, **options: Any) -> T:
+        return await _run(self._threads, partial(call, *args, **options))
+
+
+class Group:
+    """Like :class:`streamhouse.Group`; its figures come with :meth:`describe`."""
+
+    def __init__(self, group: _admin.Group, threads: ThreadPoolExecutor) -> None:
+        self._group = group
+        self._threads = threads
+        self.name = group.name
+
+    def __repr__(self) -> str:
+        return f"aio.{self._group!r}"
+
+    async def describe(self) -> GroupDescription:
+        """See :meth:`streamhouse.Group.describe`."""
+        return await self._do(self._group.describe)
+
+    async def reset(self, to: Position | None = None, **options: Any) -> dict[TopicPartition, int]:
+        """See :meth:`streamhouse.Group.reset`."""
+        return await self._do(self._group.reset, to, **options)
+
+    async def commit(self, offsets: Mapping[tuple[str, int], Offset], *, metadata: str = "") -> None:
+        """See :meth:`streamhouse.Group.commit`."""
+        await self._do(self._group.commit, offsets, metadata=metadata)
+
+    async def delete(self) -> None:
+        """See :meth:`streamhouse.Group.delete`."""
+        await self._do(self._group.delete)
 
     async def _do(self, call: Callable[..., T], *args: Any, **options: Any) -> T:
         return await _run(self._threads, partial(call, *args, **options))

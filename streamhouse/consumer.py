@@ -31,6 +31,7 @@ from streamhouse.read.deserializers import Deserializer, list_deserializer
 from streamhouse.read.positions import checked_partitions, position_for
 from streamhouse.read.reader import BlockReader
 from streamhouse.read.reading import Reading
+from streamhouse.read.turns import Handout
 from streamhouse.records import (
     K,
     OffsetAndMetadata,
@@ -136,6 +137,7 @@ class Consumer(Generic[K, V]):
         self._lock = self._reading.lock
         self._following = ExitStack()
         self._follows = False
+        self._polled_by_loop = False  # on many threads, but one after the other
         self._agent = agent
         self._session: Session | None = None
         self._subscribed = group is not None and bool(names) and partitions is None
@@ -211,7 +213,7 @@ class Consumer(Generic[K, V]):
         reading on in another way passes over nothing.
         """
         while True:
-            (handout,) = self._wait_for(self._reading.take_handout, None)
+            (handout,) = self._take_handout(None)
             yield from handout.iterator
 
     # --- positions ---------------------------------------------------------------------------------
@@ -447,7 +449,8 @@ class Consumer(Generic[K, V]):
         if self._closed or self._closer or self._process != process_id():
             return
         self._closer = threading.get_ident()
-        finished = finished and self._reading.taker in {0, self._closer}
+        if not self._polled_by_loop:
+            finished = finished and self._reading.taker in {0, self._closer}
         try:
             self._close_session(_CLOSE_SECONDS if timeout is None else timeout, finished=finished)
         finally:
@@ -550,6 +553,10 @@ class Consumer(Generic[K, V]):
                 return taken
             self._catalog.wait(version, pause)
             self._check()
+
+    def _take_handout(self, timeout: float | None) -> list[Handout[K, V]]:
+        """Records for an iteration, as for :meth:`poll`: at most one hand-out."""
+        return self._wait_for(self._reading.take_handout, timeout)
 
     def _take(self, take: Callable[[], list[Any]]) -> list[Any]:
         self._reading.take_back()
