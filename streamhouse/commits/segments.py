@@ -44,6 +44,13 @@ class Uploader:
         Raises:
             StoreError: The store refused.
         """
+        name, data, stored = self.pack(blocks)
+        self._store.put(name, data)
+        self.used_at = self._runtime.monotonic()
+        return stored
+
+    def pack(self, blocks: Sequence[EncodedBlock]) -> tuple[str, list[Buffer], list[StoredBlock]]:
+        """The next segment: its name, its bytes, and how a proposal refers to the blocks."""
         entries: list[BlockEntry] = []
         body: list[Buffer] = []
         position = 0
@@ -55,10 +62,8 @@ class Uploader:
         data = pack_segment(SegmentIndex(self.agent, number, tuple(entries)), body)
         name = names.segment(self.agent, number)
         self._unused.append(name)
-        self._store.put(name, data)
-        self.used_at = self._runtime.monotonic()
         segment = Segment(self.agent, number, sum(map(len, data)) - position)
-        return [StoredBlock(segment, entry) for entry in entries]
+        return name, data, [StoredBlock(segment, entry) for entry in entries]
 
     def used(self) -> None:
         """Note that all that was uploaded is referred to now."""
@@ -70,9 +75,13 @@ class Uploader:
 
     def discard(self) -> None:
         """Delete what was uploaded and will certainly never be referred to."""
-        if not self.tainted and self._unused:
-            self._store.delete_many(self._unused)
+        if unused := self.discardable():
+            self._store.delete_many(unused)
             self._unused.clear()
+
+    def discardable(self) -> list[str]:
+        """What :meth:`discard` would delete."""
+        return [] if self.tainted else self._unused
 
 
 class Uploaders:
@@ -87,16 +96,21 @@ class Uploaders:
     @contextmanager
     def borrow(self) -> Iterator[Uploader]:
         """An uploader for a piece of work. What it uploaded and did not use in the end is deleted."""
-        uploader = self._take()
+        uploader = self.take()
         try:
             yield uploader
         finally:
             uploader.discard()
-            if not uploader.tainted:
-                with self._lock:
-                    self._free.append(uploader)
+            self.give_back(uploader)
 
-    def _take(self) -> Uploader:
+    def give_back(self, uploader: Uploader) -> None:
+        """Lend it to others, unless it is tainted."""
+        if not uploader.tainted:
+            with self._lock:
+                self._free.append(uploader)
+
+    def take(self) -> Uploader:
+        """One that is to be given back."""
         horizon = self._runtime.monotonic() - _IDLE_SECONDS_MAX
         with self._lock:
             self._free = [uploader for uploader in self._free if uploader.used_at > horizon]
