@@ -187,7 +187,9 @@ class Cursor:
         if len(self._refs) <= blocks:
             more = self._refs[-1].next_offset
             topic, partition = self.topic.id, self.partition
-            self._refs.extend(self._catalog.blocks(topic, partition, more, _REFS_LISTED))
+            refs = self._catalog.blocks(topic, partition, more, _REFS_LISTED)
+            if self._catalog.log_start(topic, partition) <= more:  # else a look-up tells what was removed
+                self._refs.extend(refs)
         for ref in islice(self._refs, 1, 1 + blocks):
             if ref.base_offset >= self._ahead:
                 if not self._reader.prefetch(ref, self._source):
