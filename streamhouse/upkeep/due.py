@@ -99,6 +99,10 @@ class Due:
             damaged,
         )
 
+    def forget(self, seen: Survey) -> None:
+        """Something was done there: look again."""
+        self._looked.pop((seen.topic, seen.number), None)
+
     def _is_due(
         self, topic: TopicState, number: int, partition: PartitionState, seq: int, seconds: float
     ) -> bool:

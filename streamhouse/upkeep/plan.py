@@ -7,8 +7,9 @@ several times as large, and a byte is rewritten a logarithmic number of times at
 strategy of LSM trees; see O'Neil et al., "The log-structured merge-tree", 1996).
 
 Old blocks that are too few for that are moved all the same, once: their commits cannot be deleted while they
-lie there. And blocks of different times stay apart where records expire (the *time window* strategy), or a
-quiet partition would keep a record for ever because ever younger ones are packed into one block with it.
+lie there. And blocks of different times stay apart where records expire or must be of some age (the *time
+window* strategy), or a quiet partition would keep a record for ever because ever younger ones are packed into
+one block with it.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _GROWTH: Final = 4
 _BLOCKS_PER_PIECE: Final = 16  # so many blocks as written are worth as much as one segment
 _PIECES_MIN: Final = 4  # fewer are not worth the requests ...
 _BYTES_MIN: Final = 8 * limits.MIB  # ... unless they hold that much
-_WINDOWS: Final = 8  # into which the retention time is cut
+_WINDOWS: Final = 8  # into which the time that records stay, or are left alone, is cut
 
 
 def plan(
@@ -79,9 +80,12 @@ def _stretches(partition: PartitionState, settings: TopicSettings) -> Iterator[l
 
 
 def _window_ms(settings: TopicSettings) -> int | None:
-    if settings.retention_ms is None or not settings.deletes:
-        return None
-    return max(1, settings.retention_ms // _WINDOWS)
+    times = []
+    if settings.deletes and settings.retention_ms is not None:
+        times.append(settings.retention_ms)
+    if settings.compacts and settings.min_compaction_lag_ms:
+        times.append(settings.min_compaction_lag_ms)
+    return max(1, min(times) // _WINDOWS) if times else None
 
 
 def _pieces(partition: PartitionState, window_ms: int | None) -> Iterator[tuple[int, _Piece]]:

@@ -108,6 +108,7 @@ class Upkeep:
                 tally.skipped.append(f"{seen}: another process is at work on it")
                 continue
             try:
+                self._due.forget(seen)
                 PartitionWork(self._tools, seen, tally, thorough=thorough, pause=pause).do()
             except CorruptionError as error:
                 tally.skipped.append(f"{seen}: {error}")

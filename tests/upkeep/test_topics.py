@@ -1,0 +1,174 @@
+"""Topics change: more partitions, other settings, fewer records; names stay."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+
+import streamhouse
+from streamhouse.config import TopicSettings
+from streamhouse.errors import (
+    InvalidPartitionCountError,
+    InvalidPositionError,
+    InvalidSettingError,
+    OffsetOutOfRangeError,
+    PartitionNotFoundError,
+    TopicNotFoundError,
+)
+from streamhouse.testing.clock import ManualRuntime
+from tests.upkeep.conftest import Opener
+from tests.upkeep.helpers import rows, write
+
+
+def test_settings_are_altered_one_by_one(log: streamhouse.Log) -> None:
+    topic = log.create_topic("t", retention_ms=1000, cleanup_policy="compact,delete")
+    assert topic.settings == TopicSettings(retention_ms=1000, cleanup_policy="compact,delete")
+    altered = log.alter_topic("t", retention_bytes=5, cleanup_policy="delete")
+    assert altered.settings == TopicSettings(retention_ms=1000, retention_bytes=5)
+    assert topic.settings == altered.settings  # it is asked for
+    assert topic.alter(retention_ms=None).settings == TopicSettings(retention_bytes=5)
+    assert log.alter_topic("t", delete_retention_ms=7).alter(delete_retention_ms=None).settings == (
+        TopicSettings(retention_bytes=5)
+    )
+
+
+def test_settings_last(open_log: Opener) -> None:
+    log = open_log()
+    log.create_topic("t").alter(partitions=3, retention_ms=5)
+    log._commits.save_snapshot()
+    log.close()
+    topic = open_log().topic("t")
+    assert (len(topic.partitions), topic.settings.retention_ms) == (3, 5)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "said"),
+    [
+        ({"partitions": 2}, InvalidPartitionCountError, "3 partitions, 2 are fewer"),
+        ({"partitions": 0}, InvalidPartitionCountError, "1 to"),
+        ({"partitions": "4"}, InvalidPartitionCountError, "whole number"),
+        ({"retention": 5}, InvalidSettingError, "retention_ms"),
+        ({"retention_ms": -1}, InvalidSettingError, "from 0 on"),
+        ({"cleanup_policy": "shred"}, InvalidSettingError, "shred"),
+        ({"rename": "u"}, InvalidSettingError, "cannot be renamed"),
+        ({"new_name": "u"}, InvalidSettingError, "cannot be renamed"),
+    ],
+)
+def test_what_cannot_be_is_refused(
+    log: streamhouse.Log, change: dict[str, object], error: type[Exception], said: str
+) -> None:
+    topic = log.create_topic("t", partitions=3)
+    with pytest.raises(error, match=said):
+        log.alter_topic("t", **change)
+    with pytest.raises(error, match=said):
+        topic.alter(**change)
+    assert (len(log.topic("t").partitions), log.topic("t").settings) == (3, TopicSettings())
+
+
+def test_a_topic_that_was_made_anew_is_another(log: streamhouse.Log) -> None:
+    old = log.create_topic("t")
+    write(log, [b"1"])
+    consumer = log.consumer("t")
+    log.delete_topic("t")
+    new = log.create_topic("t")
+    assert new.id != old.id
+    with pytest.raises(TopicNotFoundError):
+        consumer.poll(timeout=0)
+    with pytest.raises(TopicNotFoundError):
+        old.alter(partitions=2)
+    write(log, [b"2"])
+    assert rows(log) == [(0, None, b"2")]
+
+
+def test_a_producer_learns_of_more_partitions(open_log: Opener) -> None:
+    log, admin = open_log(), open_log()
+    log.create_topic("t")
+    with log.producer() as producer:
+        assert producer.send("t", b"x", key=b"k").result(10).partition == 0
+        with pytest.raises(PartitionNotFoundError):
+            producer.send("t", b"x", partition=3)
+        admin.alter_topic("t", partitions=50)
+        log.topic("t")  # whatever lets the log read on; committing does
+        assert producer.send("t", b"x", partition=3).result(10).partition == 3
+        keys = [b"%d" % n for n in range(1000)]
+        assert len(producer.send_many("t", [b"x"] * 1000, keys=keys).result(10).partitions) == 50
+        sent = [producer.send("t", b"x", key=key) for key in keys[:100]]
+        assert len({each.result(10).partition for each in sent}) > 30
+    assert len(list(log.read("t"))) == 1102
+
+
+def test_records_before_an_offset_are_deleted(log: streamhouse.Log) -> None:
+    log.create_topic("t", partitions=3)
+    for number in range(2):
+        write(log, [b"%d" % n for n in range(10)], partition=number, at_once=4)
+    assert log.delete_records("t", {0: 5, 1: 10, 2: 0}) == {0: 5, 1: 10, 2: 0}
+    assert [r.offset for r in log.read("t", partitions=[0])] == [5, 6, 7, 8, 9]
+    assert [r.offset for r in log.read("t", partitions=[1, 2])] == []
+    assert log.delete_records("t", {0: 2}) == {0: 5}  # never back
+    with pytest.raises(OffsetOutOfRangeError, match="4"):
+        log.read("t", start=4, partitions=[0])
+    write(log, [b"x"], partition=1)
+    assert [r.offset for r in log.read("t", partitions=[1])] == [10]
+
+
+def test_all_records_are_deleted(log: streamhouse.Log) -> None:
+    log.create_topic("t", partitions=2)
+    write(log, [b"1", b"2"])
+    assert log.delete_records("t", "latest") == {0: 2, 1: 0}
+    assert rows(log) == []
+
+
+def test_records_before_a_time_are_deleted(log: streamhouse.Log, runtime: ManualRuntime) -> None:
+    log.create_topic("t")
+    write(log, [b"1", b"2"])
+    runtime.advance(60)
+    moment = dt.datetime.fromtimestamp(runtime.time_ms() / 1000, tz=dt.UTC)
+    write(log, [b"3", b"4"])
+    assert log.delete_records("t", moment) == {0: 2}
+    assert rows(log) == [(2, None, b"3"), (3, None, b"4")]
+    assert log.delete_records("t", moment + dt.timedelta(hours=1)) == {0: 4}
+
+
+def test_nonsense_deletes_nothing(log: streamhouse.Log) -> None:
+    log.create_topic("t")
+    write(log, [b"1", b"2"])
+    for before, error in (
+        ({0: 3}, OffsetOutOfRangeError),
+        ({1: 0}, PartitionNotFoundError),
+        ({0: -1}, InvalidPositionError),
+        ({0: "latest"}, InvalidPositionError),
+        ("earliest", InvalidPositionError),
+        (1, InvalidPositionError),
+        (dt.datetime(2020, 1, 1), InvalidPositionError),  # noqa: DTZ001 - that is the mistake
+    ):
+        with pytest.raises(error):
+            log.delete_records("t", before)  # type: ignore[arg-type]
+    with pytest.raises(TopicNotFoundError):
+        log.delete_records("u", "latest")
+    assert len(rows(log)) == 2
+
+
+def test_a_reader_whose_records_were_deleted_is_told(log: streamhouse.Log) -> None:
+    log.create_topic("t")
+    write(log, [b"%d" % n for n in range(100)])
+    with log.consumer("t") as consumer:
+        assert consumer.poll(timeout=0, max_records=1)[0].offset == 0
+        log.delete_records("t", {0: 90})
+        with pytest.raises(OffsetOutOfRangeError, match="begins at offset 90"):
+            read_on(consumer)
+
+
+def read_on(consumer: streamhouse.Consumer) -> None:
+    while consumer.poll(timeout=0):
+        pass
+
+
+async def test_the_same_for_asyncio() -> None:
+    async with await streamhouse.aio.open("memory://", upkeep=False) as log:
+        await log.create_topic("t", retention_ms=5)
+        assert len((await log.alter_topic("t", partitions=2, retention_ms=None)).partitions) == 2
+        async with await log.producer() as producer:
+            await (await producer.send("t", b"1", partition=0))
+        assert await log.delete_records("t", {0: 1}) == {0: 1}
+        assert (await log.upkeep()).segments_written == 0
