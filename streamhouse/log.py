@@ -594,6 +594,7 @@ class Log:
             if self._worker is not None:
                 self._worker.close(timeout)
             self._batcher.close()
+            self._sql.close()
             self._commits.close(timeout)
             self._reader.close()
             self._store.close()
