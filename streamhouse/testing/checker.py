@@ -15,9 +15,11 @@ phantom read           read, though nobody sent it
 poll skip              a consumer passed over something that is there
 non-monotonic poll     a consumer went back without having been told to
 non-monotonic send     a producer's later record lies before its earlier one
+torn transaction       of what is all or nothing a part was to be seen, at the end or in between
+inconsistent ends      two looks at the ends of partitions, neither of which can be the earlier one
 =====================  ==========================================================================
 
-The last three come as *internal*, within one operation, and *external*, between operations of the
+Those about order come as *internal*, within one operation, and *external*, between operations of the
 same producer or consumer.
 
 Offsets may have gaps: only what is known to exist can be skipped.
@@ -25,6 +27,7 @@ Offsets may have gaps: only what is known to exist can be skipped.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
@@ -32,7 +35,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 
-from streamhouse.testing.history import Attempt, Moved, Operation, Outcome, Polled, Sent, Value
+from streamhouse.testing.history import Attempt, Looked, Moved, Operation, Outcome, Polled, Sent, Value
 
 Place: TypeAlias = tuple[str, int]
 """A topic and a partition."""
@@ -50,6 +53,8 @@ Kind: TypeAlias = Literal[
     "external non-monotonic poll",
     "internal non-monotonic send",
     "external non-monotonic send",
+    "torn transaction",
+    "inconsistent ends",
 ]
 
 
@@ -103,6 +108,7 @@ def check_history(operations: Iterable[Operation], *, read_to_end: bool = True) 
         *_wrong_reads(known),
         *_disordered_sends(known),
         *_disordered_polls(known),
+        *_torn(known, read_to_end),
     ]
 
 
@@ -113,6 +119,7 @@ class _Send(NamedTuple):
     operation: int
     attempt: Attempt
     outcome: Outcome
+    atomic: bool
 
 
 class _Knowledge:
@@ -125,12 +132,16 @@ class _Knowledge:
         self.read_up_to: dict[Place, int] = {}
         self.by_consumer: dict[str, list[Polled | Moved]] = {}
         self.ranks: dict[Place, dict[int, int]] = {}
+        self.looks: list[dict[Place, int]] = []
         self._operations = 0
 
     def add(self, operation: Operation) -> None:
         self._operations += 1
         if isinstance(operation, Sent):
             self._add_sent(operation)
+            return
+        if isinstance(operation, Looked):
+            self.looks.append({(topic, partition): end for topic, partition, end in operation.ends})
             return
         self.by_consumer.setdefault(operation.consumer, []).append(operation)
         if isinstance(operation, Polled):
@@ -144,7 +155,9 @@ class _Knowledge:
         for attempt in operation.records:
             earlier = self.sends.get(attempt.value)
             number = self._operations if earlier is None else earlier.operation
-            self.sends[attempt.value] = _Send(operation.producer, number, attempt, operation.outcome)
+            self.sends[attempt.value] = _Send(
+                operation.producer, number, attempt, operation.outcome, operation.atomic
+            )
             if operation.outcome == "ok" and attempt.offset is not None:
                 self._note((attempt.topic, attempt.partition), attempt.offset, attempt.value)
 
@@ -267,6 +280,49 @@ def _wrong_step(
         kind = "internal poll skip" if inside else "external poll skip"
         return kind, f"offset {after} after {before}, with {missed} known between"
     return None
+
+
+def _torn(known: _Knowledge, read_to_end: bool) -> Iterable[Anomaly]:
+    """What is all or nothing, and of which a part was to be seen without the rest."""
+    wholes: dict[int, list[_Send]] = {}
+    for send in known.sends.values():
+        if send.atomic:
+            wholes.setdefault(send.operation, []).append(send)
+    found = {value: places[0] for value, places in known.locations().items()}
+    looks = sorted(known.looks, key=lambda look: sum(look.values()))
+    yield from _unordered(looks)
+    ends: dict[Place, list[int]] = {}
+    for sends in wholes.values():
+        there = [send for send in sends if send.attempt.value in found]
+        first = sends[0]
+        if read_to_end and first.outcome == "unknown" and 0 < len(there) < len(sends):
+            lost = next(send.attempt for send in sends if send.attempt.value not in found)
+            detail = f"{len(there)} of {len(sends)} records are there; value {lost.value!r} is not"
+            yield Anomaly("torn transaction", lost.topic, lost.partition, first.producer, detail)
+            continue
+        appeared: dict[int, tuple[Place, int]] = {}  # from which look on each record was to be seen
+        for send in there:
+            place, offset = found[send.attempt.value]
+            if place not in ends:
+                ends[place] = [look.get(place, 0) for look in looks]
+            appeared.setdefault(bisect_right(ends[place], offset), (place, offset))
+        if len(appeared) > 1:
+            number = min(appeared)
+            (place, offset), (other, missing) = appeared[number], appeared[max(appeared)]
+            detail = (
+                f"offset {offset} lay below the end when offset {missing} of {other[0]}/{other[1]},"
+                f" which belongs to it, did not"
+            )
+            yield Anomaly("torn transaction", *place, first.producer, detail)
+
+
+def _unordered(looks: Sequence[Mapping[Place, int]]) -> Iterable[Anomaly]:
+    """Looks that cannot have been taken one after another."""
+    for before, after in pairwise(looks):
+        for place, end in before.items():
+            if after.get(place, 0) < end:
+                detail = f"it ended at {end}, and at {after.get(place, 0)} when others had grown"
+                yield Anomaly("inconsistent ends", *place, "", detail)
 
 
 def summarize(anomalies: Iterable[Anomaly]) -> dict[Kind, int]:

@@ -35,11 +35,13 @@ class Sent(msgspec.Struct, frozen=True, tag="sent"):
         records: What; several for a batch.
         outcome: ``"ok"``: acknowledged, offsets are set. ``"failed"``: certainly not written.
             ``"unknown"``: not (yet) known.
+        atomic: Whether it must be there as a whole or not at all: a batch, or a transaction.
     """
 
     producer: str
     records: tuple[Attempt, ...]
     outcome: Outcome
+    atomic: bool = False
 
 
 class Observed(NamedTuple):
@@ -71,7 +73,19 @@ class Moved(msgspec.Struct, frozen=True, tag="moved"):
     positions: tuple[tuple[str, int, int | None], ...]
 
 
-Operation: TypeAlias = Sent | Polled | Moved
+class Looked(msgspec.Struct, frozen=True, tag="looked"):
+    """Somebody saw where partitions end, all of them at one commit.
+
+    Attributes:
+        observer: Who.
+        ends: High watermarks: topic, partition, offset. A partition that is missing had no records.
+    """
+
+    observer: str
+    ends: tuple[tuple[str, int, int], ...]
+
+
+Operation: TypeAlias = Sent | Polled | Moved | Looked
 
 
 _DECODER: Final = msgspec.json.Decoder(Operation)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamhouse.testing.checker import Kind, check_history, summarize
-from streamhouse.testing.history import Attempt, Moved, Observed, Operation, Polled, Sent
+from streamhouse.testing.history import Attempt, Looked, Moved, Observed, Operation, Polled, Sent
 
 
 def sent(*offsets: int | None, producer: str = "p", outcome: str = "ok", of: str = "v") -> Sent:
@@ -42,6 +42,9 @@ PLANTED: dict[Kind, list[Operation]] = {
     "external non-monotonic poll": [sent(0, 1), polled(0, 1), polled(0, 1)],
     "internal non-monotonic send": [sent(1, 0), polled(0, 1)],
     "external non-monotonic send": [sent(1), sent(0), polled(0, 1)],
+    "torn transaction": [Sent("p", (Attempt("t", 0, "v0"), Attempt("u", 0, "w")), "unknown", atomic=True),
+                         polled(0)],
+    "inconsistent ends": [Looked("c", (("t", 0, 1), ("u", 0, 0))), Looked("d", (("u", 0, 1),))],
 }  # fmt: skip
 
 
@@ -105,6 +108,41 @@ def test_an_acknowledgement_of_one_place_and_a_read_at_another_is_a_duplicate() 
 def test_an_anomaly_says_where_and_who() -> None:
     (anomaly,) = check_history([sent(0), sent(1), polled(1)])
     assert str(anomaly) == "lost write in t/0 (p): offset 0, value 'v0', though offset 1 was read"
+
+
+def transaction(*places: tuple[str, int], outcome: str = "ok") -> Sent:
+    records = tuple(Attempt(topic, 0, f"{topic}{offset}", offset) for topic, offset in places)
+    return Sent("p", records, outcome, atomic=True)
+
+
+def looked(**ends: int) -> Looked:
+    return Looked("o", tuple((topic, 0, end) for topic, end in ends.items()))
+
+
+def everything(*places: tuple[str, int]) -> Polled:
+    return Polled("end", tuple(Observed(topic, 0, offset, f"{topic}{offset}") for topic, offset in places))
+
+
+def test_a_look_that_shows_half_a_transaction() -> None:
+    places = ("t", 0), ("u", 0), ("t", 1), ("u", 1)
+    history = [transaction(*places[:2]), transaction(*places[2:]), everything(*sorted(places))]
+    whole = [looked(), looked(t=1, u=1), looked(t=1, u=1), looked(t=2, u=2)]
+    assert check_history([*history, *whole]) == []
+    for half in (looked(t=1), looked(t=1, u=2), looked(u=1, t=0)):
+        (anomaly,) = check_history([*history, half])
+        assert anomaly.kind == "torn transaction"
+        assert "which belongs to it, did not" in anomaly.detail
+    apart = [sent(0), sent(1), everything(), polled(0, 1), Looked("o", (("t", 0, 1),))]
+    assert check_history(apart) == []
+
+
+def test_a_transaction_of_unknown_outcome_is_there_or_not() -> None:
+    for there in ([], [("t", 0), ("u", 0)]):
+        assert check_history([transaction(("t", 0), ("u", 0)), everything(("t", 0), ("u", 0))]) == []
+        invoked = Sent("p", (Attempt("t", 0, "t0"), Attempt("u", 0, "u0")), "unknown", atomic=True)
+        assert check_history([invoked, everything(*there)]) == []
+    assert summarize(check_history([invoked, everything(("u", 0))])) == {"torn transaction": 1}
+    assert check_history([invoked, everything(("u", 0))], read_to_end=False) == []
 
 
 def make_history(seed: int) -> list[Operation]:

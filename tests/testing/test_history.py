@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from streamhouse.testing.history import (
     Attempt,
+    Looked,
     Moved,
     Observed,
     Operation,
@@ -25,6 +26,7 @@ operations = st.one_of(
         names,
         st.lists(st.builds(Attempt, names, numbers, values, st.none() | numbers), max_size=3).map(tuple),
         st.sampled_from(["ok", "failed", "unknown"]),
+        st.booleans(),
     ),
     st.builds(
         Polled,
@@ -35,6 +37,11 @@ operations = st.one_of(
         Moved,
         names,
         st.lists(st.tuples(names, numbers, st.none() | numbers), max_size=3).map(tuple),
+    ),
+    st.builds(
+        Looked,
+        names,
+        st.lists(st.tuples(names, numbers, numbers), max_size=3).map(tuple),
     ),
 )
 
