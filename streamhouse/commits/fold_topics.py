@@ -108,6 +108,8 @@ def replace(state: State, placement: Placement, operation: Replace) -> Verdict:
         placement.add(other, block)
     partition.splice(span.start, span.stop, other)
     state.block_count += len(blocks) - len(span)
+    # A block that holds the log start may have been cut in two before it.
+    state.block_count -= partition.trim(partition.log_start)
     return ACCEPTED
 
 

@@ -146,6 +146,16 @@ def test_what_was_trimmed_while_it_was_rewritten_stays_away() -> None:
     assert [offset for offset, _ in partition.read()] == [3, 4, 5, 6]
 
 
+def test_a_piece_that_lies_before_the_log_start_is_forgotten() -> None:
+    partition = Partition()
+    partition.append([2])
+    do_one(partition.state, Trim(1, ((0, 2),)))
+    assert partition.carry_out(partition.rewrite(0, 1, set(), [1])) is Code.ACCEPTED
+    assert list(partition.there.base_offsets) == [2]
+    assert partition.state.block_count == 1
+    check_state(partition.state)
+
+
 def test_times_stay_in_order_when_the_first_blocks_are_older_than_1970() -> None:
     partition = Partition()
     do_one(partition.state, Trim(1, ((0, 1),)))

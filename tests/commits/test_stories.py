@@ -16,8 +16,11 @@ from tests.commits.stage import BLOCK, HOUR, Stage
 
 
 async def agree(*agents: Agent) -> None:
-    for agent in agents:
-        await agent.ask(agent.engine.refresh)
+    for _ in range(10):
+        for agent in agents:
+            await agent.ask(agent.engine.refresh)
+        if len({agent.state.seq for agent in agents}) == 1:
+            break  # nobody announced a snapshot in between
     assert len({agent.state.hash for agent in agents}) == 1
 
 
