@@ -23,6 +23,16 @@ WHERE_IT_HURTS: dict[str, Weather] = {
     "boundary_first": "cleaning",
     "keep_slots": "cleaning",
     "seal_first": "cleaning",
+    "segments_in_order": "rewriting",
+    "sources": "rewriting",
+    "owner": "rebalancing",
+    "atomic": "rebalancing",
+    "fenced": "rebalancing",
+    "grace": "rewriting",
+}
+BUSY_WITH: dict[Weather, list[str]] = {
+    "rebalancing": ["transactions", "consumed"],
+    "rewriting": ["transactions", "rewritten"],
 }
 
 
@@ -38,6 +48,8 @@ def test_nor_in_bad_weather(weather):
     assert [violation for outcome in outcomes for violation in outcome.violations] == []
     # It would be easy to break no promise by doing nothing.
     assert sum(outcome.acknowledged for outcome in outcomes) > 8 * len(outcomes)
+    for figure in BUSY_WITH.get(weather, ()):
+        assert sum(getattr(outcome, figure) for outcome in outcomes) > len(outcomes)
 
 
 @pytest.mark.parametrize("guard", GUARDS)

@@ -15,6 +15,10 @@ holds. A run is determined by its seed::
 :mod:`.store`                  the bucket, and the network in front of it
 :mod:`.records`                the ledger: what was sent, answered and seen
 :mod:`.world`, :mod:`.clients` the agents, and those who use them
+:mod:`.members`                what runs inside the agents: members of groups, ...
+:mod:`.transactions`           ... transactions, their blocks uploaded ahead (:mod:`.uploads`), ...
+:mod:`.rewriting`              ... and compaction
+:mod:`.observer`               what each commit did, and what it should have done
 :mod:`.run`, :mod:`.checks`    one run, and what must hold of it
 :mod:`.guards`, :mod:`.sweep`  rules switched off; many runs
 =============================  ====================================================================

@@ -76,7 +76,8 @@ def _sweep(options: argparse.Namespace, without: Sequence[str]) -> Tally:
 def _summary(tally: Tally, seconds: float) -> str:
     return (
         f"{tally.seeds} seeds, {len(tally.findings)} with violations; {tally.seeds / seconds:.0f} seeds/s, "
-        f"{tally.appends} appends, {tally.acknowledged} acknowledged, {tally.commits} commits"
+        f"{tally.appends} appends, {tally.acknowledged} acknowledged, {tally.commits} commits, "
+        f"{tally.transactions} transactions, {tally.consumed} offsets consumed, {tally.rewritten} compactions"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from streamhouse.commits.fold import NO_PRODUCER
@@ -19,11 +20,15 @@ from streamhouse.errors import (
     StoreError,
     TopicNotFoundError,
 )
-from streamhouse.testing.simulation.checks import check_blocks
+from streamhouse.testing.simulation.checks import HELD_SECONDS, check_blocks, check_held, hold
+from streamhouse.testing.simulation.members import Member
+from streamhouse.testing.simulation.plan import GroupPlan
 from streamhouse.testing.simulation.records import SentAppend
+from streamhouse.testing.simulation.transactions import write_transactions
 from streamhouse.testing.simulation.world import Agent, AgentDied, World
 
 _TRIES: Final = 4
+_REPLACED: Final = 0.5  # chance that a process that stands still is taken for dead
 
 
 class Client:
@@ -133,7 +138,10 @@ async def consume(world: World) -> None:
                 await agent.ask(agent.engine.refresh)
             except (AgentDied, StoreError, CorruptionError, StateDivergedError):
                 continue
-        check_blocks(world, agent.state, agent.name, newest=3)
+        if world.loop.time() - agent.fresh_at < HELD_SECONDS:
+            check_blocks(world, agent.state, agent.name, newest=3)
+            hold(world, agent)
+        check_held(world)
 
 
 async def collect(world: World, agent: Agent) -> None:
@@ -142,3 +150,53 @@ async def collect(world: World, agent: Agent) -> None:
     # It may give up; what matters is what it deleted before.
     with suppress(AgentDied, StoreError, CorruptionError, DeliveryTimeoutError, StateDivergedError):
         await agent.ask(agent.engine.collect)
+    check_held(world)
+
+
+async def keep_member(world: World, plan: GroupPlan, number: int) -> None:
+    """Keep a place in a group filled: when its process dies or stands still, start a member in another.
+
+    The one that stood still may wake up and not know of it for a while.
+    """
+    while True:
+        agent = await _some_agent(world)
+        member = Member(world, agent, plan, number)
+        living = agent.ask(member.live)
+        try:
+            await _until_missed(world, agent, living)
+        finally:
+            member.retired = True
+        if living.done():
+            _outcome(world, living, plan.name)
+
+
+async def keep_writing(world: World, name: str) -> None:
+    """Keep a producer of transactions running, likewise."""
+    while True:
+        agent = await _some_agent(world)
+        writing = agent.ask(partial(write_transactions, world, agent, name))
+        await _until_missed(world, agent, writing)
+        if writing.done():
+            _outcome(world, writing, name)
+
+
+async def _until_missed(world: World, agent: Agent, living: asyncio.Future[None]) -> None:
+    living.add_done_callback(lambda done: done.exception())  # perhaps nobody else looks at it
+    while not living.done():
+        await asyncio.wait({living}, timeout=world.dice.uniform(5.0, 40.0))
+        if agent.stopped and world.dice.random() < _REPLACED and len(world.agents) > 1:
+            return
+
+
+async def _some_agent(world: World) -> Agent:
+    while True:
+        able = [agent for agent in world.agents if agent.engine.failure is None and not agent.stopped]
+        if able:
+            return world.dice.choice(able)
+        await asyncio.sleep(1.0)
+
+
+def _outcome(world: World, living: asyncio.Future[None], who: str) -> None:
+    error = living.exception()
+    if error is not None and not isinstance(error, AgentDied):
+        world.ledger.violation("exception", f"{who}: {error!r}")

@@ -17,6 +17,12 @@ GUARDS: Final[dict[str, str]] = {
     "boundary_first": "the boundary is published before slots are deleted",
     "keep_slots": "slots outlive the boundary above them by an hour",
     "seal_first": "what a lane holds unclaimed goes only after the lane was sealed",
+    "segments_in_order": "a segment that was passed over, or sealed, is not referred to any more",
+    "sources": "blocks are replaced only while they are those that were rewritten",
+    "owner": "a member moves offsets only of partitions that it owns",
+    "atomic": "of a transaction nothing counts unless all of it can",
+    "fenced": "a named producer is refused once a newer one has its name",
+    "grace": "what compaction took out of the log outlives it by an hour",
 }
 """Names of the guards, and what each says."""
 

@@ -7,6 +7,7 @@ from typing import Final, Literal, TypeAlias, get_args
 
 import msgspec
 
+from streamhouse.assignors import ASSIGNORS
 from streamhouse.commits.committer import CommitterOptions
 from streamhouse.commits.engine import EngineGuards, EngineOptions
 from streamhouse.testing.simulation.faults import LOCAL, REMOTE, Faults, Latency, draw_faults
@@ -14,15 +15,43 @@ from streamhouse.testing.simulation.faults import LOCAL, REMOTE, Faults, Latency
 Profile: TypeAlias = Literal["local", "remote", "pipelined", "deep"]
 """A directory; a bucket with one commit at a time; with 4; with 16."""
 
-Weather: TypeAlias = Literal["mixed", "storm", "cleaning"]
-"""Some of everything; requests lost while hours pass; slots vanishing under their writers' hands."""
+Weather: TypeAlias = Literal["mixed", "storm", "cleaning", "rebalancing", "rewriting"]
+"""Some of everything; requests lost while hours pass; slots vanishing under their writers' hands; members of
+groups that come and go; blocks replaced while others read, write and collect.
+"""
 
 PROFILES: Final[tuple[Profile, ...]] = get_args(Profile)
 WEATHERS: Final[tuple[Weather, ...]] = get_args(Weather)
 _NEVER: Final = 1e9
-_CLIMATE: Final[tuple[Weather, ...]] = ("mixed",) * 7 + ("cleaning",) * 2 + ("storm",)
+_CLIMATE: Final[tuple[Weather, ...]] = (
+    *("mixed",) * 9,
+    *("cleaning",) * 2,
+    "storm",
+    *("rebalancing",) * 2,
+    *("rewriting",) * 2,
+)
 _STORMY: Final[Profile] = "deep"  # where there is most to lose
 _DEPTHS: Final[dict[Profile, int]] = {"local": 1, "remote": 1, "pipelined": 4, "deep": 16}
+
+
+class GroupPlan(msgspec.Struct, frozen=True):
+    """One consumer group.
+
+    Attributes:
+        name: Its name.
+        assignor: How partitions are dealt out.
+        members: How many places for members there are.
+        chain: They write what they consume, with transactions; else they only commit offsets.
+        named: Their producers have names.
+        static: They come back under the name of their place.
+    """
+
+    name: str
+    assignor: str
+    members: int
+    chain: bool
+    named: bool
+    static: bool
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -49,6 +78,10 @@ class Plan(msgspec.Struct, frozen=True):
         hours: Chance of hours passing after a round.
         trouble: Seconds between two mishaps (crashes, outages, ...) while work goes on.
         collecting: Likewise, between two collections.
+        rewriting: Likewise, between two compactions.
+        trimming: Whether records are trimmed, and topics get more partitions.
+        groups: Consumer groups.
+        writers: Producers of transactions.
     """
 
     seed: int
@@ -71,6 +104,10 @@ class Plan(msgspec.Struct, frozen=True):
     hours: float
     trouble: float
     collecting: float
+    rewriting: float = _NEVER
+    trimming: bool = False
+    groups: tuple[GroupPlan, ...] = ()
+    writers: int = 0
 
 
 def draw_plan(
@@ -109,7 +146,64 @@ def draw_plan(
         plan = _storm(plan)
     elif weather == "cleaning":
         plan = _cleaning(plan, dice)
+    elif weather == "rebalancing":
+        plan = _rebalancing(plan, dice)
+    elif weather == "rewriting":
+        plan = _rewriting(_cleaning(plan, dice), dice)
+    elif dice.random() < 0.4:
+        plan = _guests(plan, dice)
     return plan, dice
+
+
+def _guests(plan: Plan, dice: random.Random) -> Plan:
+    """A little of all that is more than appending."""
+    return msgspec.structs.replace(
+        plan,
+        rewriting=dice.choice((_NEVER, 10.0, 3.0)) * (1.0 if plan.profile != "local" else 0.02),
+        trimming=dice.random() < 0.5,
+        groups=tuple(_draw_group(dice, number) for number in range(dice.choice((0, 1, 1)))),
+        writers=dice.choice((0, 0, 1)),
+    )
+
+
+def _draw_group(dice: random.Random, number: int) -> GroupPlan:
+    return GroupPlan(
+        name=f"group-{number}",
+        assignor=dice.choice((*ASSIGNORS, ASSIGNORS[0])),
+        members=dice.choice((1, 2, 3)),
+        chain=dice.random() < 0.6,
+        named=dice.random() < 0.5,
+        static=dice.random() < 0.3,
+    )
+
+
+def _rebalancing(plan: Plan, dice: random.Random) -> Plan:
+    """Members that stall and die, so that others take over what they may come back to."""
+    return msgspec.structs.replace(
+        plan,
+        agents=dice.choice((2, 3)),
+        clients=1,
+        consumers=0,
+        faults=msgspec.structs.replace(plan.faults, pause=0.03, unavailable=0.0),
+        rounds=2,
+        appends=6,
+        partitions=dice.choice((2, 3)),
+        long_pauses=dice.choice((0.0, 0.3, 0.6)),
+        trouble=dice.choice((5.0, 10.0)) * (1.0 if plan.profile != "local" else 0.02),
+        groups=tuple(_draw_group(dice, number) for number in range(dice.choice((1, 1, 2)))),
+        writers=1,
+    )
+
+
+def _rewriting(plan: Plan, dice: random.Random) -> Plan:
+    """Compaction, trims and collections all the time, under readers that hold on to what they found."""
+    return msgspec.structs.replace(
+        plan,
+        consumers=2,
+        rewriting=dice.choice((1.0, 4.0)) * (1.0 if plan.profile != "local" else 0.02),
+        trimming=dice.random() < 0.5,
+        writers=dice.choice((0, 1, 2)),
+    )
 
 
 def _storm(plan: Plan) -> Plan:

@@ -5,25 +5,30 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from streamhouse.commits.engine import EngineGuards
+from streamhouse.commits.fold import Code
 from streamhouse.errors import DeliveryTimeoutError, StreamhouseError
-from streamhouse.format.commit import CreateTopic, DeleteTopic
+from streamhouse.format.commit import AlterTopic, CreateTopic, DeleteTopic, Trim
 from streamhouse.testing.simulation.checks import check_agreement, check_appends
-from streamhouse.testing.simulation.clients import Client, collect, consume
+from streamhouse.testing.simulation.clients import Client, collect, consume, keep_member, keep_writing
 from streamhouse.testing.simulation.faults import CALM
 from streamhouse.testing.simulation.loop import Stuck
+from streamhouse.testing.simulation.members import unfinished
 from streamhouse.testing.simulation.plan import Plan, Profile, Weather, draw_plan
-from streamhouse.testing.simulation.records import Violation
+from streamhouse.testing.simulation.records import Place, Violation
+from streamhouse.testing.simulation.rewriting import rewrite
 from streamhouse.testing.simulation.world import Agent, AgentDied, World
 
 ALL_GUARDS = EngineGuards()
 _LIMIT_SECONDS = 3_000.0
 _ROUND_SECONDS = 40.0
 _SETTLE_SECONDS = 150.0
+_DRAIN_SECONDS = 300.0
 _LATE_SECONDS = 16_000.0  # later than anything late
 _HOUR = 3_600.0
 
@@ -37,6 +42,9 @@ class Outcome(msgspec.Struct, frozen=True):
         commits: In the log at the end.
         appends: That clients sent.
         acknowledged: Of these.
+        transactions: That are in the log.
+        consumed: Offsets that groups got past.
+        rewritten: Compactions that took effect.
         trace: What happened, when that was asked for.
     """
 
@@ -45,6 +53,9 @@ class Outcome(msgspec.Struct, frozen=True):
     commits: int
     appends: int
     acknowledged: int
+    transactions: int
+    consumed: int
+    rewritten: int
     trace: Sequence[str]
 
 
@@ -78,6 +89,9 @@ def simulate(
         commits=len(world.ledger.hashes),
         appends=len(appends),
         acknowledged=sum(append.acked_at is not None for append in appends),
+        transactions=world.observer.transactions,
+        consumed=world.observer.consumed,
+        rewritten=world.observer.rewritten,
         trace=world.lines,
     )
 
@@ -89,6 +103,7 @@ class _Run:
         self._dice = dice
         self._working: dict[Client, asyncio.Task[None]] = {}
         self._background: list[asyncio.Task[Any]] = []
+        self._members: list[asyncio.Task[None]] = []
         self._topics = 0
 
     async def all(self) -> None:
@@ -97,8 +112,11 @@ class _Run:
             return
         clients = [Client(self._world, number) for number in range(plan.clients)]
         self._background += [asyncio.ensure_future(consume(self._world)) for _ in range(plan.consumers)]
-        nuisances = [asyncio.ensure_future(self._mishaps()), asyncio.ensure_future(self._collections())]
+        nuisances = [
+            asyncio.ensure_future(work()) for work in (self._mishaps, self._collections, self._rewritings)
+        ]
         self._world.busy = True
+        self._inhabit()
         for _ in range(plan.rounds):
             await self._round(clients)
         for nuisance in nuisances:
@@ -114,7 +132,24 @@ class _Run:
         for _ in range(20):
             if not self._world.ledger.topics:
                 await self._create_topic()
-        return bool(self._world.ledger.topics)
+            elif self._writes and not self._world.ledger.outputs:
+                await self._create_topic(output=True)
+        ledger = self._world.ledger
+        return bool(ledger.topics and (ledger.outputs or not self._writes))
+
+    @property
+    def _writes(self) -> bool:
+        """Whether there are transactions."""
+        return bool(self._plan.writers or any(group.chain for group in self._plan.groups))
+
+    def _inhabit(self) -> None:
+        """Start what runs inside the agents."""
+        world = self._world
+        for group in self._plan.groups:
+            for number in range(group.members):
+                self._members.append(asyncio.ensure_future(keep_member(world, group, number)))
+        for number in range(self._plan.writers):
+            self._background.append(asyncio.ensure_future(keep_writing(world, f"writer-{number}")))
 
     async def _round(self, clients: list[Client]) -> None:
         dice, world = self._dice, self._world
@@ -158,6 +193,45 @@ class _Run:
             await asyncio.sleep(self._dice.expovariate(1.0 / self._plan.collecting))
             await self._collect()
 
+    async def _rewritings(self) -> None:
+        world = self._world
+        while True:
+            await asyncio.sleep(self._dice.expovariate(1.0 / self._plan.rewriting))
+            if world.agents:
+                agent = self._dice.choice(world.agents)
+                self._aside(_quietly(agent.ask(partial(rewrite, world, agent))))
+
+    async def _trim(self, agent: Agent) -> None:
+        if not self._plan.trimming:
+            return
+        places = [
+            ((topic.id, number), partition.high_watermark)
+            for topic in agent.state.topics.values()
+            for number, partition in topic.partitions.items()
+        ]
+        if places:
+            place, end = self._dice.choice(places)
+            self._aside(self._trim_before(agent, place, self._dice.randint(0, end)))
+
+    async def _trim_before(self, agent: Agent, place: Place, before: int) -> None:
+        ledger = self._world.ledger
+        ledger.trims_asked[place] = max(before, ledger.trims_asked.get(place, 0))
+        operation = Trim(place[0], ((place[1], before),))
+        verdict = await _quietly(agent.ask(lambda: agent.engine.propose(operation)))
+        if verdict is not None:
+            ledger.trims_done[place] = max(before, ledger.trims_done.get(place, 0))
+
+    async def _widen(self, agent: Agent) -> None:
+        if self._plan.trimming and self._world.ledger.topics:
+            self._aside(self._add_partition(agent, self._dice.choice(list(self._world.ledger.topics))))
+
+    async def _add_partition(self, agent: Agent, topic: int) -> None:
+        ledger = self._world.ledger
+        count = ledger.topics[topic] + 1
+        verdict = await _quietly(agent.ask(lambda: agent.engine.propose(AlterTopic(topic, count, None))))
+        if verdict is not None and verdict.code is Code.ACCEPTED and topic in ledger.topics:
+            ledger.topics[topic] = max(count, ledger.topics[topic])
+
     async def _crash(self, agent: Agent) -> None:
         self._world.kill(agent)
         for _ in range(10):
@@ -169,8 +243,10 @@ class _Run:
             return
         self._world.agents.remove(agent)
         self._world.note(agent.name, "closes")
-        await asyncio.wait({agent.ask(lambda: agent.engine.close(5.0))}, timeout=30.0)
-        self._world.kill(agent)
+        try:
+            await asyncio.wait({agent.ask(lambda: agent.engine.close(5.0))}, timeout=30.0)
+        finally:
+            self._world.kill(agent)
         await self._world.start_agent()
 
     async def _outage(self, agent: Agent) -> None:
@@ -202,13 +278,15 @@ class _Run:
         """Do not wait for it: the agent may be asleep."""
         self._background.append(asyncio.ensure_future(work))
 
-    async def _create_topic(self) -> None:
+    async def _create_topic(self, *, output: bool = False) -> None:
+        ledger = self._world.ledger
         agent = self._dice.choice(self._world.agents)
         operation = CreateTopic(f"topic-{self._topics}", self._plan.partitions)
         self._topics += 1
         verdict = await _quietly(agent.ask(lambda: agent.engine.propose(operation)))
         if verdict is not None:
-            self._world.ledger.topics[verdict.values[0]] = self._plan.partitions
+            topics = ledger.outputs if output else ledger.topics
+            topics[verdict.values[0]] = self._plan.partitions
 
     # --- the end -----------------------------------------------------------------------------------
 
@@ -222,6 +300,7 @@ class _Run:
             world.resume(agent)
         for task in self._background:
             task.cancel()
+        await self._drain()
         await self._settle()
         if self._dice.random() < 0.3:
             await self._everybody_writes()
@@ -244,12 +323,33 @@ class _Run:
                 break  # nobody saved a snapshot in between
         check_agreement(world, fresh, sound)
         check_appends(world, fresh.state)
+        world.observer.check_end(fresh.state)
 
     async def _refresh(self, agent: Agent) -> None:
         try:
             await agent.ask(agent.engine.refresh)
         except Exception as error:  # noqa: BLE001 - none is due any more
             self._world.ledger.violation("cannot read", f"{agent.name}: {error!r}")
+
+    async def _drain(self) -> None:
+        """Groups come to rest, and to the end of what there is to consume."""
+        world = self._world
+        if not self._members:
+            return
+        agent = next((agent for agent in world.agents if agent.engine.failure is None), None)
+        over = world.loop.time() + _DRAIN_SECONDS
+        left = ["nobody to ask"]
+        while agent is not None and world.loop.time() < over:
+            await self._refresh(agent)
+            left = unfinished(agent.state, world.plan.groups)
+            if not left:
+                break
+            await asyncio.sleep(1.0)
+        if agent is not None and left:
+            world.ledger.violation("group stuck", "; ".join(left))
+        for task in self._members:
+            task.cancel()
+        await asyncio.gather(*self._members, return_exceptions=True)
 
     async def _settle(self) -> None:
         """Everything under way comes to an end, without anybody pushing."""
@@ -301,6 +401,8 @@ _MISHAPS = (
     _Run._garbage,
     _Run._new_topic,
     _Run._drop_topic,
+    _Run._trim,
+    _Run._widen,
 )
 
 

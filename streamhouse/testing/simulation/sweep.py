@@ -16,6 +16,7 @@ from streamhouse.testing.simulation.plan import Profile, Weather
 from streamhouse.testing.simulation.run import simulate
 
 _CHUNK = 25  # seeds at a time
+FIGURES = ("commits", "appends", "acknowledged", "transactions", "consumed", "rewritten")
 _GARBAGE = 50_000  # objects between two looks of Python's garbage collector
 
 
@@ -38,14 +39,16 @@ class Tally(msgspec.Struct):
     commits: int = 0
     appends: int = 0
     acknowledged: int = 0
+    transactions: int = 0
+    consumed: int = 0
+    rewritten: int = 0
     findings: list[Finding] = []
 
     def add(self, other: Tally) -> None:
         """Add the runs of another tally."""
         self.seeds += other.seeds
-        self.commits += other.commits
-        self.appends += other.appends
-        self.acknowledged += other.acknowledged
+        for figure in FIGURES:
+            setattr(self, figure, getattr(self, figure) + getattr(other, figure))
         self.findings.extend(other.findings)
 
     def kinds(self) -> Counter[str]:
@@ -90,9 +93,8 @@ def _run(seeds: range, without: tuple[str, ...], profile: Profile | None, weathe
         for seed in seeds:
             outcome = simulate(seed, guards, profile, weather)
             tally.seeds += 1
-            tally.commits += outcome.commits
-            tally.appends += outcome.appends
-            tally.acknowledged += outcome.acknowledged
+            for figure in FIGURES:
+                setattr(tally, figure, getattr(tally, figure) + getattr(outcome, figure))
             if outcome.violations:
                 tally.findings.append(Finding(seed, [(v.kind, v.what) for v in outcome.violations]))
         return tally

@@ -11,16 +11,38 @@ from streamhouse.commits.engine import Engine
 from streamhouse.commits.fold import Applied
 from streamhouse.commits.proposal import Block, Proposal
 from streamhouse.commits.state import State
-from streamhouse.errors import CorruptionError, StoreError, StreamhouseError
+from streamhouse.errors import (
+    CorruptionError,
+    DeliveryTimeoutError,
+    PartitionNotFoundError,
+    ProducerFencedError,
+    StaleMemberError,
+    StoreError,
+    StreamhouseError,
+    TopicNotFoundError,
+    TransactionError,
+)
 from streamhouse.format.commit import Commit, Operation
 from streamhouse.testing.simulation.loop import Process, SimLoop
+from streamhouse.testing.simulation.members import Registry
+from streamhouse.testing.simulation.observer import Observer
 from streamhouse.testing.simulation.plan import Plan
 from streamhouse.testing.simulation.records import Ledger
 from streamhouse.testing.simulation.store import Bucket, Endpoint, Network, SimIO
+from streamhouse.testing.simulation.uploads import AgentUploaders
 
 T = TypeVar("T")
 
 LOG_ID = "simulated"
+_DUE = (
+    StoreError,
+    DeliveryTimeoutError,
+    ProducerFencedError,
+    TransactionError,
+    StaleMemberError,
+    TopicNotFoundError,
+    PartitionNotFoundError,
+)
 _PAUSES_SECONDS = (0.05, 0.5, 5.0, 25.0, 60.0)
 _WALL_MS = 1_700_000_000_000
 
@@ -63,9 +85,13 @@ class Agent(Process):
         self._waiting: dict[asyncio.Future[Any], None] = {}  # in order, unlike a set
         self._seq = 0
         endpoint = Endpoint(world.bucket, name, remote=plan.options.committer.lanes, locking=plan.locking)
-        io = SimIO(endpoint, self.runtime, world.network, self)
-        self.engine = Engine(io, self.runtime, LOG_ID, plan.options, plan.guards)
+        self.io = SimIO(endpoint, self.runtime, world.network, self)
+        self.engine = Engine(self.io, self.runtime, LOG_ID, plan.options, plan.guards)
         self.engine.tail.listeners.append(self._observe)
+        self.uploaders = AgentUploaders(self)
+        self.fresh_at = float("-inf")  # the log was read to the end that it had at that time
+        self._advance = self.engine.tail.advance
+        self.engine.tail.advance = self._advance_timed  # type: ignore[method-assign]
 
     @property
     def state(self) -> State:
@@ -96,6 +122,14 @@ class Agent(Process):
         self._world.loop.call_soon(submit, context=self.context)
         return answer
 
+    async def commit(self, operation: Operation, blocks: Sequence[Block] = ()) -> Any:
+        """Propose and wait for the outcome: for those who run inside the agent."""
+        deadline = self.runtime.monotonic() + self._plan.options.committer.delivery_timeout_seconds
+        proposal = Proposal(operation, blocks, deadline)
+        self.engine.submit(proposal)
+        self.engine.committer.urge()
+        return await asyncio.wrap_future(proposal.future)
+
     def died(self) -> None:
         """Tell those who wait for it."""
         for answer in list(self._waiting):
@@ -113,9 +147,18 @@ class Agent(Process):
     def _forget(self, answer: asyncio.Future[Any]) -> None:
         del self._waiting[answer]
 
-    def _observe(self, applied: Applied, _commit: Commit) -> None:
+    async def _advance_timed(self, upto: int | None = None, *, live: bool = True) -> int:
+        began = self._world.loop.time()
+        count = await self._advance(upto, live=live)
+        if upto is None:
+            self.fresh_at = began
+        return count
+
+    def _observe(self, applied: Applied, commit: Commit) -> None:
         """All agents have the same state at the same commit, and none goes back."""
         ledger = self._world.ledger
+        if applied.seq not in ledger.hashes:
+            self._world.observer.observe(applied, commit, self.state)
         known = ledger.hashes.setdefault(applied.seq, self.state.hash)
         if known != self.state.hash:
             ledger.violation("state differs", f"{self.name} at commit {applied.seq}")
@@ -151,6 +194,8 @@ class World:
         self.ledger = Ledger(self.trace)
         self.bucket = Bucket(self.loop, plan.store_skew_seconds)
         self.network = Network(self.loop, dice, plan.latency, plan.faults, self._pause_somewhat, self.trace)
+        self.observer = Observer(self.ledger)
+        self.members = Registry(self)
         self.agents: list[Agent] = []
         self.busy = False  # between the beginning and the end
         self._started = 0
@@ -210,6 +255,12 @@ class World:
         """Let hours pass at once."""
         self.note("world", f"{seconds:.0f} seconds pass")
         self.loop.jump(seconds)
+
+    def expect(self, agent: Agent, error: Exception, what: str) -> None:
+        """Let pass what may go wrong for those who run inside an agent."""
+        due = isinstance(error, _DUE) or error is agent.engine.failure
+        if not due and not (isinstance(error, CorruptionError) and self.plan.faults.flipped):
+            self.ledger.violation("unexpected error", f"{agent.name}, {what}: {error!r}")
 
     def note(self, who: str, what: str) -> None:
         """Write a line into the trace."""
