@@ -129,7 +129,7 @@ class BlockReader:
                 f"{where}: {len(data)} bytes are left of {ref.length}; the object was cut short"
             )
         columns = decode_block(data, where, only)
-        if columns.count != ref.records or not _fits(columns, ref.count):
+        if not matches(columns, ref):
             raise CorruptionError(f"{where}: the block holds {columns.count} records, not these")
         return columns
 
@@ -138,6 +138,9 @@ def _key(ref: BlockRef) -> tuple[str, int]:
     return ref.object_name, ref.position
 
 
-def _fits(columns: Columns, count: int) -> bool:
-    """Whether the records lie within the offsets that the log has noted for the block."""
-    return (columns.count if columns.deltas is None else int64s(columns.deltas)[-1] + 1) <= count
+def matches(columns: Columns, ref: BlockRef) -> bool:
+    """Whether these are as many records, and within the offsets, as the log has noted for the block."""
+    deltas = columns.deltas
+    return columns.count == ref.records and (
+        (columns.count if deltas is None else int64s(deltas)[-1] + 1) <= ref.count
+    )

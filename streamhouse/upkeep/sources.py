@@ -12,6 +12,7 @@ from streamhouse.errors import CorruptionError
 from streamhouse.format.block import decode_block
 from streamhouse.format.columns import Columns
 from streamhouse.format.integers import int64s
+from streamhouse.read.reader import matches
 from streamhouse.store.base import ObjectStore
 
 _REQUESTS_AT_ONCE: Final = 8
@@ -72,8 +73,8 @@ class Sources:
             where = f"{name} at byte {ref.position}, offsets {ref.base_offset} to {ref.next_offset - 1}"
             begin = ref.position - first
             columns = decode_block(data[begin : begin + ref.length], where)
-            if columns.count != ref.records:
-                raise CorruptionError(f"{where}: the block holds {columns.count} records, not {ref.records}")
+            if not matches(columns, ref):
+                raise CorruptionError(f"{where}: the block holds {columns.count} records, not these")
             found.append(Source(ref, columns))
         return found
 
