@@ -11,6 +11,7 @@ from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import Any, Final, Generic
 
+from streamhouse import markup
 from streamhouse.catalog.catalog import Catalog
 from streamhouse.errors import (
     ClosedError,
@@ -165,6 +166,25 @@ class Consumer(Generic[K, V]):
             return "Consumer(closed)"
         group = "" if self._session is None else f"group {self._session.options.group!r}, "
         return f"Consumer({group}{len(self._reading.cursors)} partitions)"
+
+    def _repr_html_(self) -> str:
+        if self._closed:
+            return markup.heading("consumer", "closed")
+        self._check()
+        self._catalog.refresh()
+        with self._lock:
+            found = [
+                (name, self._reading.position(cursor), cursor.high_watermark())
+                for name, cursor in self._reading.cursors.items()
+            ]
+        most = max((high - at for _, at, high in found), default=0)
+        group = () if self._session is None else (f"member of {self._session.options.group!r}",)
+        head = markup.heading("consumer", f"{len(found):,} partitions", *group)
+        rows = (
+            (name.topic, name.partition, at, high, markup.bar(high - at, most)) for name, at, high in found
+        )
+        columns = ("topic", "partition", "position", "high watermark", "lag")
+        return head + markup.table(columns, rows, count=len(found))
 
     # --- reading -----------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from streamhouse import limits
+from streamhouse import limits, markup
 from streamhouse.catalog.catalog import Catalog
 from streamhouse.commits.log import CommitLog
 from streamhouse.commits.proposal import Block, StoredBlock
@@ -143,6 +143,11 @@ class Log:
 
     def __repr__(self) -> str:
         return f"Log({self._store.url!r}{', closed' if self._closed else ''})"
+
+    def _repr_html_(self) -> str:
+        if self._closed:
+            return markup.heading("log", self.url, "closed")
+        return markup.heading("log", self.url) + self.topics._repr_html_() + self.groups._repr_html_()
 
     @property
     def url(self) -> str:

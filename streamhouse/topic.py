@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from streamhouse import limits
+from streamhouse import limits, markup
 from streamhouse.catalog.catalog import Catalog, PartitionInfo, TopicInfo
 from streamhouse.config import TopicSettings, make_topic_settings
 from streamhouse.errors import InvalidPartitionCountError, InvalidSettingError, TopicNotFoundError
@@ -42,6 +42,11 @@ class Partition:
     def high_watermark(self) -> int:
         """Offset that the next record will get."""
         return self.info().high_watermark
+
+    @property
+    def records(self) -> int:
+        """How many it holds; a few too many when a topic that is compacted by key was trimmed."""
+        return self.info().records
 
     @property
     def stored_bytes(self) -> int:
@@ -83,6 +88,34 @@ class Topic:
 
     def __repr__(self) -> str:
         return f"Topic({self.name!r}, partitions={len(self.partitions)})"
+
+    def _repr_html_(self) -> str:
+        catalog = self._catalog
+        catalog.refresh()
+        now = catalog.current(self._info)
+        totals = catalog.totals(now.id)
+        head = markup.heading(
+            "topic",
+            self.name,
+            f"{totals.records:,} records",
+            f"{markup.size(totals.raw_bytes)}, stored in {markup.size(totals.stored_bytes)}",
+            *(f"{name}={value!r}" for name, value in _chosen(now.settings).items()),
+        )
+        infos = ((number, catalog.partition(now.id, number)) for number in range(now.partitions))
+        rows = (
+            (
+                number,
+                markup.bar(info.records, totals.records),
+                info.log_start,
+                info.high_watermark,
+                markup.size(info.stored_bytes),
+                markup.moment(info.timestamp_min),
+                markup.moment(info.timestamp_max),
+            )
+            for number, info in infos
+        )
+        columns = ("partition", "records", "log start", "high watermark", "stored", "first", "last")
+        return head + markup.table(columns, rows, count=now.partitions)
 
     @property
     def settings(self) -> TopicSettings:
@@ -142,6 +175,12 @@ def _defaulted(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name: usual.get(name) if value is None else value for name, value in settings.items()}
 
 
+def _chosen(settings: TopicSettings) -> dict[str, Any]:
+    """Those settings that are not the default."""
+    usual = msgspec.structs.asdict(TopicSettings())
+    return {name: value for name, value in msgspec.structs.asdict(settings).items() if value != usual[name]}
+
+
 class _Partitions(Sequence[Partition]):
     """Partitions made when they are looked at: a topic may have 100,000."""
 
@@ -188,3 +227,26 @@ class Topics(Mapping[str, Topic]):
 
     def __repr__(self) -> str:
         return f"<topics {', '.join(self) or '(none)'}>"
+
+    def _repr_html_(self) -> str:
+        self._catalog.refresh()
+        topics = self._catalog.topics()
+        rows = []
+        for info in topics[: markup.ROWS_MAX]:
+            try:
+                totals = self._catalog.totals(info.id)
+            except TopicNotFoundError:
+                continue  # deleted since
+            rows.append(
+                (
+                    info.name,
+                    info.partitions,
+                    totals.records,
+                    markup.size(totals.raw_bytes),
+                    markup.size(totals.stored_bytes),
+                    markup.moment(totals.timestamp_min),
+                    markup.moment(totals.timestamp_max),
+                )
+            )
+        columns = ("topic", "partitions", "records", "raw", "stored", "first", "last")
+        return markup.table(columns, rows, count=len(topics))

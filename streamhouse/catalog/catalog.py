@@ -48,16 +48,33 @@ class PartitionInfo(msgspec.Struct, frozen=True):
     Attributes:
         log_start: Offset of the oldest record.
         high_watermark: Offset that the next record will get.
-        blocks: Blocks that hold its records.
+        records: How many it holds; an upper bound when the log start lies within a block that has gaps.
+        blocks: Blocks that hold them.
         stored_bytes: Their size in the store.
         raw_bytes: Keys, values and headers before compression.
+        timestamp_min: The smallest timestamp in these blocks, in milliseconds; ``None`` when there are none.
+        timestamp_max: The largest there ever was, perhaps of a record that was removed.
     """
 
     log_start: int
     high_watermark: int
+    records: int
     blocks: int
     stored_bytes: int
     raw_bytes: int
+    timestamp_min: int | None
+    timestamp_max: int | None
+
+
+class Totals(msgspec.Struct, frozen=True):
+    """What a topic holds in all its partitions; the fields are those of :class:`PartitionInfo`."""
+
+    records: int
+    blocks: int
+    stored_bytes: int
+    raw_bytes: int
+    timestamp_min: int | None
+    timestamp_max: int | None
 
 
 class Catalog:
@@ -178,7 +195,34 @@ class Catalog:
         with self._commits.lock:
             p = self._partition(topic_id, partition)
             return PartitionInfo(
-                p.log_start, p.high_watermark, len(p.base_offsets), p.stored_bytes, p.raw_bytes
+                p.log_start,
+                p.high_watermark,
+                p.record_count,
+                len(p.base_offsets),
+                p.stored_bytes,
+                p.raw_bytes,
+                min(p.timestamp_mins, default=None),
+                p.timestamps[-1] if p.timestamps else None,  # a running maximum
+            )
+
+    def totals(self, topic_id: int) -> Totals:
+        """What a topic holds.
+
+        Raises:
+            TopicNotFoundError: It was deleted.
+        """
+        with self._commits.lock:
+            topic = self._commits.state.topics.get(topic_id)
+            if topic is None:
+                raise TopicNotFoundError(f"topic id {topic_id} was deleted")
+            stored = [p for p in topic.partitions.values() if p.base_offsets]
+            return Totals(
+                sum(p.record_count for p in stored),
+                sum(len(p.base_offsets) for p in stored),
+                sum(p.stored_bytes for p in stored),
+                sum(p.raw_bytes for p in stored),
+                min((min(p.timestamp_mins) for p in stored), default=None),
+                max((p.timestamps[-1] for p in stored), default=None),
             )
 
     def log_start(self, topic_id: int, partition: int) -> int:

@@ -104,6 +104,14 @@ class PartitionState:
         """Keys, values and headers before compression."""
         return sum(self.raw_lengths)
 
+    @property
+    def record_count(self) -> int:
+        """Its records; an upper bound when the log start lies within a block that has gaps."""
+        stored = sum(self.counts)
+        first = self.base_offsets[0] if self.base_offsets else self.high_watermark
+        gapless = stored == self.high_watermark - first
+        return self.high_watermark - max(self.log_start, first) if gapless else stored
+
     def add(
         self,
         lane: int,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 
 import msgspec
 
+from streamhouse import markup
 from streamhouse.catalog.catalog import Catalog, TopicInfo
 from streamhouse.commits.groups import GroupState
 from streamhouse.commits.log import CommitLog
@@ -98,6 +100,30 @@ class Group:
 
     def __repr__(self) -> str:
         return f"Group({self.name!r})"
+
+    def _repr_html_(self) -> str:
+        found = self.describe()
+        owners = {place: member for member in found.members for place in member.assignment}
+        most = max(found.lag.values(), default=0)
+        rows = (
+            (
+                place.topic,
+                place.partition,
+                None if place not in found.offsets else found.offsets[place].offset,
+                markup.bar(lag, most),
+                "" if place not in owners else owners[place].instance or owners[place].id,
+            )
+            for place, lag in found.lag.items()
+        )
+        head = markup.heading(
+            "group",
+            self.name,
+            found.state,
+            f"{len(found.members):,} members",
+            f"generation {found.generation}",
+        )
+        columns = ("topic", "partition", "committed", "lag", "owner")
+        return head + markup.table(columns, rows, count=len(found.lag))
 
     # --- looking -----------------------------------------------------------------------------------
 
@@ -298,6 +324,26 @@ class Groups(Mapping[str, Group]):
 
     def __repr__(self) -> str:
         return f"<groups {', '.join(map(repr, self)) or '(none)'}>"
+
+    def _repr_html_(self) -> str:
+        names = self._names()
+        found = []
+        for name in names[: markup.ROWS_MAX]:
+            with suppress(GroupNotFoundError):  # deleted since
+                found.append(Group(self._commits, self._catalog, self._reader, name).describe())
+        most = max((sum(group.lag.values()) for group in found), default=0)
+        rows = [
+            (
+                group.name,
+                group.state,
+                len(group.members),
+                group.generation,
+                markup.bar(sum(group.lag.values()), most),
+            )
+            for group in found
+        ]
+        columns = ("group", "state", "members", "generation", "lag")
+        return markup.table(columns, rows, left=2, count=len(names))
 
     def _names(self) -> list[str]:
         self._catalog.refresh()

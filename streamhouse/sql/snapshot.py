@@ -51,11 +51,7 @@ class PartitionView:
     @property
     def record_count(self) -> int:
         """Its records; an upper bound when the log start lies within a block that has gaps."""
-        blocks = self._blocks
-        stored = sum(blocks.counts)
-        first = blocks.base_offsets[0] if blocks.base_offsets else self.high_watermark
-        gapless = stored == self.high_watermark - first
-        return self.high_watermark - max(self.log_start, first) if gapless else stored
+        return self._blocks.record_count
 
     def block(self, index: int) -> BlockRef:
         """The reference to a block."""
