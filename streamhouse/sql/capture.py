@@ -95,7 +95,9 @@ def _resolve(
         exact = [name] if name in topics else topics
         clash = same_name(name, found)
         if len(exact) > 1 or (exact and clash and exact[0] not in clash):
-            ambiguous[name] = topics
+            for each in (name, *clash):
+                found.pop(each, None)  # DuckDB would take the one for the other
+                ambiguous[each] = topics
         elif exact:
             found[exact[0]] = None
     return list(found), ambiguous

@@ -49,16 +49,22 @@ def find_mentions(text: str) -> Mentions:
     )
 
 
-def _pieces(text: str) -> Iterator[tuple[str, bool]]:
-    """The tokens that are no comments, and whether each may be a name."""
+def tokens(text: str) -> Iterator[tuple[str, str]]:
+    """The tokens of a text, each with what is between it and the next one, and its kind in DuckDB's words."""
     import duckdb
 
     encoded = text.encode()  # positions count bytes
-    tokens: list[tuple[int, Any]] = duckdb.tokenize(text)
-    ends = [position for position, _ in tokens[1:]] + [len(encoded)]
-    for (position, kind), end in zip(tokens, ends, strict=True):
-        if kind.name != "comment":
-            yield encoded[position:end].decode(errors="replace").strip(), kind.name in _NAMES
+    found: list[tuple[int, Any]] = duckdb.tokenize(text)
+    begins = [0, *(position for position, _ in found[1:])]
+    for (_, kind), begin, end in zip(found, begins, [*begins[1:], len(encoded)], strict=True):
+        yield encoded[begin:end].decode(errors="replace"), kind.name
+
+
+def _pieces(text: str) -> Iterator[tuple[str, bool]]:
+    """The tokens that are no comments, and whether each may be a name."""
+    for token, kind in tokens(text):
+        if kind != "comment":
+            yield token.strip(), kind in _NAMES
 
 
 def _unquoted(name: str) -> str:

@@ -169,11 +169,15 @@ def zone_free(text: str, types: Sequence[Any]) -> str:
     """
     if not zoned(types):
         return text
-    columns = (
+    return f"select {zone_free_columns(types)} from (\n{text.strip().rstrip(';')}\n)"  # noqa: S608 - the user's own
+
+
+def zone_free_columns(types: Sequence[Any]) -> str:
+    """All columns, as SQL, those with a zone without it."""
+    return ", ".join(
         f"#{place} at time zone 'UTC'" if str(type_) == _ZONED else f"#{place}"
         for place, type_ in enumerate(types, 1)
     )
-    return f"select {', '.join(columns)} from (\n{text.strip().rstrip(';')}\n)"  # noqa: S608 - the user's own
 
 
 def with_zone(rows: Iterable[tuple[Any, ...]], places: Sequence[int]) -> list[tuple[Any, ...]]:

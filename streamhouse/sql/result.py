@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeVar
 
 from streamhouse.errors import MissingExtraError, QueryLimitError
-from streamhouse.sql.query import Query, Run, with_zone, zoned
+from streamhouse.sql.query import Query, Run, with_zone, zone_free_columns, zoned
 from streamhouse.sql.stats import QueryStats
 
 T = TypeVar("T")
@@ -43,6 +43,8 @@ class Result:
         self._run = run
         self._last = run
         self._relation = relation
+        self._columns = list(relation.columns)  # now: to ask a relation is to use its cursor
+        self._types = list(relation.types)
         self._rows: Iterator[tuple[Any, ...]] | None = None
         self._lock = threading.Lock()
         self._streams = query.repeatable and rows_max is None
@@ -52,12 +54,12 @@ class Result:
     @property
     def columns(self) -> list[str]:
         """Names of the columns."""
-        return [] if self._relation is None else list(self._relation.columns)
+        return self._columns.copy()
 
     @property
     def types(self) -> list[str]:
         """DuckDB types of the columns, as SQL names."""
-        return [] if self._relation is None else [str(type_) for type_ in self._relation.types]
+        return list(map(str, self._types))
 
     @property
     def commit(self) -> int:
@@ -72,8 +74,6 @@ class Result:
     # --- rows --------------------------------------------------------------------------------------
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        if self._relation is None:
-            return iter(())
         return self._streamed() if self._streams else iter(self.fetchall())
 
     def fetchone(self) -> tuple[Any, ...] | None:
@@ -91,11 +91,9 @@ class Result:
         """All rows; after :meth:`fetchone` or :meth:`fetchmany`, those that are left."""
         if self._rows is not None:
             return list(self._rows)
-        if self._relation is None:
-            return []
-        if zoned(self._relation.types) and self._streams:
+        if zoned(self._types) and self._streams:
             return list(self._streamed())
-        return self._whole(self._relation.fetchall)
+        return self._whole(self._fetched)
 
     def fetchnumpy(self) -> dict[str, Any]:
         """All rows as a NumPy array per column."""
@@ -143,12 +141,11 @@ class Result:
             max_rows: How many; DuckDB's choice by default.
             max_width: Characters in a line; by default those of the terminal.
         """
-        if self._relation is not None:
-            self._whole(lambda: self._relation.show(max_rows=max_rows, max_width=max_width))
+        self._whole(lambda: self._relation.show(max_rows=max_rows, max_width=max_width))
 
     def explain(self) -> str:
         """Run the query; DuckDB's plan with its times, and what was read of each topic."""
-        if self._relation is None or not self._query.repeatable:
+        if not self._query.repeatable:
             return str(self.stats)
         run = self._open()
         text = f"explain analyze {self._query.text.strip().rstrip(';')}"
@@ -156,13 +153,9 @@ class Result:
         return "\n".join([*(str(row[-1]) for row in rows), str(run.stats)])
 
     def __repr__(self) -> str:
-        if self._relation is None:
-            return "Result(no rows)"
         return self._whole(lambda: repr(self._relation))
 
     def _repr_html_(self) -> str:
-        if self._relation is None:
-            return "<p>no rows</p>"
         shown = self._whole(lambda: self._relation.limit(_HTML_ROWS_MAX + 1))
         texts = ", ".join(f"#{place}::varchar" for place in range(1, len(self.columns) + 1))
         rows = self._whole(lambda: shown.project(texts).fetchall())
@@ -182,14 +175,20 @@ class Result:
 
     def _streamed(self) -> Iterator[tuple[Any, ...]]:
         run = self._open()
-        types = self._relation.types
-        bare = zoned(types)
+        bare = zoned(self._types)
         try:
-            run.rows(types)
+            run.rows(self._types)
             while rows := run.guard(lambda: run.cursor.fetchmany(_FETCHED_AT_ONCE)):
                 yield from (with_zone(rows, bare) if bare else rows)
         finally:
             run.close()
+
+    def _fetched(self) -> list[tuple[Any, ...]]:
+        bare = zoned(self._types)
+        if not bare:
+            rows: list[tuple[Any, ...]] = self._relation.fetchall()
+            return rows
+        return with_zone(self._relation.project(zone_free_columns(self._types)).fetchall(), bare)
 
     def _whole(self, work: Callable[[], T]) -> T:
         """Do something with the relation, one at a time: it has one cursor."""
@@ -207,7 +206,7 @@ class Result:
     def _polars(self) -> Any:
         import polars as pl
 
-        return pl.from_arrow(self._relation)
+        return pl.DataFrame(self._relation)
 
     def _held(self, rows_max: int) -> Any:
         """The rows in memory, at most so many."""

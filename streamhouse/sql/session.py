@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from types import FrameType, TracebackType
 from typing import Any, Final, Self
 
@@ -24,6 +24,7 @@ from streamhouse.sql.database import Database, quoted, translated
 from streamhouse.sql.limits import Limits
 from streamhouse.sql.mentions import Mentions, find_mentions
 from streamhouse.sql.query import RAW, Query, Values, unknown_relation
+from streamhouse.sql.reserved import quote_offset
 from streamhouse.sql.result import Result
 from streamhouse.sql.scan import Workers
 from streamhouse.sql.tables import SCHEMA, TABLES, Surroundings
@@ -97,8 +98,9 @@ class SqlSession:
         """
         self._check()
         checked = _checked_values(values)
+        text, kinds = self._parse(text)
         mentions = find_mentions(text)
-        repeatable = self._inspect(text, mentions)
+        repeatable = self._check_kinds(kinds, mentions)
         state, lock = self._state_at(as_of)
         names = self._names if as_of is None else Names()
         for _ in range(_ATTEMPTS):
@@ -158,20 +160,32 @@ class SqlSession:
             None if limits is None else limits.seconds_max,
         )
 
-    def _inspect(self, text: str, mentions: Mentions) -> bool:
-        """Parse; whether the text is a single statement that only reads."""
+    def _parse(self, text: str) -> tuple[str, list[str]]:
+        """The text as DuckDB can parse it, and the kinds of its statements."""
         cursor = self._database.cursor()
         try:
-            statements = cursor.extract_statements(text)
-        except Exception as error:
-            raised = translated(error)
-            hint = self._hint_of_quotes(text) if isinstance(raised, QueryError) else ""
-            raise (QueryError(f"{raised}{hint}") if hint else raised) from error
+            try:
+                statements = cursor.extract_statements(text)
+            except Exception as error:  # noqa: BLE001 - raised again when it stays one
+                text, statements = self._parse_again(cursor, text, error)
         finally:
             cursor.close()
         if not statements:
             raise QueryError("the query is empty")
-        kinds = [statement.type.name for statement in statements]
+        return text, [statement.type.name for statement in statements]
+
+    def _parse_again(self, cursor: Any, text: str, error: Exception) -> tuple[str, Any]:
+        """Parse with what is most often forgotten put right; raises what was wrong if that is not all."""
+        quoted_text = quote_offset(text)
+        if quoted_text != text:
+            with suppress(Exception):
+                return quoted_text, cursor.extract_statements(quoted_text)
+        raised = translated(error)
+        hint = self._hint_of_quotes(text) if isinstance(raised, QueryError) else ""
+        raise (QueryError(f"{raised}{hint}") if hint else raised) from error
+
+    def _check_kinds(self, kinds: list[str], mentions: Mentions) -> bool:
+        """Whether this is a single statement that only reads; raises if it may not be run here."""
         reading = len(kinds) == 1 and kinds[0] in _READING and not mentions.words & _CHANGING
         if self._limits is not None and not reading:
             raise QueryRefusedError(_NOT_ALLOWED)
@@ -213,7 +227,8 @@ class SqlSession:
         found = any(name.casefold() == topic.casefold() for topic in known) or schema == SCHEMA
         if not found or (name in mentions.names and (schema, name) in (*mentions.qualified, ("", name))):
             candidates = [*known, *(f"{SCHEMA}.{table}" for table in TABLES)]
-            raise unknown_relation(missing, taken, candidates) from error
+            written = f"{SCHEMA}.{name}" if (SCHEMA, name) in mentions.qualified else missing
+            raise unknown_relation(written, taken, candidates) from error
         pair = ((schema, name),) if schema else ()
         return Mentions((*mentions.names, name), (*mentions.qualified, *pair), mentions.words)
 

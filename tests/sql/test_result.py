@@ -1,0 +1,228 @@
+"""What a result can be turned into."""
+
+from __future__ import annotations
+
+import datetime as dt
+import subprocess
+import sys
+import threading
+
+import duckdb
+import nanoarrow as na
+import pytest
+
+import streamhouse
+from streamhouse.errors import MissingExtraError, QueryError
+from tests.sql.conftest import BEGIN_MS
+
+QUERY = "select key, timestamp, value from orders order by timestamp limit 2"
+BEGIN = dt.datetime.fromtimestamp(BEGIN_MS / 1000, tz=dt.UTC)
+ROWS = [
+    ("k0", BEGIN, '{"user":"u0","amount":0}'),
+    ("k1", BEGIN + dt.timedelta(seconds=1), '{"user":"u1","amount":1}'),
+]
+
+
+def test_rows(shop: streamhouse.Log) -> None:
+    result = shop.sql(QUERY)
+    assert result.columns == ["key", "timestamp", "value"]
+    assert result.types == ["VARCHAR", "TIMESTAMP WITH TIME ZONE", "VARCHAR"]
+    assert result.fetchall() == ROWS
+    assert result.fetchall() == ROWS  # again
+    assert list(result) == ROWS
+    assert list(result) == ROWS
+
+
+def test_rows_one_by_one(shop: streamhouse.Log) -> None:
+    result = shop.sql("select number from (values (1), (2), (3), (4)) t(number)")
+    assert result.fetchone() == (1,)
+    assert result.fetchmany(2) == [(2,), (3,)]
+    assert result.fetchall() == [(4,)]
+    assert result.fetchall() == []
+    assert result.fetchone() is None
+
+
+def test_a_result_larger_than_one_fetch(shop: streamhouse.Log) -> None:
+    result = shop.sql("select range from range(10_000)")
+    assert [number for (number,) in result] == list(range(10_000))
+    first, second = iter(result), iter(result)  # each has a cursor of its own
+    assert [next(first), next(second), next(first)] == [(0,), (0,), (1,)]
+
+
+@pytest.mark.parametrize("pytz", [True, False])
+@pytest.mark.parametrize("restricted", [True, False])
+def test_times_have_their_zone(
+    shop: streamhouse.Log, monkeypatch: pytest.MonkeyPatch, pytz: bool, restricted: bool
+) -> None:
+    """DuckDB fetches them with the help of pytz, which is no dependency."""
+    if not pytz:
+        monkeypatch.setitem(sys.modules, "pytz", None)
+    with shop.sql_session(restricted=restricted) as session:
+        assert session.sql(QUERY).fetchall() == ROWS
+        assert list(session.sql(QUERY)) == ROWS
+        assert session.sql(QUERY).fetchmany(5) == ROWS
+        (row,) = session.sql(
+            "select null::timestamptz, 1 as a, 2 as a, max(timestamp) from orders"
+        ).fetchall()
+        assert row == (None, 1, 2, BEGIN + dt.timedelta(seconds=11))
+
+
+@pytest.mark.filterwarnings("ignore:The inplace keyword")  # DuckDB's own affair with pandas 3
+def test_pandas(shop: streamhouse.Log) -> None:
+    frame = shop.sql(QUERY).df()
+    assert list(frame.columns) == ["key", "timestamp", "value"]
+    assert frame["key"].tolist() == ["k0", "k1"]
+    assert frame["timestamp"][1] == ROWS[1][1]
+
+
+def test_polars(shop: streamhouse.Log) -> None:
+    frame = shop.sql(QUERY).pl()
+    assert frame.columns == ["key", "timestamp", "value"]
+    assert frame["timestamp"].to_list() == [row[1] for row in ROWS]
+
+
+def test_pyarrow(shop: streamhouse.Log) -> None:
+    table = shop.sql(QUERY).arrow()
+    assert table.column("value").to_pylist() == [row[2] for row in ROWS]
+
+
+def test_numpy(shop: streamhouse.Log) -> None:
+    assert shop.sql(QUERY).fetchnumpy()["key"].tolist() == ["k0", "k1"]
+
+
+@pytest.mark.parametrize(("method", "library"), [("pl", "polars"), ("arrow", "pyarrow"), ("df", "pandas")])
+def test_a_library_that_is_not_there(
+    shop: streamhouse.Log, monkeypatch: pytest.MonkeyPatch, method: str, library: str
+) -> None:
+    result = shop.sql("select 1")
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(MissingExtraError, match=f"pip install {library}"):
+        getattr(result, method)()
+
+
+def test_the_arrow_capsule(shop: streamhouse.Log) -> None:
+    result = shop.sql(QUERY)
+    for _ in range(2):
+        assert na.Array(result).to_pylist()[0]["key"] == "k0"
+    assert duckdb.connect().sql("select count(*) from result").fetchall() == [(2,)]
+
+
+def test_the_arrow_capsule_streams(shop: streamhouse.Log) -> None:
+    stream = na.ArrayStream(shop.sql("select range as n from range(300_000)"))
+    counts = [len(batch) for batch in stream]
+    assert len(counts) > 1
+    assert sum(counts) == 300_000
+
+
+def test_a_capsule_may_outlive_its_result(shop: streamhouse.Log) -> None:
+    stream = na.ArrayStream(shop.sql("select offset from orders"))
+    assert sum(len(batch) for batch in stream) == 12
+
+
+def test_show(shop: streamhouse.Log, capsys: pytest.CaptureFixture[str]) -> None:
+    shop.sql("select key, value from orders order by timestamp").show(max_rows=3, max_width=60)
+    shown = capsys.readouterr().out
+    assert "key" in shown
+    assert "k0" in shown
+    assert "k5" not in shown
+
+
+def test_repr(shop: streamhouse.Log) -> None:
+    assert "k1" in repr(shop.sql(QUERY))
+
+
+def test_html(shop: streamhouse.Log) -> None:
+    page = shop.sql("select '<b>' as \"a&b\", null as nothing, 1.5::double as number")._repr_html_()
+    assert "<td>&lt;b&gt;</td>" in page
+    assert "a&amp;b<br><small>varchar" in page
+    assert "<i>null</i>" in page
+    assert "<caption>" not in page
+    long = shop.sql("select range from range(51)")._repr_html_()
+    assert "<td>49</td>" in long
+    assert "<td>50</td>" not in long
+    assert "<caption>the first 50 rows</caption>" in long
+
+
+def test_statements_that_change_something(shop: streamhouse.Log) -> None:
+    result = shop.sql("create table kept as select key from orders")
+    assert (result.columns, result.fetchall()) == (["Count"], [(12,)])
+    assert repr(result)
+    assert result.explain().startswith(f"as of commit {result.commit}")
+    assert shop.sql("select count(*) from kept").fetchall() == [(12,)]  # created once, and kept
+    inserted = shop.sql("insert into kept values ('x') returning key")
+    assert (list(inserted), list(inserted), inserted.pl().rows()) == ([("x",)], [("x",)], [("x",)])
+    assert shop.sql("select count(*) from kept").fetchall() == [(13,)]
+
+
+def test_a_changing_statement_runs_once(shop: streamhouse.Log) -> None:
+    shop.sql("create sequence counter")
+    result = shop.sql("select nextval('counter')")
+    assert result.fetchall() == result.fetchall()
+    assert shop.sql("select nextval('counter')").fetchall() == [(2,)]
+
+
+def test_results_can_be_fed_back(shop: streamhouse.Log) -> None:
+    top = shop.sql(  # noqa: F841 - the query below reads it
+        "select (value->>'user') as user, sum((value->>'amount')::int) as total from orders group by 1"
+    )
+    assert shop.sql("select user from top order by total desc limit 1").fetchall() == [("u2",)]
+
+
+def test_explain(shop: streamhouse.Log) -> None:
+    text = shop.sql("select value from orders where partition = 1").explain()
+    assert "PYTHON_ARROW_SCAN" in text
+    assert 'orders: value where "partition" = ' in text
+    assert "1 of 3 blocks" in text or "1 in memory" in text
+
+
+def test_stats_belong_to_the_last_pass(shop: streamhouse.Log) -> None:
+    result = shop.sql("select sum(length(value)) from orders")
+    assert result.stats.commit == result.commit
+    result.fetchall()
+    (scan,) = result.stats.scans
+    assert (scan.topic, scan.columns, scan.blocks) == ("orders", ("value",), 3)
+    assert scan.blocks_read + scan.blocks_cached == 3
+    list(result)
+    assert len(result.stats.scans) == 1
+
+
+def test_an_error_while_rows_are_read(shop: streamhouse.Log) -> None:
+    result = shop.sql("select (value->>'user')::int from orders")
+    with pytest.raises(QueryError, match="Could not convert string 'u0' to INT32"):
+        result.fetchall()
+    with pytest.raises(QueryError, match="Could not convert"):
+        list(result)
+
+
+def test_one_result_from_several_threads(shop: streamhouse.Log) -> None:
+    result = shop.sql("select sum((value->>'amount')::int) from orders")
+    found: list[object] = []
+    threads = [
+        threading.Thread(
+            target=lambda: found.extend([*result.fetchall(), *result, *result.arrow()[0].to_pylist()])
+        )
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found.count((66,)) == 8
+    assert found.count(66) == 4
+
+
+def test_a_program_that_ends_with_results_open_says_nothing() -> None:
+    program = """
+import streamhouse
+log = streamhouse.Log("memory://")
+log.create_topic("orders")
+producer = log.producer()
+producer.send_many("orders", ["a", "b"]).result()
+result = log.sql("select * from orders")
+rows = iter(result)
+next(rows)
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert (run.stdout, run.stderr) == ("", "")
