@@ -9,5 +9,7 @@
 :mod:`.ministack`      somebody else's S3 server, as a second opinion
 :mod:`.history`        what producers were told and consumers saw, written down
 :mod:`.checker`        checks such a history for lost, doubled and reordered records
+:mod:`.group_history`  what members of consumer groups saw, and what the log says of it
+:mod:`.group_checker`  checks that: nothing skipped, no two owners, no offsets of stale members
 =====================  ============================================================================
 """

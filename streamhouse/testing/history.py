@@ -91,7 +91,7 @@ Operation: TypeAlias = Sent | Polled | Moved | Looked
 _DECODER: Final = msgspec.json.Decoder(Operation)
 
 
-def encode_operation(operation: Operation) -> bytes:
+def encode_operation(operation: msgspec.Struct) -> bytes:
     """One line of a history file."""
     return msgspec.json.encode(operation) + b"\n"
 
