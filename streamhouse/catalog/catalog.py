@@ -83,7 +83,6 @@ class Catalog:
     def __init__(self, commits: CommitLog) -> None:
         self._commits = commits
         self._changed = threading.Condition()
-        self._version = 0
         self._followers = 0
         commits.listen(self._notify)
 
@@ -265,8 +264,11 @@ class Catalog:
 
     @property
     def version(self) -> int:
-        """A number that grows with every commit that was read."""
-        return self._version
+        """A number that grows with every commit that was read.
+
+        Also when a state was loaded instead of the commits, which nobody is told of.
+        """
+        return self._commits.state.seq
 
     def wait(self, version: int, timeout: float) -> int:
         """Wait until the version is another one than that, at most ``timeout`` seconds; what it is.
@@ -275,12 +277,11 @@ class Catalog:
             StreamhouseError: The log cannot be read on.
         """
         with self._changed:
-            if self._version == version:
+            if self.version == version:
                 self._changed.wait(timeout)
-            version = self._version
         if self._commits.failure is not None:
             raise self._commits.failure
-        return version
+        return self.version
 
     def refresh(self) -> None:
         """Read the log up to its present end."""
@@ -307,7 +308,6 @@ class Catalog:
 
     def _notify(self, _applied: Applied, _commit: Commit) -> None:
         with self._changed:
-            self._version += 1
             self._changed.notify_all()
 
 

@@ -20,10 +20,10 @@ from streamhouse.commits.state import State
 from streamhouse.commits.tail import Listener
 from streamhouse.commits.verdicts import Verdict
 from streamhouse.config import Settings
-from streamhouse.errors import ClosedError
+from streamhouse.errors import ClosedError, ForkedError
 from streamhouse.format import names
 from streamhouse.format.commit import Commit, Operation, decode_commit
-from streamhouse.runtime import Runtime
+from streamhouse.runtime import Runtime, process_id
 from streamhouse.store.base import ObjectStore
 
 T = TypeVar("T")
@@ -55,6 +55,7 @@ class CommitLog:
         self.on_append: AppendListener | None = None
         self.uploaders = Uploaders(store, runtime)
         self._closed = False
+        self._process = process_id()
         self._loop = asyncio.new_event_loop()
         self._inbox: list[Proposal] = []
         self._inbox_lock = threading.Lock()
@@ -131,6 +132,7 @@ class CommitLog:
 
     def enter(self, proposal: Proposal) -> None:
         """Propose what was prepared. Does not block; to be repeated when Ctrl-C cut it short."""
+        self._check_process()
         with self._inbox_lock:
             # Called first, for Ctrl-C may come in between: a proposal in the inbox that nobody was called
             # for would block all later ones. The lock keeps the caller out until it is in.
@@ -308,6 +310,7 @@ class CommitLog:
                 self._engine.submit(proposal)
 
     def _send(self, function: Any, *args: Any) -> None:
+        self._check_process()
         if self._closed:
             raise ClosedError("the log is closed; open it again")
         self._loop.call_soon_threadsafe(function, *args)
@@ -316,7 +319,17 @@ class CommitLog:
         if self._closed and not closing:
             work.close()
             raise ClosedError("the log is closed; open it again")
+        try:
+            self._check_process()
+        except ForkedError:
+            work.close()
+            raise
         return _wait(asyncio.run_coroutine_threadsafe(work, self._loop))
+
+    def _check_process(self) -> None:
+        """Refuse in a forked child, where nobody would ever answer: the thread is in the parent."""
+        if self._process != process_id():
+            raise ForkedError("this belongs to a log that was opened before fork; open the log again here")
 
     def _stop(self) -> None:
         self._closed = True

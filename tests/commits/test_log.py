@@ -139,6 +139,19 @@ def test_a_follower_hears_of_the_commits_of_others(open_log: Open) -> None:
     assert other.high_watermark(topic, 0) == 1
 
 
+def test_who_waits_notices_a_state_that_was_loaded(open_log: Open) -> None:
+    """As after an absence so long that the commits in between are gone."""
+    commits, catalog = open_log()
+    topic = catalog.create_topic("t", 1, exist_ok=False).id
+    _, other = open_log()
+    append(commits, topic, 0, b"x")
+    version = other.version
+    engine = other._commits._engine
+    other._commits._call(engine.tail.restart(commits.state, (), lambda: None))
+    assert other.wait(version, timeout=0) > version
+    assert other.high_watermark(topic, 0) == 1
+
+
 @pytest.mark.parametrize("settings", [{}, {"inline_bytes_max": 0}, {"snapshot_commits": 10}])
 def test_reopened_it_is_the_same(open_log: Open, settings: dict[str, Any]) -> None:
     commits, catalog = open_log(**settings)

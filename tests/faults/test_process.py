@@ -28,10 +28,15 @@ from streamhouse.errors import ForkedError
 log = streamhouse.Log(sys.argv[1]); log.create_topic("t"); producer = log.producer()
 consumer = log.consumer("t")
 producer.send("t", b"before").result()
+topic = log.topics["t"]
+with log.consumer("t", group="g") as member: member.poll(timeout=0)
+group = log.groups["g"]
 child = os.fork()
 if child == 0:
     refused = 0
-    uses = (lambda: producer.send("t", b"x"), consumer.poll, lambda: log.topics, lambda: log.read("t"))
+    uses = (lambda: producer.send("t", b"x"), consumer.poll, lambda: log.topics, lambda: log.read("t"),
+        lambda: topic.partitions[0].high_watermark, lambda: group.describe(), group.delete,
+        lambda: group.reset("earliest"))
     for use in uses:
         try:
             use()
@@ -46,7 +51,7 @@ print(os.waitstatus_to_exitcode(status), [r.value for r in log.read("t")])
 consumer.close(); producer.close(); log.close()
 """
     done = run(code, str(tmp_path / "log"))
-    assert done.stdout.strip() == "4 [b'before', b'child', b'after']", done.stderr
+    assert done.stdout.strip() == "8 [b'before', b'child', b'after']", done.stderr
 
 
 def test_interpreter_exit_with_batches_in_flight_neither_hangs_nor_lies(tmp_path: Path) -> None:
