@@ -10,6 +10,8 @@
     │   ├── InvalidPartitionCountError            outside 1 to 100,000
     │   ├── InvalidPositionError                  neither earliest, latest, offset nor datetime
     │   ├── InvalidRecordError (TypeError)        a key, value, header or timestamp of a wrong type
+    │   ├── InvalidSchemaError                    a schema that cannot be understood or stored
+    │   │   └── IncompatibleSchemaError           one through which stored records could not be read
     │   ├── RecordTooLargeError                   above ``record_bytes_max``
     │   └── DeserializationError                  a stored value that the chosen deserialiser refuses
     ├── TopicNotFoundError (KeyError)             no topic of that name (or it was deleted)
@@ -92,6 +94,14 @@ class InvalidPositionError(InvalidInputError):
 
 class InvalidRecordError(InvalidInputError, TypeError):
     """A key, value, header or timestamp of a type that cannot be stored."""
+
+
+class InvalidSchemaError(InvalidInputError):
+    """A schema cannot be understood, or has a type that cannot be stored; the message names the field."""
+
+
+class IncompatibleSchemaError(InvalidSchemaError):
+    """The records that a topic holds could not be read through the new schema; the message says why."""
 
 
 class RecordTooLargeError(InvalidInputError):

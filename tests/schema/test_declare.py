@@ -1,0 +1,201 @@
+"""Schemas as users write them, and how settings keep them."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import enum
+import uuid
+from decimal import Decimal
+from typing import Annotated, Any, Literal, TypedDict
+
+import msgspec
+import pytest
+
+from streamhouse.errors import InvalidSchemaError, UnsupportedFormatError
+from streamhouse.schema.declare import declared
+from streamhouse.schema.model import SCALARS, load
+
+EVERY_TYPE = {kind: scalar.sql for kind, scalar in SCALARS.items()} | {
+    "amount": "DECIMAL(18,2)",
+    "tags": "VARCHAR[]",
+    "matrix": "DOUBLE[][]",
+    "prices": "MAP(VARCHAR, DECIMAL(10,4))",
+    "place": 'STRUCT("no space" INTEGER, inner_ STRUCT(x DATE, y TIMESTAMP[]))',
+    "must": "BIGINT NOT NULL",
+}
+
+
+class Side(enum.Enum):
+    BUY = "buy"
+    SELL = "sell"
+
+
+class Place(msgspec.Struct):
+    lat: float
+    lon: float | None
+
+
+class Trade(msgspec.Struct, rename={"symbol": "sym"}):
+    symbol: str
+    amount: Annotated[Decimal, msgspec.Meta(extra={"type": "DECIMAL(18,2)"})]
+    at: dt.datetime
+    local: Annotated[dt.datetime, msgspec.Meta(tz=False)]
+    day: dt.date
+    clock: dt.time
+    id: uuid.UUID
+    blob: bytes
+    side: Side
+    kind: Literal["a", "b"]
+    tags: list[str]
+    counts: dict[str, int]
+    anything: Any
+    place: Place | None
+    fee: Decimal = Decimal(0)
+    note: str | None = None
+    ratio: int | float = 0
+
+
+def test_types_in_duckdbs_words() -> None:
+    schema = declared(EVERY_TYPE)
+    assert len(schema) == len(EVERY_TYPE)
+    for (name, wanted), field in zip(EVERY_TYPE.items(), schema.fields, strict=True):
+        assert field.name == name
+        assert field.optional == (name != "must")
+        assert schema.types[name] == wanted.replace("inner_", '"inner_"').replace("(x ", '("x" ').replace(
+            " y ", ' "y" '
+        )
+    assert declared(schema.types) == schema
+    assert load(schema.text) == schema
+
+
+def test_a_struct() -> None:
+    assert declared(Trade).types == {
+        "sym": "VARCHAR NOT NULL",
+        "amount": "DECIMAL(18,2) NOT NULL",
+        "at": "TIMESTAMP WITH TIME ZONE NOT NULL",
+        "local": "TIMESTAMP NOT NULL",
+        "day": "DATE NOT NULL",
+        "clock": "TIME NOT NULL",
+        "id": "UUID NOT NULL",
+        "blob": "BLOB NOT NULL",
+        "side": "VARCHAR NOT NULL",
+        "kind": "VARCHAR NOT NULL",
+        "tags": "VARCHAR[] NOT NULL",
+        "counts": "MAP(VARCHAR, BIGINT) NOT NULL",
+        "anything": "JSON",
+        "place": 'STRUCT("lat" DOUBLE, "lon" DOUBLE)',
+        "fee": "DECIMAL(38,9)",
+        "note": "VARCHAR",
+        "ratio": "DOUBLE",
+    }
+
+
+def test_other_classes() -> None:
+    @dataclasses.dataclass
+    class Point:
+        x: int
+        y: float = 0.0
+
+    class Pair(TypedDict, total=False):
+        a: str
+
+    assert declared(Point).types == {"x": "BIGINT NOT NULL", "y": "DOUBLE"}
+    assert declared(Pair).types == {"a": "VARCHAR"}
+
+
+def test_a_json_schema() -> None:
+    schema = declared(
+        {
+            "$defs": {"place": {"type": "object", "properties": {"lat": {"type": "number"}}}},
+            "type": "object",
+            "required": ["id", "level"],
+            "properties": {
+                "id": {"type": "integer"},
+                "name": {"type": ["string", "null"]},
+                "at": {"type": "string", "format": "date-time"},
+                "level": {"enum": ["low", "high"]},
+                "place": {"$ref": "#/$defs/place"},
+                "tags": {"type": "array", "items": {"type": "string"}},
+                "counts": {"type": "object", "additionalProperties": {"type": "integer"}},
+                "free": {},
+                "maybe": {"anyOf": [{"type": "boolean"}, {"type": "null"}]},
+                "either": {"oneOf": [{"type": "boolean"}, {"type": "string"}]},
+            },
+        }
+    )
+    assert schema.types == {
+        "id": "BIGINT NOT NULL",
+        "name": "VARCHAR",
+        "at": "TIMESTAMP WITH TIME ZONE",
+        "level": "VARCHAR NOT NULL",
+        "place": 'STRUCT("lat" DOUBLE)',
+        "tags": "VARCHAR[]",
+        "counts": "MAP(VARCHAR, BIGINT)",
+        "free": "JSON",
+        "maybe": "BOOLEAN",
+        "either": "JSON",
+    }
+
+
+def test_the_json_schema_of_a_struct_says_the_same() -> None:
+    class Order(msgspec.Struct):
+        id: int
+        when: Annotated[dt.datetime, msgspec.Meta(tz=True)]
+        places: list[Place]
+        home: Place | None = None
+
+    assert declared(msgspec.json.schema(Order)) == declared(Order)
+
+
+class Endless(msgspec.Struct):
+    inner: Endless | None = None
+
+
+class Several(msgspec.Struct):
+    value: int | str
+
+
+class Pause(msgspec.Struct):
+    span: dt.timedelta
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        ({}, "at least one field"),
+        ({"a": "BLAH"}, "field a: .*BLAH"),
+        ({"a": "HUGEINT"}, r"use DECIMAL\(38,0\)"),
+        ({"a": "TIMESTAMP_NS"}, "microseconds"),
+        ({"a": "STRUCT(x INTERVAL)"}, "field a.x: INTERVAL cannot be stored"),
+        ({"a": "INTEGER[3]"}, "a list"),
+        ({"a": "ENUM('x', 'y')"}, "use VARCHAR"),
+        ({"a": "MAP(DATE, INTEGER)"}, "field a: the keys of a MAP"),
+        ({"a": 5}, "field a: a type is text"),
+        ({5: "INTEGER"}, "no name"),
+        ({"": "INTEGER"}, "no name"),
+        ({"a\nb": "INTEGER"}, "no name"),
+        ({"a": "INTEGER", "A": "INTEGER"}, "a and A are the same"),
+        ({"a" * i: "INTEGER" for i in range(1, 2100)}, "at most 2,000"),
+        ({"a": "INTEGER" + 40 * "[]"}, "more than 32 deep"),
+        (Endless, "no end"),
+        (Several, "field value has several types"),
+        (Pause, "field span"),
+        ({"type": "object"}, "does not describe an object"),
+        ({"properties": {"a": {"$ref": "#/nowhere"}}}, "has no #/nowhere"),
+        ({"properties": {"a": {"type": "blob"}}}, "unknown type 'blob'"),
+        ({"properties": {"a": {"$ref": "#/properties/a"}}}, "refers to itself"),
+        (int, "a schema is"),
+        ("a INTEGER", "a schema is"),
+    ],
+)
+def test_what_cannot_be_a_schema(schema: Any, message: str) -> None:
+    with pytest.raises(InvalidSchemaError, match=message):
+        declared(schema)
+
+
+def test_text_of_a_newer_version() -> None:
+    with pytest.raises(UnsupportedFormatError, match="upgrade"):
+        load('[["a",["quaternion"],true]]')
+    with pytest.raises(UnsupportedFormatError, match="upgrade"):
+        load("[")
