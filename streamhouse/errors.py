@@ -272,3 +272,10 @@ def nearest(name: str, candidates: Iterable[str]) -> str:
     """A hint such as ``; did you mean 'orders'?``, or nothing when no candidate is close."""
     match = difflib.get_close_matches(name, list(candidates), n=1)
     return f"; did you mean {match[0]!r}?" if match else ""
+
+
+def topic_deleted(name: str, what_to_do: str) -> TopicNotFoundError:
+    """For those who hold a topic that is gone: one of the same name that was made since is another."""
+    return TopicNotFoundError(
+        f"topic {name!r} was deleted; its records are gone. If it was made anew since, {what_to_do}"
+    )

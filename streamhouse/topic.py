@@ -11,7 +11,12 @@ import msgspec
 from streamhouse import limits, markup
 from streamhouse.catalog.catalog import Catalog, PartitionInfo, TopicInfo
 from streamhouse.config import TopicSettings, make_topic_settings
-from streamhouse.errors import InvalidPartitionCountError, InvalidSettingError, TopicNotFoundError
+from streamhouse.errors import (
+    InvalidPartitionCountError,
+    InvalidSettingError,
+    TopicNotFoundError,
+    topic_deleted,
+)
 
 _RENAMING: Final = frozenset(("name", "new_name", "rename", "rename_to"))
 
@@ -65,7 +70,10 @@ class Partition:
             TopicNotFoundError: The topic was deleted.
         """
         self._catalog.refresh()
-        return self._catalog.partition(self._info.id, self.number)
+        try:
+            return self._catalog.partition(self._info.id, self.number)
+        except TopicNotFoundError:
+            raise topic_deleted(self.topic, "log.topic() gives that one") from None
 
 
 class Topic:

@@ -10,7 +10,7 @@ import msgspec
 
 from streamhouse.commits.log import CommitLog
 from streamhouse.commits.state import BlockRef, PartitionState, TopicState
-from streamhouse.commits.verdicts import Applied, Code
+from streamhouse.commits.verdicts import Applied, Code, Verdict
 from streamhouse.config import TopicSettings
 from streamhouse.errors import (
     InvalidPartitionCountError,
@@ -18,6 +18,7 @@ from streamhouse.errors import (
     TopicExistsError,
     TopicNotFoundError,
     nearest,
+    topic_deleted,
 )
 from streamhouse.format.commit import AlterTopic, Commit, CreateTopic, DeleteTopic, Trim
 
@@ -147,7 +148,7 @@ class Catalog:
             InvalidPartitionCountError: It has more partitions already.
             TopicNotFoundError: It was deleted.
         """
-        verdict = self._commits.propose(AlterTopic(info.id, partitions or 0, settings))
+        verdict = self._propose(info, AlterTopic(info.id, partitions or 0, settings))
         now = self.current(info)
         if verdict.code is Code.FEWER_PARTITIONS:
             raise InvalidPartitionCountError(
@@ -163,7 +164,7 @@ class Catalog:
             TopicNotFoundError: The topic was deleted.
         """
         if before:
-            self._commits.propose(Trim(info.id, tuple(before.items())))
+            self._propose(info, Trim(info.id, tuple(before.items())))
         return {partition: self.log_start(info.id, partition) for partition in before}
 
     def current(self, info: TopicInfo) -> TopicInfo:
@@ -185,7 +186,13 @@ class Catalog:
         Raises:
             TopicNotFoundError: Somebody else was faster.
         """
-        self._commits.propose(DeleteTopic(info.id))
+        self._propose(info, DeleteTopic(info.id))
+
+    def _propose(self, info: TopicInfo, operation: AlterTopic | DeleteTopic | Trim) -> Verdict:
+        try:
+            return self._commits.propose(operation)
+        except TopicNotFoundError:
+            raise topic_deleted(info.name, "log.topic() gives that one") from None
 
     # --- partitions --------------------------------------------------------------------------------
 

@@ -30,6 +30,7 @@ from streamhouse.errors import (
     StaleMemberError,
     StreamhouseError,
     TopicNotFoundError,
+    topic_deleted,
 )
 from streamhouse.format.commit import CommitOffsets, OffsetEntry
 from streamhouse.groups.membership import Membership, Standing, wait_for
@@ -92,7 +93,7 @@ class Session:
         self._complained = False  # of a partition that has no place to start
         self._joining = False  # a proposal is out, or was when something came in between
         self._expelled = ""  # why the background ended the membership
-        self._calling_back = False
+        self._calling_back = 0  # the thread that runs a callback
         self._committing: Future[None] | None = None
         self._commit_due = runtime.monotonic() + options.auto_commit_interval
         self._failure: StreamhouseError | None = None  # of a commit in the background, to be told of
@@ -113,7 +114,7 @@ class Session:
         Raises:
             InvalidInputError: It was called by one of the callbacks.
         """
-        if self._calling_back:
+        if self._calling_back == threading.get_ident():
             raise InvalidInputError(
                 "on_assign, on_revoke and on_lost cannot poll: they run inside a poll; commit, seek and"
                 " position are fine"
@@ -147,10 +148,12 @@ class Session:
 
     def _step(self, membership: Membership) -> bool:
         """One thing of those to do; whether nothing is left."""
+        membership.check()  # a callback may have closed the consumer
         standing = membership.look()
         if not standing.member:
             self._join(membership, standing)
             return False
+        self._joining = False  # it went through after all, when its outcome was unknown
         if standing.subscribed != standing.topics:
             membership.join(standing.topics)
             return False
@@ -179,17 +182,16 @@ class Session:
             self._catalog.refresh()  # says at once when the store is away; a proposal would wait for it
             membership.rename()
             self._joining = True
+            self._expelled = ""
             standing = membership.look()
         membership.join(standing.topics)
-        self._joining = False
-        self._expelled = ""
 
     def _mind_missing(self, standing: Standing) -> None:
         """Tell once of a topic that vanished, and every time when none is left."""
         vanished = not self._missing.issuperset(standing.missing)
         self._missing = set(standing.missing)
         if vanished or (standing.missing and not standing.topics):
-            raise TopicNotFoundError(f"topic {standing.missing[0]!r} was deleted; its records are gone")
+            raise topic_deleted(standing.missing[0], "a new consumer reads that one")
 
     # --- giving back -------------------------------------------------------------------------------
 
@@ -207,7 +209,8 @@ class Session:
             if names:
                 self._call(self.options.on_revoke, names)
         finally:
-            cursors = [self._reading.cursors[name] for name in names]
+            present = self._reading.cursors  # none, when the callback has closed the consumer
+            cursors = [present[name] for name in names if name in present]
             outcome = self._commit_processed({c: self._reading.processed(c) for c in cursors})
             self._reading.drop(names)
             membership.release(ids)
@@ -219,11 +222,12 @@ class Session:
     def _call(self, callback: OnChange | None, names: list[TopicPartition]) -> None:
         if callback is None or not names:
             return
-        self._calling_back = True
+        outer, self._calling_back = self._calling_back, threading.get_ident()
+        self._moved_at = self._runtime.monotonic()
         try:
             callback(sorted(names))
         finally:
-            self._calling_back = False
+            self._calling_back = outer
 
     # --- taking on ---------------------------------------------------------------------------------
 
@@ -255,7 +259,7 @@ class Session:
         topic = self._catalog.topic(name.topic)
         found = self.offsets.committed(topic.id, name.partition)
         if found is None:
-            return self._reading.new_cursor(name, position_for(start or self._start, name.partition))
+            return self._reading.new_cursor(name, position_for(self._start if start is None else start, name.partition))
         try:
             return self._reading.new_cursor(name, found.offset)
         except OffsetOutOfRangeError:
@@ -304,7 +308,7 @@ class Session:
     def _commit_processed(self, offsets: Mapping[Cursor, int]) -> Future[None] | None:
         if not self.auto_commit:
             return None
-        changed = self.offsets.unchanged(offsets)
+        changed = self.offsets.changed(offsets)
         return self.offsets.submit(self.offsets.of_cursors(changed)) if changed else None
 
     def _note_outcome(self, outcome: Future[None] | None) -> None:
@@ -357,7 +361,7 @@ class Session:
 
     def _tend_progress(self, now: float, interval: float) -> float:
         progress = self._reading.progress
-        if self._pollers or progress != self._progress:
+        if (self._pollers and not self._calling_back) or progress != self._progress:
             self._progress = progress
             self._moved_at = now
         late = now - self._moved_at - interval
@@ -375,6 +379,12 @@ class Session:
         """Let a poll that waits for the group in another thread go."""
         if self.membership is not None:
             self.membership.closing = True
+
+    def desert(self) -> None:
+        """Leave without a commit and without callbacks: another thread is in the middle of a poll."""
+        if self.membership is not None and self.membership.id:
+            self.membership.leave()
+            self.membership.urge()
 
     def close(self, *, finished: bool, timeout: float) -> None:
         """Commit, give everything back and leave; a static member stays in the group.

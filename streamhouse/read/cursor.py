@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 from streamhouse.catalog.catalog import Catalog, TopicInfo
 from streamhouse.commits.state import BlockRef
-from streamhouse.errors import ObjectNotFoundError, OffsetOutOfRangeError, TopicNotFoundError
+from streamhouse.errors import ObjectNotFoundError, OffsetOutOfRangeError, TopicNotFoundError, topic_deleted
 from streamhouse.format.columns import Columns
 from streamhouse.read.batch import RecordBatch
 from streamhouse.read.deserializers import ListDeserializer
@@ -77,7 +77,7 @@ class Cursor:
         try:
             return self._catalog.high_watermark(self.topic.id, self.partition)
         except TopicNotFoundError:
-            raise TopicNotFoundError(f"topic {self.topic.name!r} was deleted; its records are gone") from None
+            raise topic_deleted(self.topic.name, "a new consumer reads that one") from None
 
     def next_batch(
         self, records_max: int, bytes_max: int = CHUNK_BYTES, until: int | None = None

@@ -22,7 +22,7 @@ from typing import Final
 
 from streamhouse.commits.log import CommitLog
 from streamhouse.commits.proposal import PartBlocks
-from streamhouse.errors import ClosedError
+from streamhouse.errors import ClosedError, TopicNotFoundError, topic_deleted
 from streamhouse.runtime import Runtime
 from streamhouse.write.identity import draw_identity
 from streamhouse.write.memory import Memory
@@ -137,6 +137,8 @@ class Sequencer:
 
     def _answered(self, shipment: Shipment, future: Future[list[int]]) -> None:
         error = future.exception()
+        if isinstance(error, TopicNotFoundError):  # the commit log knows ids only
+            error = topic_deleted(shipment.topic.name, "send the records again, for none of them was written")
         if error is None and not shipment.settled:
             partitions = [partition for partition, _ in shipment.parts or ()]
             shipment.bases = dict(zip(partitions, future.result(), strict=True))

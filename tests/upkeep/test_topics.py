@@ -81,6 +81,27 @@ def test_a_topic_that_was_made_anew_is_another(log: streamhouse.Log) -> None:
     assert rows(log) == [(0, None, b"2")]
 
 
+def test_a_producer_is_told_of_a_topic_that_was_made_anew(open_log: Opener) -> None:
+    """Its records were meant for the old one. They are not written to the new one behind its back."""
+    log, admin = open_log(), open_log()
+    log.create_topic("t")
+    with log.producer() as producer, log.consumer("t") as consumer:
+        producer.send("t", b"old").result(10)
+        handle = log.topic("t")
+        admin.delete_topic("t")
+        admin.create_topic("t")
+        with pytest.raises(TopicNotFoundError, match=r"'t' was deleted.*send the records again"):
+            producer.send("t", b"lost").result(10)
+        assert producer.send("t", b"new").result(10).offset == 0
+        with pytest.raises(TopicNotFoundError, match=r"'t' was deleted.*a new consumer reads that one"):
+            consumer.poll(timeout=0)
+        with pytest.raises(TopicNotFoundError, match=r"'t' was deleted.*log.topic\(\) gives that one"):
+            handle.partitions[0].info()
+        with pytest.raises(TopicNotFoundError, match=r"'t' was deleted"):
+            handle.alter(partitions=2)
+    assert rows(log) == [(0, None, b"new")]
+
+
 def test_a_producer_learns_of_more_partitions(open_log: Opener) -> None:
     log, admin = open_log(), open_log()
     log.create_topic("t")
@@ -156,12 +177,42 @@ def test_a_reader_whose_records_were_deleted_is_told(log: streamhouse.Log) -> No
         assert consumer.poll(timeout=0, max_records=1)[0].offset == 0
         log.delete_records("t", {0: 90})
         with pytest.raises(OffsetOutOfRangeError, match="begins at offset 90"):
-            read_on(consumer)
+            read_on(consumer, [])
 
 
-def read_on(consumer: streamhouse.Consumer) -> None:
-    while consumer.poll(timeout=0):
-        pass
+@pytest.mark.parametrize("reset", ["earliest", "latest"])
+def test_a_reader_whose_records_were_deleted_goes_where_it_said(log: streamhouse.Log, reset: str) -> None:
+    log.create_topic("t")
+    write(log, [b"%d" % n for n in range(100)])
+    with log.consumer("t", reset=reset) as consumer:
+        assert consumer.poll(timeout=0, max_records=1)[0].offset == 0
+        log.delete_records("t", {0: 90})
+        found: list[int] = []
+        read_on(consumer, found)
+    # What it had listed it may still hand out; then it goes on at the log start, or at the end.
+    assert [offset for offset in found if offset >= 90] == (
+        list(range(90, 100)) if reset == "earliest" else []
+    )
+    assert found == sorted(set(found))
+
+
+@pytest.mark.parametrize("read", range(1, 40))
+def test_a_reader_does_not_pass_over_what_was_deleted(log: streamhouse.Log, read: int) -> None:
+    """Wherever in the references that it holds it is when the log start moves past them."""
+    log.create_topic("t")
+    write(log, [b"%d" % n for n in range(60)])
+    with log.consumer("t") as consumer:
+        offsets = [record.offset for record in consumer.poll(timeout=0, max_records=read)]
+        log.delete_records("t", {0: 50})
+        with pytest.raises(OffsetOutOfRangeError, match="begins at offset 50"):
+            read_on(consumer, offsets)
+    assert offsets == list(range(len(offsets)))
+    assert len(offsets) < 50
+
+
+def read_on(consumer: streamhouse.Consumer, offsets: list[int]) -> None:
+    while records := consumer.poll(timeout=0, max_records=1):
+        offsets += [record.offset for record in records]
 
 
 async def test_the_same_for_asyncio() -> None:
