@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from pathlib import Path
 
@@ -45,6 +46,24 @@ def test_every_command_and_option_is_described() -> None:
 
     look(typer.main.get_command(app), "streamctl")
     assert missing == []
+
+
+ERRORS = [
+    value
+    for value in vars(streamhouse.errors).values()
+    if inspect.isclass(value) and issubclass(value, streamhouse.errors.StreamhouseError)
+]
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_every_error_is_described_with_what_else_catches_it(error: type[Exception]) -> None:
+    lines = [line for line in (DOCS / "errors.md").read_text().splitlines() if f"`{error.__name__}`" in line]
+    assert lines
+    builtins = [base.__name__ for base in error.__bases__ if base.__module__ == "builtins"]
+    wanted = [f"`{name}`" for name in builtins if name != "Exception"]
+    if "retriable" in vars(error) and error.retriable:
+        wanted.append("retriable")
+    assert any(all(word in line for word in wanted) for line in lines), f"{wanted} beside {error.__name__}"
 
 
 @pytest.mark.parametrize("name", streamhouse.__all__)
