@@ -23,6 +23,7 @@ import inspect
 import re
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from threading import Event
 from types import TracebackType
@@ -31,7 +32,7 @@ from typing import Any, Self, TypeVar
 from streamhouse import consumer as _consumer
 from streamhouse import log as _log
 from streamhouse import producer as _producer
-from streamhouse.errors import InvalidInputError, TransactionError
+from streamhouse.errors import InvalidInputError, StreamhouseError, TransactionError
 from streamhouse.groups import admin as _admin
 from streamhouse.groups.admin import GroupDescription
 from streamhouse.groups.offsets import Offset, What
@@ -352,7 +353,11 @@ class Consumer:
         """
         if self._polling is None:
             self._polling = self._threads.submit(self._consumer.poll, timeout, max_records)
-        records = await asyncio.shield(asyncio.wrap_future(self._polling))
+        try:
+            records = await asyncio.shield(asyncio.wrap_future(self._polling))
+        except Exception:  # not when cancelled: then it is for the next poll
+            self._polling = None
+            raise
         self._polling = None
         return records
 
@@ -455,7 +460,8 @@ class Consumer:
     async def _drop_polled(self) -> None:
         """Forget what a cancelled poll fetched: the position is about to change."""
         if self._polling is not None:
-            await self.poll()
+            with suppress(StreamhouseError):  # what is still wrong comes again
+                await self.poll()
 
     async def _do(self, call: Callable[..., T], *args: Any, **options: Any) -> T:
         return await _run(self._threads, partial(call, *args, **options))

@@ -15,6 +15,7 @@ from streamhouse import markup
 from streamhouse.catalog.catalog import Catalog
 from streamhouse.errors import (
     ClosedError,
+    DeliveryTimeoutError,
     ForkedError,
     InvalidInputError,
     NotAssignedError,
@@ -464,6 +465,8 @@ class Consumer(Generic[K, V]):
                 thread polled last, it may be busy with them, and they count as not processed anyway.
 
         Raises:
+            DeliveryTimeoutError: In a group: the store gave no answer in time, or another thread was in a
+                poll or a callback all the time.
             StreamhouseError: The offsets could not be committed; the consumer is closed all the same.
         """
         if self._closed or self._closer or self._process != process_id():
@@ -471,25 +474,38 @@ class Consumer(Generic[K, V]):
         self._closer = threading.get_ident()
         if not self._polled_by_loop:
             finished = finished and self._reading.taker in {0, self._closer}
+        deadline = self._runtime.monotonic() + (_CLOSE_SECONDS if timeout is None else timeout)
+        if self._session is not None:
+            self._session.interrupt()
+        locked = self._lock.acquire(timeout=self._seconds_until(deadline))
         try:
-            self._close_session(_CLOSE_SECONDS if timeout is None else timeout, finished=finished)
+            self._close_session(deadline, finished=finished, locked=locked)
         finally:
             self._closed = True
-            with self._lock:
+            if locked:
                 self._moved()
                 self._reading.assign(())
+                self._lock.release()
             self._following.close()
 
-    def _close_session(self, timeout: float, *, finished: bool) -> None:
+    def _close_session(self, deadline: float, *, finished: bool, locked: bool) -> None:
         session, agent = self._session, self._agent
         if session is None or agent is None:
             return
-        session.interrupt()
         try:
-            with self._lock:
-                session.close(finished=finished, timeout=timeout)
+            if locked:
+                session.close(finished=finished, timeout=self._seconds_until(deadline))
+            else:
+                session.desert()
+                raise DeliveryTimeoutError(
+                    "another thread was in a poll of this consumer, or in a callback of it, all the time; it"
+                    f" leaves group {session.options.group!r} without a commit"
+                )
         finally:
             agent.unregister(session)
+
+    def _seconds_until(self, deadline: float) -> float:
+        return min(max(0.0, deadline - self._runtime.monotonic()), threading.TIMEOUT_MAX)
 
     def __enter__(self) -> Consumer[K, V]:
         self._check()

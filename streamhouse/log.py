@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from streamhouse.sql.session import SqlSession
 
 _TOPIC_NAME = re.compile(rf"[a-zA-Z0-9._-]{{1,{limits.TOPIC_NAME_CHARS_MAX}}}")
+_CLOSE_SECONDS_MIN = 1.0  # for a consumer, though others used up the time
 _open_logs: weakref.WeakSet[Log] = weakref.WeakSet()
 
 
@@ -606,12 +607,14 @@ class Log:
 
     def _close_handles(self, timeout: float, *, finished: bool) -> None:
         failure: BaseException | None = None
+        deadline = self._runtime.monotonic() + timeout  # for all consumers together
         for handle in list(self._handles):
             try:
                 if isinstance(handle, Producer):
                     handle.close(timeout)
                 else:
-                    handle.close(timeout, finished=finished)
+                    left = deadline - self._runtime.monotonic()
+                    handle.close(max(_CLOSE_SECONDS_MIN, left), finished=finished)
             except Exception as error:  # noqa: BLE001 - close the others first
                 failure = failure or error
         if failure is not None:

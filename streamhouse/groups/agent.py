@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from streamhouse.catalog.catalog import Catalog
-from streamhouse.commits.groups import MemberState
+from streamhouse.commits.groups import GroupState, MemberState
 from streamhouse.commits.log import CommitLog
 from streamhouse.commits.verdicts import Applied
 from streamhouse.errors import StreamhouseError
@@ -45,9 +45,9 @@ class GroupAgent:
         self.process = runtime.random_bytes(_PROCESS_BYTES).hex()
         self._commits = commits
         self._runtime = runtime
-        self._heartbeat = Heartbeat(store, runtime, self.process)
+        self._heartbeat = Heartbeat(store, self.process)
         self._watch = Watch(store, runtime)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may close a consumer that is just being made
         self._sessions: weakref.WeakSet[Session] = weakref.WeakSet()
         self._groups: set[str] = set()  # in which this process has or had members
         self._strays: dict[tuple[str, str], float] = {}  # since when nobody has a consumer for a member
@@ -145,7 +145,10 @@ class GroupAgent:
         return max(0.01, min(pause, self._look_due - self._runtime.monotonic()))
 
     def _look_at_peers(self, sessions: Iterable[Session]) -> float:
-        peers = self._peers({s.options.group for s in sessions if s.joined})
+        groups = {s.options.group for s in sessions if s.joined}
+        if not groups:
+            return _IDLE_SECONDS
+        peers = self._peers(groups)
         shortest = {process: min(m.session_ms for _, m in members) for process, members in peers.items()}
         dead, pause = self._watch.look({process: ms / 1000 for process, ms in shortest.items()})
         for process in dead:
@@ -163,11 +166,24 @@ class GroupAgent:
                 group = self._commits.state.groups.get(name)
                 if group is None:
                     continue
-                watched = next_in_ring([m.process for m in group.members.values()], self.process)
+                watched = self._watched(group)
                 for member in group.members.values():
                     if member.process in watched:
                         peers.setdefault(member.process, []).append((name, member))
         return peers
+
+    def _watched(self, group: GroupState) -> set[str]:
+        """The next ones in the ring; all of them as soon as one of these is suspicious.
+
+        A machine that dies takes many processes with it. Watched three at a time, they would be found dead
+        three in each session.
+        """
+        sessions = {member.process: member.session_ms / 1000 for member in group.members.values()}
+        sessions.pop(self.process, None)
+        watched = next_in_ring(list(sessions), self.process)
+        if any(self._watch.suspicious(process, sessions[process]) for process in watched):
+            return set(sessions)
+        return set(watched)
 
     def _clean_up(self) -> None:
         """End memberships of this process that nobody has a consumer for."""

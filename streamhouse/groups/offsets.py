@@ -100,7 +100,7 @@ class GroupOffsets:
             entries.append(OffsetEntry(topic_id, partition, offset, note))
         return self._operation(entries)
 
-    def unchanged(self, offsets: Mapping[Cursor, int]) -> dict[Cursor, int]:
+    def changed(self, offsets: Mapping[Cursor, int]) -> dict[Cursor, int]:
         """Those of the offsets that are not what is committed already; without topics that are gone."""
         with self._commits.lock:
             state = self._commits.state

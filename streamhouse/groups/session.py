@@ -259,7 +259,9 @@ class Session:
         topic = self._catalog.topic(name.topic)
         found = self.offsets.committed(topic.id, name.partition)
         if found is None:
-            return self._reading.new_cursor(name, position_for(self._start if start is None else start, name.partition))
+            return self._reading.new_cursor(
+                name, position_for(self._start if start is None else start, name.partition)
+            )
         try:
             return self._reading.new_cursor(name, found.offset)
         except OffsetOutOfRangeError:

@@ -143,14 +143,6 @@ class Reading(Generic[K, V]):
             if last is not None:
                 self._in_hand[TopicPartition(last.topic, last.partition)] = last.offset
 
-    def put_back(self) -> None:
-        """Nobody got what was taken last (Ctrl-C came in between)."""
-        self.take_back()
-        for name, offset in self._in_hand.items():
-            if name in self.turns.cursors:
-                self.turns.cursors[name].position = offset
-        self._in_hand.clear()
-
     def stop(self) -> None:
         """Let an iteration come back for more after the record that it is busy with. Needs no lock."""
         handout = self._handout
