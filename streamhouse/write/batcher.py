@@ -31,7 +31,7 @@ _log: Final = logging.getLogger("streamhouse")
 class Hoard(Protocol):
     """Holds memory for as long as it likes: an open transaction."""
 
-    def relieve(self) -> None:
+    def _relieve(self) -> None:
         """Give back what can be given back at once; do not wait for whoever is at work in it."""
 
 
@@ -96,7 +96,7 @@ class Batcher:
     def relieve(self) -> None:
         """Get back memory that nobody is about to give back by himself."""
         for hoard in list(self._hoards):
-            hoard.relieve()
+            hoard._relieve()
 
     def close(self) -> None:
         """Seal what is open, encode what is sealed, end the threads. Closing twice is fine."""

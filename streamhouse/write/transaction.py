@@ -324,7 +324,7 @@ class Transaction:
         else:
             self.abort()
 
-    def relieve(self) -> None:
+    def _relieve(self) -> None:
         """Upload what is there, for others need memory; nothing while somebody is at work in here."""
         if not self._lock.acquire(blocking=False):
             return
