@@ -66,6 +66,41 @@ def test_every_error_is_described_with_what_else_catches_it(error: type[Exceptio
     assert any(all(word in line for word in wanted) for line in lines), f"{wanted} beside {error.__name__}"
 
 
-@pytest.mark.parametrize("name", streamhouse.__all__)
-def test_every_public_name_is_described(name: str) -> None:
-    assert re.search(rf"\b{name}\b", "".join(page.read_text() for page in PAGES[1:]))
+def rows_of(page: Path, heading: str) -> dict[str, str]:
+    """The rows of the first table under a heading, by what stands in backticks in the first column."""
+    section = f"\n{page.read_text()}".split(f"\n{heading}\n", 1)[1].split("\n## ", 1)[0]
+    return {found[1]: found[2] for found in re.finditer(r"^\| `(\w+)` \|(.*)\|$", section, re.MULTILINE)}
+
+
+def test_the_page_of_names_has_exactly_the_public_ones() -> None:
+    assert sorted(rows_of(DOCS / "api.md", "# Names")) == sorted(streamhouse.__all__)
+
+
+CLASSES = {
+    name: value for name in streamhouse.__all__ if inspect.isclass(value := getattr(streamhouse, name))
+}
+
+
+@pytest.mark.parametrize("name", sorted(set(CLASSES) - {"Settings"}))  # which has a page of its own
+def test_everything_that_a_public_class_has_is_on_the_page_of_names(name: str) -> None:
+    cls = CLASSES[name]
+    members = {
+        member
+        for base in cls.__mro__
+        if base.__module__.startswith("streamhouse")
+        for member in vars(base)
+        if not member.startswith("_")
+    }
+    written = set(re.findall(r"`(\w+)`", rows_of(DOCS / "api.md", "## What they have")[name]))
+    assert members - written == set()
+    unknown = {word for word in written - members if word not in (inspect.getdoc(cls) or "")}
+    assert unknown == set()
+
+
+def test_every_setting_is_described() -> None:
+    page = DOCS / "settings.md"
+    rows = set(re.findall(r"^\| `(\w+)` \|", page.read_text(), re.MULTILINE))
+    assert (
+        set(streamhouse.Settings.__struct_fields__ + streamhouse.TopicSettings.__struct_fields__) - rows
+        == set()
+    )
