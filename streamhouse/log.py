@@ -44,7 +44,7 @@ from streamhouse.store.base import ObjectStore
 from streamhouse.store.metered import MeteredStore, StoreStats
 from streamhouse.store.open import open_store
 from streamhouse.store.probe import probe_atomic_create
-from streamhouse.topic import Topic, Topics, check_partition_count
+from streamhouse.topic import Topic, Topics, TopicTools, check_partition_count
 from streamhouse.upkeep.report import UpkeepReport
 from streamhouse.upkeep.upkeep import Upkeep
 from streamhouse.upkeep.worker import UpkeepWorker
@@ -183,7 +183,8 @@ class Log:
         _check_topic_name(name)
         check_partition_count(partitions)
         checked = make_topic_settings(settings)
-        return Topic(self._catalog, self._catalog.create_topic(name, partitions, checked, exist_ok=exist_ok))
+        info = self._catalog.create_topic(name, partitions, checked, exist_ok=exist_ok)
+        return Topic(self._catalog, info, self._topic_tools)
 
     def alter_topic(self, name: str, *, partitions: int | None = None, **settings: Any) -> Topic:
         """Change a topic, for everybody; how it is then.
@@ -215,13 +216,13 @@ class Log:
             TopicNotFoundError: There is no such topic; the message has the nearest match.
         """
         self._check()
-        return Topic(self._catalog, self._topic_info(name))
+        return Topic(self._catalog, self._topic_info(name), self._topic_tools)
 
     @property
     def topics(self) -> Topics:
         """All topics by name."""
         self._check()
-        return Topics(self._catalog)
+        return Topics(self._catalog, self._topic_tools)
 
     @property
     def groups(self) -> Groups:
@@ -647,6 +648,10 @@ class Log:
                     self._reader.offer(ref, block.columns)
 
     # --- helpers -----------------------------------------------------------------------------------
+
+    @property
+    def _topic_tools(self) -> TopicTools:
+        return TopicTools(self.sql, self.consumer)
 
     def _topic_info(self, name: str) -> Any:
         self._check()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
@@ -12,11 +13,21 @@ from streamhouse import limits, markup
 from streamhouse.catalog.catalog import Catalog, PartitionInfo, TopicInfo
 from streamhouse.config import TopicSettings, make_topic_settings
 from streamhouse.errors import (
+    InvalidInputError,
     InvalidPartitionCountError,
     InvalidSettingError,
     TopicNotFoundError,
     topic_deleted,
 )
+from streamhouse.notebook import require_extra
+from streamhouse.notebook.throughput import Measure, plot
+from streamhouse.records import Positions
+
+if TYPE_CHECKING:
+    from streamhouse.consumer import Consumer
+    from streamhouse.notebook.charts import Chart
+    from streamhouse.notebook.live import LiveTopic
+    from streamhouse.sql.result import Result
 
 _RENAMING: Final = frozenset(("name", "new_name", "rename", "rename_to"))
 
@@ -76,6 +87,18 @@ class Partition:
             raise topic_deleted(self.topic, "log.topic() gives that one") from None
 
 
+class TopicTools(NamedTuple):
+    """What a log lends to its topics.
+
+    Attributes:
+        sql: :meth:`streamhouse.Log.sql`.
+        consumer: :meth:`streamhouse.Log.consumer`.
+    """
+
+    sql: Callable[..., Result]
+    consumer: Callable[..., Consumer[Any, Any]]
+
+
 class Topic:
     """One topic.
 
@@ -86,9 +109,10 @@ class Topic:
         partitions: Its partitions, by number, as they were when this object was made.
     """
 
-    def __init__(self, catalog: Catalog, info: TopicInfo) -> None:
+    def __init__(self, catalog: Catalog, info: TopicInfo, tools: TopicTools) -> None:
         self._catalog = catalog
         self._info = info
+        self._tools = tools
         self.name = info.name
         self.id = info.id
         self.created = dt.datetime.fromtimestamp(info.created_ms / 1000, tz=dt.UTC)
@@ -160,7 +184,58 @@ class Topic:
         changed = None
         if settings:
             changed = make_topic_settings(_defaulted(settings), self._catalog.current(self._info).settings)
-        return Topic(self._catalog, self._catalog.alter_topic(self._info, partitions, changed))
+        return Topic(self._catalog, self._catalog.alter_topic(self._info, partitions, changed), self._tools)
+
+    def plot(
+        self,
+        measure: Measure = "records",
+        *,
+        since: dt.datetime | None = None,
+        until: dt.datetime | None = None,
+        intervals: int = 100,
+    ) -> Chart:
+        """A picture of what came in over time, by the timestamps of the records.
+
+        Args:
+            measure: ``"records"``; or ``"bytes"``, of keys and values, for which these are read.
+            since: Leave out what is older; with a time zone.
+            until: Leave out this and what is younger.
+            intervals: Into about how many of equal length to cut the time.
+
+        Returns:
+            A figure of Matplotlib that shows itself in notebooks.
+
+        Raises:
+            MissingExtraError: The extra ``notebook`` is not installed.
+            InvalidInputError: An argument makes no sense.
+            TopicNotFoundError: The topic was deleted.
+        """
+        return plot(self._catalog, self._tools.sql, self._info, measure, since, until, intervals)
+
+    def live(self, *, rows: int = 20, start: Positions = "latest", refresh_seconds: float = 0.5) -> LiveTopic:
+        """A live view of the newest records and of how many come, as a widget for notebooks.
+
+        It follows the topic in the background until ``close()`` is called on it, or the log is closed.
+
+        Args:
+            rows: How many records to show, 1 to 1,000.
+            start: Where to begin; see :meth:`streamhouse.Log.consumer`.
+            refresh_seconds: How often the picture changes at most.
+
+        Raises:
+            MissingExtraError: The extra ``notebook`` is not installed.
+            InvalidInputError: An argument makes no sense.
+            TopicNotFoundError: The topic was deleted.
+        """
+        require_extra("anywidget")
+        from streamhouse.notebook.live import LiveTopic
+
+        if type(rows) is not int or not 1 <= rows <= 1_000:
+            raise InvalidInputError(f"rows must be 1 to 1,000, not {rows!r}")
+        if not 0.05 <= refresh_seconds <= 3_600:
+            raise InvalidInputError(f"refresh_seconds must be 0.05 to 3,600, not {refresh_seconds!r}")
+        consume = partial(self._tools.consumer, self.name, start=start)
+        return LiveTopic(self.name, consume, rows=rows, refresh_seconds=refresh_seconds)
 
 
 def check_partition_count(count: int) -> None:
@@ -212,12 +287,13 @@ class _Partitions(Sequence[Partition]):
 class Topics(Mapping[str, Topic]):
     """The topics of a log by name, as they are at the moment of asking."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, tools: TopicTools) -> None:
         self._catalog = catalog
+        self._tools = tools
 
     def __getitem__(self, name: str) -> Topic:
         self._catalog.refresh()
-        return Topic(self._catalog, self._catalog.topic(name))
+        return Topic(self._catalog, self._catalog.topic(name), self._tools)
 
     def __contains__(self, name: object) -> bool:
         try:

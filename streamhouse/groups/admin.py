@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -23,9 +24,14 @@ from streamhouse.errors import (
 )
 from streamhouse.format.commit import CommitOffsets, DeleteGroup, OffsetEntry
 from streamhouse.groups.offsets import GroupOffsets, Offset, as_offset
+from streamhouse.groups.rollcall import RollCall
+from streamhouse.notebook import require_extra
 from streamhouse.read.positions import checked_offset, resolve
 from streamhouse.read.reader import BlockReader
 from streamhouse.records import OffsetAndMetadata, Position, TopicPartition
+
+if TYPE_CHECKING:
+    from streamhouse.notebook.charts import Chart
 
 
 class GroupMember(msgspec.Struct, frozen=True):
@@ -76,6 +82,8 @@ class GroupDescription(msgspec.Struct, frozen=True):
 class Group:
     """One group. Its figures are read from the log when they are asked for.
 
+    What changes it waits until it is sure when all members look dead, about a third of ``session_timeout``.
+
     Attributes:
         name: Its name.
 
@@ -92,11 +100,14 @@ class Group:
         ('empty', 0, {TopicPartition(topic='orders', partition=0): 0})
     """
 
-    def __init__(self, commits: CommitLog, catalog: Catalog, reader: BlockReader, name: str) -> None:
+    def __init__(
+        self, commits: CommitLog, catalog: Catalog, reader: BlockReader, roll_call: RollCall, name: str
+    ) -> None:
         self.name = name
         self._commits = commits
         self._catalog = catalog
         self._reader = reader
+        self._roll_call = roll_call
 
     def __repr__(self) -> str:
         return f"Group({self.name!r})"
@@ -183,6 +194,21 @@ class Group:
         """How many offsets are left, by partition; see :class:`GroupDescription`."""
         return self.describe().lag
 
+    def plot(self) -> Chart:
+        """A picture of the lag: a bar for each partition.
+
+        Returns:
+            A figure of Matplotlib that shows itself in notebooks.
+
+        Raises:
+            MissingExtraError: The extra ``notebook`` is not installed.
+            GroupNotFoundError: It was deleted.
+        """
+        require_extra("matplotlib")
+        from streamhouse.notebook import charts
+
+        return charts.lag(self.name, self.lag)
+
     # --- changing ----------------------------------------------------------------------------------
 
     def reset(
@@ -208,7 +234,7 @@ class Group:
             The new offset of each partition.
 
         Raises:
-            GroupNotEmptyError: It has members; stop them first.
+            GroupNotEmptyError: It has members that are alive; stop them first.
             GroupNotFoundError: It was deleted.
             TopicNotFoundError: There is no such topic.
             InvalidInputError: Neither ``to`` nor ``shift`` was given, or both.
@@ -219,8 +245,7 @@ class Group:
         if shift is not None and (isinstance(shift, bool) or not isinstance(shift, int)):
             raise InvalidInputError(f"shift must be a whole number of offsets, not {shift!r}")
         described = self.describe()
-        if described.members:
-            raise self._not_empty(len(described.members))
+        self._vacate(described, dry_run=dry_run)
         new: dict[tuple[TopicInfo, int], int] = {}
         for info, partition in self._places(described, topics):
             present = described.offsets.get(TopicPartition(info.name, partition))
@@ -241,37 +266,56 @@ class Group:
             metadata: Text to note with the others.
 
         Raises:
-            GroupNotEmptyError: It has members; stop them first.
+            GroupNotEmptyError: It has members that are alive; stop them first.
             TopicNotFoundError: There is no such topic.
             PartitionNotFoundError: It has no such partition.
             OffsetOutOfRangeError: The partition ends before that offset.
             InvalidInputError: The offsets make no sense.
         """
-        self._catalog.refresh()
         admin = self._offsets()
-        admin.commit(admin.of(offsets, metadata, {}))
+        self._catalog.refresh()
+        operation = admin.of(offsets, metadata, {})
+        with suppress(GroupNotFoundError):  # this makes it anew
+            self._vacate(self.describe())
+        admin.commit(operation)
 
     def delete(self) -> None:
         """Forget the group and its offsets, while it has no members.
 
         Raises:
-            GroupNotEmptyError: It has members; stop them first.
+            GroupNotEmptyError: It has members that are alive; stop them first.
             GroupNotFoundError: It is gone already.
         """
+        self._vacate(self.describe())
         verdict = self._commits.propose(DeleteGroup(self.name))
         if verdict.code is Code.UNKNOWN_GROUP:
             raise GroupNotFoundError(f"no group {self.name!r}; it was deleted before")
         if verdict.code is Code.GROUP_NOT_EMPTY:
-            raise self._not_empty(len(self.members))
+            raise self._not_empty(self.describe())
 
     # --- helpers -----------------------------------------------------------------------------------
 
     def _offsets(self) -> GroupOffsets:
         return GroupOffsets(self._commits, self._catalog, self.name)
 
-    def _not_empty(self, members: int) -> GroupNotEmptyError:
+    def _vacate(self, described: GroupDescription, *, dry_run: bool = False) -> None:
+        """Refuse if a member is alive; end the memberships of the dead."""
+        if not described.members:
+            return
+        sessions: dict[str, float] = {}
+        for member in described.members:
+            longest = max(sessions.get(member.process, 0.0), member.session_timeout)
+            sessions[member.process] = longest
+        if not self._roll_call.nobody_answers(sessions):
+            raise self._not_empty(described)
+        if not dry_run:
+            self._roll_call.strike_off(self.name, [member.id for member in described.members])
+
+    def _not_empty(self, described: GroupDescription) -> GroupNotEmptyError:
+        session = max((member.session_timeout for member in described.members), default=0.0)
         return GroupNotEmptyError(
-            f"group {self.name!r} has {members} member(s), and its offsets are theirs; stop them first"
+            f"group {self.name!r} has {len(described.members)} member(s), and its offsets are theirs; stop"
+            f" them first (one that was killed counts for {session:g} s more, its session_timeout)"
         )
 
     def _places(
@@ -302,16 +346,19 @@ class Group:
 class Groups(Mapping[str, Group]):
     """The groups of a log by name, as they are at the moment of asking."""
 
-    def __init__(self, commits: CommitLog, catalog: Catalog, reader: BlockReader) -> None:
+    def __init__(
+        self, commits: CommitLog, catalog: Catalog, reader: BlockReader, roll_call: RollCall
+    ) -> None:
         self._commits = commits
         self._catalog = catalog
         self._reader = reader
+        self._roll_call = roll_call
 
     def __getitem__(self, name: str) -> Group:
         self._catalog.refresh()
         with self._commits.lock:
             _find(self._commits.state, name)
-        return Group(self._commits, self._catalog, self._reader, name)
+        return self._group(name)
 
     def __contains__(self, name: object) -> bool:
         return name in self._names()
@@ -330,7 +377,7 @@ class Groups(Mapping[str, Group]):
         found = []
         for name in names[: markup.ROWS_MAX]:
             with suppress(GroupNotFoundError):  # deleted since
-                found.append(Group(self._commits, self._catalog, self._reader, name).describe())
+                found.append(self._group(name).describe())
         most = max((sum(group.lag.values()) for group in found), default=0)
         rows = [
             (
@@ -344,6 +391,9 @@ class Groups(Mapping[str, Group]):
         ]
         columns = ("group", "state", "members", "generation", "lag")
         return markup.table(columns, rows, left=2, count=len(names))
+
+    def _group(self, name: str) -> Group:
+        return Group(self._commits, self._catalog, self._reader, self._roll_call, name)
 
     def _names(self) -> list[str]:
         self._catalog.refresh()

@@ -82,6 +82,22 @@ class RecordBatch:
     def __len__(self) -> int:
         return self._stop - self._start
 
+    def __getitem__(self, records: slice) -> RecordBatch:
+        """Some of the records, without a copy.
+
+        Args:
+            records: A slice without a step, as in ``batch[-10:]``.
+        """
+        if not isinstance(records, slice) or records.step not in (None, 1):  # type: ignore[redundant-expr]
+            raise TypeError(
+                f"a batch is cut by a slice without a step, as in batch[-10:], not by {records!r}"
+            )
+        start, stop, _ = records.indices(len(self))
+        window = self._start + start, self._start + max(start, stop)
+        return RecordBatch(
+            self.topic, self.partition, self._base_offset, self._columns, *window, self._key, self._value
+        )
+
     def __repr__(self) -> str:
         offsets = f"offsets {self.first_offset} to {self.last_offset}, " if len(self) else ""
         return f"RecordBatch({self.topic!r}, partition={self.partition}, {offsets}{len(self)} records)"

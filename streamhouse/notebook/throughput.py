@@ -1,0 +1,92 @@
+"""What came into a topic over time, counted by a query."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from streamhouse.catalog.catalog import Catalog, TopicInfo
+from streamhouse.errors import InvalidInputError
+from streamhouse.notebook import require_extra
+
+if TYPE_CHECKING:
+    from streamhouse.notebook.charts import Chart
+
+Measure = Literal["records", "bytes"]
+
+_COUNTED: Final = {
+    "records": "count(*)",
+    "bytes": "sum(coalesce(octet_length(key), 0) + coalesce(octet_length(value), 0))::bigint",
+}
+_SECONDS: Final = (
+    *(0.001, 0.01, 0.1, 1, 2, 5, 10, 15, 30),
+    *(60, 120, 300, 600, 900, 1_800),
+    *(3_600, 7_200, 10_800, 21_600, 43_200),
+    *(86_400, 2 * 86_400, 7 * 86_400, 28 * 86_400, 91 * 86_400, 364 * 86_400),
+)
+"""Lengths of intervals that people can read; each bucket starts at a multiple of it since 1970."""
+_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+
+def plot(
+    catalog: Catalog,
+    run_sql: Callable[..., Any],
+    info: TopicInfo,
+    measure: str,
+    since: dt.datetime | None,
+    until: dt.datetime | None,
+    intervals: int,
+) -> Chart:
+    """Count what a topic got in about so many intervals of time, and draw it.
+
+    Raises:
+        MissingExtraError: Matplotlib is not installed.
+        InvalidInputError: An argument makes no sense.
+        TopicNotFoundError: The topic was deleted.
+    """
+    require_extra("matplotlib")
+    from streamhouse.notebook import charts
+
+    if measure not in _COUNTED:
+        raise InvalidInputError(f"measure must be 'records' or 'bytes', not {measure!r}")
+    if type(intervals) is not int or not 1 <= intervals <= 1_000:
+        raise InvalidInputError(f"intervals must be 1 to 1,000, not {intervals!r}")
+    for name, time in (("since", since), ("until", until)):
+        if time is not None and getattr(time, "tzinfo", None) is None:
+            raise InvalidInputError(f"{name} must be a datetime with a time zone, not {time!r}")
+    catalog.refresh()
+    low, high = _bounds(catalog, info, since, until)
+    seconds = interval_seconds((high - low) / 1000, intervals)
+    width = max(1, round(seconds * 1000))
+    name = info.name.replace('"', '""')
+    # Not time_bucket: its origin is a Monday in 2000, and this needs no calendar.
+    query = f"""
+        select epoch_ms(timestamp) // $width as interval, partition, {_COUNTED[measure]}
+        from raw."{name}"
+        where timestamp >= make_timestamptz($low * 1000) and timestamp < make_timestamptz($high * 1000)
+        group by all order by all
+    """  # noqa: S608 - the name is quoted, the rest is ours
+    rows = run_sql(query, width=width, low=low, high=high).fetchall()
+    counts = [(_EPOCH + dt.timedelta(milliseconds=at * width), number, count) for at, number, count in rows]
+    partitions = catalog.current(info).partitions
+    return charts.throughput(info.name, measure, counts, seconds, partitions)
+
+
+def interval_seconds(span_seconds: float, intervals: int) -> float:
+    """The shortest readable interval of which so many cover a span."""
+    return next((length for length in _SECONDS if length * intervals >= span_seconds), _SECONDS[-1])
+
+
+def _bounds(
+    catalog: Catalog, info: TopicInfo, since: dt.datetime | None, until: dt.datetime | None
+) -> tuple[int, int]:
+    """The time to look at, in milliseconds."""
+    totals = catalog.totals(info.id)
+    low = totals.timestamp_min or 0
+    high = (totals.timestamp_max or 0) + 1
+    if since is not None:
+        low = max(low, int(since.timestamp() * 1000))
+    if until is not None:
+        high = min(high, int(until.timestamp() * 1000))
+    return low, max(low + 1, high)
