@@ -528,6 +528,16 @@ def expel(log: Log, consumer: Consumer[Any, Any]) -> None:
     log._commits.propose(LeaveGroup("g", consumer.member_id or ""))
 
 
+def test_who_was_made_long_before_it_joined_notices_the_dead(memory: Log) -> None:
+    with Log(memory._store) as other:
+        mine = member(memory, session_timeout=0.5)
+        time.sleep(0.2)  # the background has looked for somebody to watch, and found nobody
+        theirs = other.consumer("orders", group="g", session_timeout=0.5)
+        until(lambda: len(numbers(mine)) == len(numbers(theirs)) == 1, mine, theirs)
+        other._agent.close()  # its heartbeat ends
+        until(lambda: len(numbers(mine)) == 2, mine)
+
+
 def test_a_member_that_was_thrown_out_is_told_and_joins_anew(memory: Log) -> None:
     told = Callbacks()
     send(memory, 20)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import threading
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from streamhouse.catalog.catalog import Catalog
@@ -139,15 +139,15 @@ class GroupAgent:
         for session in sessions:
             pause = min(pause, session.tend())
             session.notice()
-        now = self._runtime.monotonic()
-        if now >= self._look_due:
-            self._look_due = now + self._look_at_peers(sessions)
-        return max(0.01, min(pause, self._look_due - self._runtime.monotonic()))
+        groups = {session.options.group for session in sessions if session.joined}
+        if groups:
+            now = self._runtime.monotonic()
+            if now >= self._look_due:
+                self._look_due = now + self._look_at_peers(groups)
+            pause = min(pause, self._look_due - self._runtime.monotonic())
+        return max(0.01, pause)
 
-    def _look_at_peers(self, sessions: Iterable[Session]) -> float:
-        groups = {s.options.group for s in sessions if s.joined}
-        if not groups:
-            return _IDLE_SECONDS
+    def _look_at_peers(self, groups: set[str]) -> float:
         peers = self._peers(groups)
         shortest = {process: min(m.session_ms for _, m in members) for process, members in peers.items()}
         dead, pause = self._watch.look({process: ms / 1000 for process, ms in shortest.items()})
