@@ -29,6 +29,7 @@ from streamhouse.format.commit import Append
 from streamhouse.groups.admin import Groups
 from streamhouse.groups.agent import GroupAgent
 from streamhouse.groups.options import Assignor, OnChange, check_reset, make_group_options
+from streamhouse.groups.rollcall import RollCall
 from streamhouse.process import Outputs, Process, Stop
 from streamhouse.producer import Producer
 from streamhouse.read.cursor import Reset
@@ -228,7 +229,8 @@ class Log:
     def groups(self) -> Groups:
         """All consumer groups by name, to look at, reset and delete."""
         self._check()
-        return Groups(self._commits, self._catalog, self._reader)
+        roll_call = RollCall(self._commits, self._store, self._runtime)
+        return Groups(self._commits, self._catalog, self._reader, roll_call)
 
     # --- writing and reading -----------------------------------------------------------------------
 
