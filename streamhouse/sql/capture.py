@@ -65,9 +65,9 @@ def capture(
         mentions: Names in the query; those that are no topics do not matter.
         names: The look-up that belongs to the state.
         surroundings: What tables show beside it.
-        allowed: The topics that may be seen; all by default.
+        allowed: The only topics that may be seen, and no tables then; everything by default.
     """
-    wanted = [name.lower() for name in mentions.of_schema(tables.SCHEMA)]
+    wanted = [name.lower() for name in mentions.of_schema(tables.SCHEMA)] if allowed is None else []
     with lock:
         found, ambiguous = _resolve(state, names, mentions.names, allowed)
         topics = {name: view_of(state, state.topics[state.topic_ids[name]]) for name in found}

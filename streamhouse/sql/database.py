@@ -20,6 +20,7 @@ JSON_MACROS: Final = (
     """create macro "->>"(document, path) as try(json_extract_string(document, path))""",
     """create macro "->"(document, path) as try(json_extract(document, path))""",
 )
+TOO_LONG: Final = "the query took longer than this session allows"
 _STRICT_JSON: Final = (
     """create temp macro "->>"(document, path) as json_extract_string(document, path);"""
     """create temp macro "->"(document, path) as json_extract(document, path)"""
@@ -121,7 +122,7 @@ def translated(
         return error
     text = str(error).strip()
     if timed_out:
-        return QueryLimitError("the query took longer than this session allows")
+        return QueryLimitError(TOO_LONG)
     if isinstance(error, duckdb.OutOfMemoryException):
         return QueryLimitError(text)
     if isinstance(error, duckdb.PermissionException) or _REFUSED.search(text):

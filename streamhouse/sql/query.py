@@ -14,10 +14,10 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 import msgspec
 
-from streamhouse.errors import QueryError, TopicNotFoundError, nearest
+from streamhouse.errors import QueryError, QueryLimitError, TopicNotFoundError, nearest
 from streamhouse.sql import database as engine
 from streamhouse.sql.capture import Capture
-from streamhouse.sql.database import Database, quoted, translated
+from streamhouse.sql.database import TOO_LONG, Database, quoted, translated
 from streamhouse.sql.rows import RowTable
 from streamhouse.sql.scan import Workers
 from streamhouse.sql.sources import TopicSource, register
@@ -114,10 +114,16 @@ class Run:
         self.guard(lambda: self.cursor.execute(zone_free(text, types), self._query.values))
 
     def guard(self, work: Callable[[], T]) -> T:
-        """Do something with the cursor, within the limit of time, and translate what it raises."""
+        """Do something with the cursor, within the limit of time, and translate what it raises.
+
+        The limit is for one call: binding, or running. What cannot be interrupted (DuckDB computes what is
+        made of constants while it plans) is at least the last thing that is done.
+        """
+        if self._timed_out:
+            raise QueryLimitError(TOO_LONG)
         timer = self._start_timer()
         try:
-            return work()
+            done = work()
         except ImportError:
             raise
         except Exception as error:
@@ -125,6 +131,10 @@ class Run:
             if raised is error:
                 raise
             raise raised from error
+        else:
+            if self._timed_out:
+                raise QueryLimitError(TOO_LONG)
+            return done
         finally:
             if timer is not None:
                 timer.cancel()

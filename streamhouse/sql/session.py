@@ -31,7 +31,6 @@ from streamhouse.sql.tables import SCHEMA, TABLES, Surroundings
 
 _ATTEMPTS: Final = 20  # views over views over topics, each found by its own failure
 _CHANGING: Final = frozenset(("insert", "update", "delete", "merge", "nextval"))
-_READING: Final = frozenset(("SELECT", "EXPLAIN"))
 _NOT_ALLOWED: Final = "a restricted session runs one query at a time and changes nothing"
 
 
@@ -172,7 +171,7 @@ class SqlSession:
             cursor.close()
         if not statements:
             raise QueryError("the query is empty")
-        return text, [statement.type.name for statement in statements]
+        return text, list(map(_kind, statements))
 
     def _parse_again(self, cursor: Any, text: str, error: Exception) -> tuple[str, Any]:
         """Parse with what is most often forgotten put right; raises what was wrong if that is not all."""
@@ -186,12 +185,12 @@ class SqlSession:
 
     def _check_kinds(self, kinds: list[str], mentions: Mentions) -> bool:
         """Whether this is a single statement that only reads; raises if it may not be run here."""
-        reading = len(kinds) == 1 and kinds[0] in _READING and not mentions.words & _CHANGING
+        reading = kinds == ["SELECT"] and not mentions.words & _CHANGING
         if self._limits is not None and not reading:
             raise QueryRefusedError(_NOT_ALLOWED)
         if self._allowed is not None and mentions.of_schema(SCHEMA):
             raise QueryRefusedError(f"this session may see only the topics {sorted(self._allowed)}")
-        return reading and kinds == ["SELECT"]
+        return reading
 
     def _hint_of_quotes(self, text: str) -> str:
         """What to say when a topic's name needs quotes and has none."""
@@ -237,6 +236,13 @@ class SqlSession:
             raise ForkedError("this session was opened before fork; open the log again here")
         if self._closed:
             raise ClosedError("the session is closed; open another one")
+
+
+def _kind(statement: Any) -> str:
+    try:
+        return str(statement.type.name)
+    except ValueError:  # one that the Python package has no word for
+        return "UNKNOWN"
 
 
 def _checked_values(values: Sequence[Any] | Mapping[str, Any]) -> Values:
