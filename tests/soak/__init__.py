@@ -1,7 +1,8 @@
 """Many processes on one log, killed, paused and crowded; the history that they leave is checked.
 
 ``python -m tests.soak kill --runs 500`` kills writers and readers at random moments,
-``python -m tests.soak many`` lets eight write at once.
+``python -m tests.soak many`` lets eight write at once,
+``python -m tests.soak chain --runs 10 --seconds 60`` processes records exactly once through three topics.
 ``--store`` takes ``dir``, ``fake`` or, for ``many``, ``ministack``.
 Short versions run in the test suite.
 """

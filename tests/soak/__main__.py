@@ -1,26 +1,28 @@
-"""``python -m tests.soak kill|many``: see the package."""
+"""``python -m tests.soak kill|many|chain``: see the package."""
 
 from __future__ import annotations
 
 import argparse
 import time
 
-from tests.soak import runner
+from tests.soak import chain, runner
 
 
 def main() -> None:
     """Run one soak and print its verdict; the exit code says whether it was clean."""
     parser = argparse.ArgumentParser(prog="python -m tests.soak")
-    parser.add_argument("what", choices=("kill", "many"))
+    parser.add_argument("what", choices=("kill", "many", "chain"))
     parser.add_argument("--store", choices=("dir", "ministack", "fake"), default="dir")
-    parser.add_argument("--runs", type=int, default=100, help="processes to kill")
+    parser.add_argument("--runs", type=int, default=None, help="processes to kill; runs of chain")
     parser.add_argument("--writers", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     began = time.monotonic()
     if options.what == "kill":
-        verdict = runner.kill(options.store, options.runs, options.seed)
+        verdict = runner.kill(options.store, options.runs or 100, options.seed)
+    elif options.what == "chain":
+        raise SystemExit(chain.main(options.store, options.runs or 1, options.seconds, options.seed))
     else:
         verdict = runner.many(options.store, options.writers, options.seconds)
         shares = sorted(verdict.acknowledged.values())
