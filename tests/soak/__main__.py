@@ -1,19 +1,19 @@
-"""``python -m tests.soak kill|many|chain``: see the package."""
+"""``python -m tests.soak kill|many|chain|groups``: see the package."""
 
 from __future__ import annotations
 
 import argparse
 import time
 
-from tests.soak import chain, runner
+from tests.soak import chain, groups, runner
 
 
 def main() -> None:
     """Run one soak and print its verdict; the exit code says whether it was clean."""
     parser = argparse.ArgumentParser(prog="python -m tests.soak")
-    parser.add_argument("what", choices=("kill", "many", "chain"))
+    parser.add_argument("what", choices=("kill", "many", "chain", "groups"))
     parser.add_argument("--store", choices=("dir", "ministack", "fake"), default="dir")
-    parser.add_argument("--runs", type=int, default=None, help="processes to kill; runs of chain")
+    parser.add_argument("--runs", type=int, default=None, help="processes to kill; runs of chain and groups")
     parser.add_argument("--writers", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--seed", type=int, default=0)
@@ -23,6 +23,8 @@ def main() -> None:
         verdict = runner.kill(options.store, options.runs or 100, options.seed)
     elif options.what == "chain":
         raise SystemExit(chain.main(options.store, options.runs or 1, options.seconds, options.seed))
+    elif options.what == "groups":
+        raise SystemExit(groups.main(options.store, options.runs or 1, options.seconds, options.seed))
     else:
         verdict = runner.many(options.store, options.writers, options.seconds)
         shares = sorted(verdict.acknowledged.values())

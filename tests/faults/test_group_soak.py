@@ -1,0 +1,18 @@
+"""Consumer groups in real processes that are killed, stopped and replaced: nothing skipped, no two owners.
+
+``python -m tests.soak groups`` is the long version.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.soak import groups
+
+
+@pytest.mark.parametrize(("kind", "seconds"), [("dir", 5.0), ("fake", 4.0)])
+def test_members_that_are_killed_stopped_and_replaced_skip_nothing(kind: str, seconds: float) -> None:
+    verdict = groups.run(kind, 1, seconds, seed=3)
+    assert verdict.clean, verdict.wrong
+    assert verdict.counts["delivered"] > verdict.counts["again"] > 0
+    assert verdict.counts["expelled"] > 0
