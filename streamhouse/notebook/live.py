@@ -92,8 +92,7 @@ class LiveTopic(anywidget.AnyWidget):
             if self.paused:
                 self.set_trait("state", "paused")
                 continue
-            batches = self._consumer.poll_batches(timeout=0, max_records=_RECORDS_AT_ONCE)
-            count = sum(map(len, batches))
+            batches, count = self._poll()
             self._newest.extend(_newest_rows(batches, self._newest.maxlen or 0))
             now = int(time.monotonic() - began)
             seconds.extend([0] * min(now - second, _SECONDS_SHOWN))
@@ -107,6 +106,15 @@ class LiveTopic(anywidget.AnyWidget):
                 if count:
                     self.set_trait("seen", seen)
                     self.set_trait("rows", list(self._newest))
+
+    def _poll(self) -> tuple[list[RecordBatch], int]:
+        """What has come since, within bounds, and how many records that are."""
+        batches: list[RecordBatch] = []
+        count = 0
+        while count < _RECORDS_AT_ONCE and (some := self._consumer.poll_batches(timeout=0)):
+            batches += some
+            count += sum(map(len, some))
+        return batches, count
 
 
 def _newest_rows(batches: Sequence[RecordBatch], most: int) -> list[Row]:
