@@ -1,0 +1,190 @@
+"""Those that are members no more, those that come back, and the end."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+import warnings
+from itertools import islice
+
+import pytest
+
+from streamhouse import Log
+from streamhouse.errors import ClosedError, StaleMemberError
+from tests.groups.members import (
+    QUIET,
+    Callbacks,
+    drain,
+    expel,
+    expel_all,
+    member,
+    numbers,
+    offsets,
+    send,
+    until,
+)
+
+
+# --- those that are none any more -----------------------------------------------------------------------
+def test_who_was_made_long_before_it_joined_notices_the_dead(memory: Log) -> None:
+    with Log(memory._store) as other:
+        mine = member(memory, session_timeout=0.5)
+        time.sleep(0.2)  # the background has looked for somebody to watch, and found nobody
+        theirs = other.consumer("orders", group="g", session_timeout=0.5)
+        until(lambda: len(numbers(mine)) == len(numbers(theirs)) == 1, mine, theirs)
+        other._agent.close()  # its heartbeat ends
+        until(lambda: len(numbers(mine)) == 2, mine)
+
+
+def test_a_member_that_was_thrown_out_is_told_and_joins_anew(memory: Log) -> None:
+    told = Callbacks()
+    send(memory, 20)
+    with memory.consumer("orders", group="g", **QUIET, **told.options) as consumer:
+        records = consumer.poll(timeout=0, max_records=6)
+        before = consumer.member_id
+        expel(memory, consumer)
+        for what in (None, records[0], {("orders", 0): 3}):
+            with pytest.raises(StaleMemberError, match=r"no member of group 'g'.* Polling joins anew"):
+                consumer.commit(what)
+        assert offsets(memory) == {}
+        again = consumer.poll(timeout=0, max_records=6)
+        assert [r.offset for r in again] == [r.offset for r in records]  # nothing had been committed
+        assert consumer.member_id != before
+        assert told.told == [("assign", {0, 1}), ("lost", {0, 1}), ("assign", {0, 1})]
+        consumer.commit()
+
+
+def test_a_loop_goes_on_after_being_thrown_out(memory: Log) -> None:
+    send(memory, 6)
+    seen = []
+    for record in member(memory, **QUIET):
+        seen.append((record.partition, record.offset))
+        if len(seen) == 2:
+            expel_all(memory)
+        if len(seen) == 8:
+            break
+    assert len(seen) == 8
+    assert len(set(seen)) == 6
+
+
+def test_closing_as_no_member_is_no_error(memory: Log) -> None:
+    told = Callbacks()
+    send(memory, 20)
+    consumer = member(memory, **QUIET, **told.options)
+    consumer.poll(timeout=0)
+    expel(memory, consumer)
+    consumer.close()
+    assert told.told == [("assign", {0, 1}), ("lost", {0, 1})]
+    assert offsets(memory) == {}
+
+
+def test_who_hangs_is_taken_out_and_comes_back(memory: Log) -> None:
+    told = Callbacks()
+    send(memory, 20)
+    hung = member(memory, max_poll_interval=0.05, **QUIET, **told.options)
+    hung.poll(timeout=0, max_records=4)
+    until(lambda: not memory.groups["g"].members)
+    with pytest.raises(StaleMemberError, match="did not poll for"):
+        hung.commit()
+    assert len(hung.poll(timeout=0)) == 20
+    assert told.told == [("assign", {0, 1}), ("lost", {0, 1}), ("assign", {0, 1})]
+    hung.commit()
+    hung.close()
+
+
+def test_a_loop_that_makes_progress_does_not_hang(memory: Log) -> None:
+    send(memory, 30)
+    consumer = member(memory, max_poll_interval=0.3)
+    for _ in islice(consumer, 25):
+        time.sleep(0.03)
+    assert len(memory.groups["g"].members) == 1
+    assert memory.groups["g"].generation == 1
+    consumer.close()
+
+
+def test_waiting_in_a_poll_is_not_hanging(memory: Log) -> None:
+    with memory.consumer("orders", group="g", max_poll_interval=0.05) as consumer:
+        consumer.poll(timeout=0.3)
+        assert memory.groups["g"].generation == 1
+
+
+# --- static members -------------------------------------------------------------------------------------
+def test_a_static_member_comes_back_without_a_rebalance(memory: Log) -> None:
+    send(memory, 20)
+    other = member(memory, instance_id="b")
+    one = member(memory, instance_id="a", **QUIET)
+    until(lambda: one.assignment and other.assignment, one, other)
+    (mine,) = numbers(one)
+    drain(one)
+    generation = memory.groups["g"].generation
+    one.close()
+    assert len(memory.groups["g"].members) == 2
+    again = member(memory, instance_id="a")
+    again.poll(timeout=0)
+    assert numbers(again) == {mine}
+    assert again.position("orders", mine) == 10
+    assert memory.groups["g"].generation == generation
+    assert {member.instance for member in memory.groups["g"].members} == {"a", "b"}
+
+
+def test_the_older_incarnation_is_shut_out(memory: Log) -> None:
+    told = Callbacks()
+    send(memory, 20)
+    old = member(memory, instance_id="a", **QUIET, **told.options)
+    old.poll(timeout=0, max_records=5)
+    new = member(memory, instance_id="a", **QUIET)
+    assert len(new.poll(timeout=0)) == 20
+    with pytest.raises(StaleMemberError, match="took over as instance 'a'"):
+        old.commit()
+    for _ in range(3):
+        with pytest.raises(StaleMemberError, match="instance 'a' and took over"):
+            old.poll(timeout=0)
+    assert told.told == [("assign", {0, 1}), ("lost", {0, 1})]
+    old.close()
+    new.commit()
+    assert offsets(memory) == {0: 10, 1: 10}
+
+
+def test_a_static_member_that_does_not_return_is_taken_out(memory: Log) -> None:
+    with memory.consumer("orders", group="g") as other:
+        one = member(memory, instance_id="a", session_timeout=0.5)
+        until(lambda: one.assignment and other.assignment, one, other)
+        one.close()
+        until(lambda: len(other.assignment) == 2, other)
+
+
+# --- the end --------------------------------------------------------------------------------------------
+def test_closing_wakes_a_poll_and_leaves(memory: Log) -> None:
+    consumer = member(memory)
+    timer = threading.Timer(0.05, consumer.close)
+    timer.start()
+    with pytest.raises(ClosedError):
+        consumer.poll(timeout=None)
+    timer.join()
+    assert memory.groups["g"].state == "empty"
+    for call in (consumer.commit, consumer.commit_async, lambda: consumer.committed("orders", 0)):
+        with pytest.raises(ClosedError):
+            call()
+
+
+def test_no_thread_is_left_behind() -> None:
+    before = set(threading.enumerate())
+    with Log("memory://") as log:
+        log.create_topic("orders")
+        member(log).poll(timeout=0)
+        names = {thread.name for thread in threading.enumerate()}
+        assert {"streamhouse-heartbeat", "streamhouse-groups"} <= names
+    assert set(threading.enumerate()) <= before
+
+
+def test_a_forgotten_consumer_warns_and_its_membership_ends(memory: Log) -> None:
+    consumer = memory.consumer("orders", group="g")
+    consumer.poll(timeout=0)
+    with pytest.warns(ResourceWarning, match="group 'g', 2 partitions.* was never closed"):  # noqa: PT031
+        del consumer
+        gc.collect()
+    until(lambda: memory.groups["g"].state == "empty")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        gc.collect()
