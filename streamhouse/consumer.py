@@ -19,6 +19,7 @@ from streamhouse.errors import (
     ForkedError,
     InvalidInputError,
     NotAssignedError,
+    OffsetOutOfRangeError,
     StreamhouseError,
     TransactionError,
 )
@@ -123,6 +124,7 @@ class Consumer(Generic[K, V]):
     ) -> None:
         self._closed = True  # until everything below is there
         self._closer = 0  # the thread that is closing it
+        self._begun_at: dict[TopicPartition, int] = {}
         self._process = process_id()
         self._catalog = catalog
         self._runtime = runtime
@@ -209,7 +211,7 @@ class Consumer(Generic[K, V]):
             ClosedError: The consumer was closed.
             ForkedError: It belongs to the parent process.
         """
-        _check_count("max_records", max_records)
+        check_count("max_records", max_records)
         return self._wait_for(lambda: self._reading.take_records(max_records), timeout)
 
     def poll_batches(self, timeout: float | None = 1.0, max_records: int | None = None) -> list[RecordBatch]:
@@ -224,7 +226,7 @@ class Consumer(Generic[K, V]):
                 for its keys, values or records.
         """
         if max_records is not None:
-            _check_count("max_records", max_records)
+            check_count("max_records", max_records)
         return self._wait_for(lambda: self._reading.take_batches(max_records), timeout)
 
     def __iter__(self) -> Iterator[Record[K, V]]:
@@ -371,10 +373,31 @@ class Consumer(Generic[K, V]):
             )
         return self._session.transaction_offsets()
 
-    def _commit_by_transactions(self) -> None:
-        """Commit nothing automatically from now on: transactions do, in :meth:`streamhouse.Log.process`."""
+    def _commit_by_transactions(self) -> dict[TopicPartition, int]:
+        """Commit nothing automatically from now on: transactions do, in :meth:`streamhouse.Log.process`.
+
+        Returns:
+            Where it began in partitions for which nothing is committed yet, kept for the next such call.
+        """
         if self._session is not None:
             self._session.auto_commit = False
+        return self._begun_at
+
+    def _return_to(self, name: TopicPartition, offset: int) -> None:
+        """Read on from an earlier place; from where ``reset`` says if that was removed meanwhile.
+
+        Raises:
+            OffsetOutOfRangeError: It was removed, and ``reset`` is ``"error"``.
+            NotAssignedError: The partition is not read.
+        """
+        if self.position(*name) == offset:
+            return
+        try:
+            self.seek(*name, offset)
+        except OffsetOutOfRangeError:
+            if self._reading.reset == "error":
+                raise
+            self.seek(*name, self._reading.reset)
 
     # --- the group ---------------------------------------------------------------------------------
 
@@ -620,6 +643,11 @@ def _default_reset(start: Positions, group: GroupOptions | None) -> Reset:
     return "error"
 
 
-def _check_count(name: str, count: object) -> None:
+def check_count(name: str, count: object) -> None:
+    """Refuse what is no number of records.
+
+    Raises:
+        InvalidInputError: It is no whole number above 0.
+    """
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
         raise InvalidInputError(f"{name} must be a whole number from 1 on, not {count!r}")

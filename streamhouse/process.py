@@ -17,7 +17,7 @@ import msgspec
 
 from streamhouse.catalog.catalog import Catalog
 from streamhouse.commits.log import CommitLog
-from streamhouse.consumer import Consumer
+from streamhouse.consumer import Consumer, check_count
 from streamhouse.errors import (
     InvalidInputError,
     NotAssignedError,
@@ -91,6 +91,7 @@ class Process:
             raise InvalidInputError(f"until must be None or 'end', not {until!r}")
         if not batch_seconds > 0:
             raise InvalidInputError(f"batch_seconds must be above 0, not {batch_seconds!r}")
+        check_count("batch_records", batch_records)
         if not producer.transactional_id:
             raise TransactionError(
                 "process needs a producer with a name, so that what it began before a crash cannot take "
@@ -109,9 +110,8 @@ class Process:
         self._bounded = until == "end"
         self._stop = stop
         self._group = consumer._offsets_for_transaction().group
-        self._first: dict[TopicPartition, int] = {}  # where we began in each partition
         self._ends: dict[TopicPartition, int] = {}
-        consumer._commit_by_transactions()
+        self._starts = consumer._commit_by_transactions()
 
     def run(self) -> int:
         """Work until the end, or until told to stop; how many records were processed."""
@@ -119,7 +119,8 @@ class Process:
         self._look_for_ends()
         while not self._stopped():
             records = self._consumer.poll(_POLL_SECONDS, self._batch_records)
-            if records:
+            self._note_starts(records)
+            if records or self._starts:
                 self._work(records)
             if self._bounded and self._at_end():
                 break
@@ -131,10 +132,8 @@ class Process:
     # --- one batch ---------------------------------------------------------------------------------
 
     def _work(self, records: list[Record[Any, Any]]) -> None:
-        for record in records:
-            self._first.setdefault(TopicPartition(record.topic, record.partition), record.offset)
         try:
-            while records and not self._stopped():
+            while (records or self._starts) and not self._stopped():
                 done = self._transact(records)
                 self.count += done
                 records = records[done:]
@@ -154,7 +153,7 @@ class Process:
         """Process some of the records in one transaction; how many."""
         deadline = self._runtime.monotonic() + self._batch_seconds
         done = 0
-        offsets: dict[tuple[str, int], int] = {}
+        offsets: dict[tuple[str, int], int] = {(*name,): start for name, start in self._starts.items()}
         with self._producer.transaction() as tx:
             for record in records:
                 self._send(tx, record)
@@ -163,6 +162,7 @@ class Process:
                 if self._runtime.monotonic() >= deadline:
                     break
             tx.commit_offsets(self._consumer, offsets=offsets)
+        self._starts.clear()
         return done
 
     def _send(self, tx: Transaction, record: Record[Any, Any]) -> None:
@@ -172,6 +172,21 @@ class Process:
 
     # --- positions ---------------------------------------------------------------------------------
 
+    def _note_starts(self, records: list[Record[Any, Any]]) -> None:
+        """Note where the group begins in partitions for which it has committed nothing.
+
+        The next transaction commits that, with or without records. Otherwise whoever comes after a failure,
+        or we ourselves, might begin at another place: where the end is by then, or behind what failed.
+        """
+        begun = dict(self._starts)
+        self._starts.clear()
+        for name in self._consumer.assignment:
+            if self._committed(name) is None:
+                offsets = (record.offset for record in records if (record.topic, record.partition) == name)
+                with suppress(NotAssignedError):  # a rebalance in between
+                    at = next(offsets, self._consumer.position(*name))
+                    self._starts[name] = begun.get(name, at)
+
     def _rewind(self) -> None:
         """Go back to what is committed, once nothing can move that any more."""
         self._producer.settle()
@@ -179,19 +194,18 @@ class Process:
         for name in self._consumer.assignment:
             with suppress(NotAssignedError):  # a rebalance in between
                 offset = self._committed(name)
-                if offset is not None and self._consumer.position(*name) != offset:
-                    self._consumer.seek(*name, offset)
+                if offset is None:
+                    offset = self._starts.get(name)
+                if offset is not None:
+                    self._consumer._return_to(name, offset)
 
     def _committed(self, name: TopicPartition) -> int | None:
-        """Where to go on; ``None``: where the consumer is."""
+        """The next offset that the group wants of a partition, if it ever said."""
         topic = self._catalog.topic(name.topic).id
         with self._commits.lock:
             group = self._commits.state.groups.get(self._group)
             found = None if group is None else group.offsets.get((topic, name.partition))
-        offset = self._first.get(name) if found is None else found.offset
-        if offset is None or offset < self._catalog.log_start(topic, name.partition):
-            return None  # what was removed is for the consumer's reset policy
-        return offset
+        return None if found is None else found.offset
 
     def _look_for_ends(self) -> None:
         """Note where the partitions end now that we got since the last look."""
