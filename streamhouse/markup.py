@@ -14,9 +14,10 @@ from typing import Final
 
 ROWS_MAX: Final = 50
 
-_BAR = (
-    "display:inline-block;height:0.7em;margin-right:0.5em;background:#4c78a8;border-radius:2px;"
-    "vertical-align:baseline;width:{width:.2f}em"
+_BAR_BOX: Final = "display:inline-block;width:8em;margin-right:0.5em;text-align:left"
+_BAR: Final = (
+    "display:inline-block;height:0.7em;background:#4c78a8;border-radius:2px;vertical-align:baseline;"
+    "width:{width:.2f}em"
 )
 _BAR_EM: Final = 8.0
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB")
@@ -77,7 +78,9 @@ def table(
 def bar(value: int, largest: int) -> Markup:
     """A number, with a bar of its share of the largest one."""
     width = _BAR_EM * value / largest if largest > 0 else 0.0
-    return Markup(f'<span style="{_BAR.format(width=width)}"></span>{value:,}')
+    return Markup(
+        f'<span style="{_BAR_BOX}"><span style="{_BAR.format(width=width)}"></span></span>{value:,}'
+    )
 
 
 def size(count: int) -> str:
@@ -94,7 +97,4 @@ def moment(timestamp_ms: int | None) -> str:
     """A point in time to the second, in UTC; empty for ``None``."""
     if timestamp_ms is None:
         return ""
-    try:
-        return dt.datetime.fromtimestamp(timestamp_ms / 1000, tz=dt.UTC).strftime("%Y-%m-%d %H:%M:%S")
-    except (ValueError, OverflowError):
-        return f"{timestamp_ms} ms"  # records may carry times that no calendar has
+    return dt.datetime.fromtimestamp(timestamp_ms / 1000, tz=dt.UTC).strftime("%Y-%m-%d %H:%M:%S")
