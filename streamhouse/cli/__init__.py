@@ -7,11 +7,15 @@ starts, and says what to install.
 from __future__ import annotations
 
 import importlib.util
+import signal
 import sys
+from types import FrameType
 
 from streamhouse.errors import MissingExtraError
 
 EXIT_MISSING_EXTRA = 3
+EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
 
 
 def main() -> None:
@@ -23,7 +27,17 @@ def main() -> None:
         sys.exit(EXIT_MISSING_EXTRA)
     from streamhouse.cli.app import run
 
-    sys.exit(run(sys.argv[1:]))
+    terminated = False
+
+    def terminate(_number: int, _frame: FrameType | None) -> None:
+        """Supervisors send SIGTERM: what was begun is brought to an end, as after Ctrl-C."""
+        nonlocal terminated
+        terminated = True
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, terminate)
+    code = run(sys.argv[1:])
+    sys.exit(EXIT_TERMINATED if terminated and code == EXIT_INTERRUPTED else code)
 
 
 def require_extra() -> None:

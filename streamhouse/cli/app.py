@@ -10,6 +10,7 @@ Scripts decide on exit codes, people read the line; nobody wants a traceback for
 4     what the command names is not there, is there already, or is in use (a group with members)
 5     the store or a delivery failed
 130   interrupted
+143   terminated
 ====  ============================================================================================
 """
 
@@ -23,7 +24,7 @@ from typing import Final
 import typer
 
 from streamhouse import errors
-from streamhouse.cli import EXIT_MISSING_EXTRA
+from streamhouse.cli import EXIT_INTERRUPTED, EXIT_MISSING_EXTRA
 from streamhouse.cli.consume import consume
 from streamhouse.cli.group import groups
 from streamhouse.cli.offset import offsets
@@ -41,8 +42,7 @@ _EXIT_CODES: Final[Sequence[tuple[type[Exception], int]]] = (
     (errors.TopicNotFoundError, 4),
     (errors.TopicExistsError, 4),
     (errors.PartitionNotFoundError, 4),
-    (errors.GroupNotFoundError, 4),
-    (errors.GroupNotEmptyError, 4),
+    (errors.GroupError, 4),
     (errors.OffsetOutOfRangeError, 4),
     (errors.NotALogError, 4),
     (errors.UnsupportedFormatError, 4),
@@ -51,7 +51,7 @@ _EXIT_CODES: Final[Sequence[tuple[type[Exception], int]]] = (
 
 _EPILOG: Final = (
     "Exit codes: 0 done, 1 damage found, 2 wrong usage or input, 3 an optional dependency is"
-    " missing, 4 not found, already there or in use, 5 the store failed, 130 interrupted."
+    " missing, 4 not found, already there or in use, 5 the store failed, 130 interrupted, 143 terminated."
 )
 
 app = typer.Typer(
@@ -76,13 +76,13 @@ def run(arguments: Sequence[str]) -> int:
         code = app(list(arguments) or ["--help"], prog_name="streamctl", standalone_mode=False)
         flush()
     except typer.TyperException as error:
-        return _fail(error.format_message(), 2)
+        return _fail(error.format_message() + _hint(error), 2)
     except typer.Abort:
-        return _fail("aborted", 130)
+        return _fail("aborted", EXIT_INTERRUPTED)
     except errors.StreamhouseError as error:
         return _fail(str(error), next(code for kind, code in _EXIT_CODES if isinstance(error, kind)))
     except KeyboardInterrupt:
-        return 130
+        return EXIT_INTERRUPTED
     except ReaderGoneError:
         return _leave_pipe()
     except OSError as error:  # an input file that cannot be read, for one
@@ -93,6 +93,14 @@ def run(arguments: Sequence[str]) -> int:
 def _fail(message: str, code: int) -> int:
     sys.stderr.write(f"streamctl: {' '.join(message.split())}\n")
     return code
+
+
+def _hint(error: typer.TyperException) -> str:
+    """Where to read on, for whoever gave a command without its subcommand."""
+    context = getattr(error, "ctx", None)
+    if context is None or isinstance(error, typer.BadParameter):
+        return ""
+    return f" See {context.command_path} --help"
 
 
 def _leave_pipe() -> int:

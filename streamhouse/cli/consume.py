@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Annotated, Final, TypeAlias
+from typing import Annotated, Final, TypeAlias, cast
 
 import typer
 
@@ -14,6 +14,7 @@ from streamhouse.cli.options import LogUrl, StorageOptions, open_log
 from streamhouse.cli.output import flush, write_bytes
 from streamhouse.cli.positions import parse_position
 from streamhouse.consumer import Consumer
+from streamhouse.groups.options import Assignor
 from streamhouse.log import Log
 from streamhouse.records import Positions
 from streamhouse.topic import Topic
@@ -74,7 +75,13 @@ def consume(
     with open_log(log, storage_option) as handle:
         position = parse_position(start, handle.topic(topic))
         if group is not None:
-            with handle.consumer(topic, group=group, start=position, partitions=partition) as consumer:
+            with handle.consumer(
+                topic,
+                group=group,
+                start=position,
+                partitions=partition,
+                assignor=_assignor(handle, group),
+            ) as consumer:
                 _share(handle, consumer, handle.topic(topic), write, follow=follow, limit=limit)
             return
         if follow:
@@ -98,6 +105,13 @@ def _follow(log: Log, topic: str, start: Positions, partitions: list[int] | None
                 flush()
                 records = consumer.poll(timeout=_POLL_SECONDS)
             yield from records
+
+
+def _assignor(log: Log, group: str) -> Assignor:
+    """The one that the members of the group agree on."""
+    groups = log.groups
+    present = groups[group].assignor if group in groups else ""
+    return cast(Assignor, present or "cooperative-sticky")
 
 
 def _share(

@@ -8,11 +8,9 @@ import typer
 
 from streamhouse.cli.options import Json, LogUrl, StorageOptions, Yes, confirm, open_log
 from streamhouse.cli.output import print_fields, print_json, print_rows, print_text, wants_json
-from streamhouse.cli.places import is_among, parse_place
+from streamhouse.cli.places import check_partition, is_among, parse_place
 from streamhouse.cli.positions import parse_one_position
-from streamhouse.errors import PartitionNotFoundError
 from streamhouse.groups.admin import GroupDescription
-from streamhouse.topic import Topic
 
 groups = typer.Typer(name="group", help="List, describe, reset and delete consumer groups.")
 
@@ -24,7 +22,7 @@ def list_(log: LogUrl, storage_option: StorageOptions = None, json: Json = False
     """List the groups of a log: how many members they have, and how far they are behind."""
     with open_log(log, storage_option) as handle:
         rows = [_summary(group.describe()) for group in handle.groups.values()]
-    print_rows(rows, as_json=wants_json(json))
+    print_rows(rows, as_json=wants_json(json), nothing="no groups yet; consume --group makes one")
 
 
 @groups.command()
@@ -79,7 +77,7 @@ def reset(
         topics = [each for each, _ in wanted] or None
         planned = group.reset(position, shift=shift, topics=topics, dry_run=True)
         for each, number in wanted:
-            _check_partition(handle.topic(each), number)
+            check_partition(handle.topic(each), number)
         after = {place: offset for place, offset in planned.items() if is_among(place, wanted)}
         if after and not dry_run:
             group.commit(dict(after.items()))
@@ -93,10 +91,12 @@ def reset(
         }
         for place, offset in sorted(after.items())
     ]
-    as_json = wants_json(json)
-    if not as_json and not rows:
-        print_text(f"group {name} has nothing to reset")
-    print_rows(rows, as_json=as_json, title="would be" if dry_run else "")
+    print_rows(
+        rows,
+        as_json=wants_json(json),
+        title="would be" if dry_run else "",
+        nothing=f"group {name} has nothing to reset",
+    )
 
 
 @groups.command()
@@ -156,9 +156,3 @@ def _partitions(group: GroupDescription) -> list[dict[str, Any]]:
         }
         for place, lag in group.lag.items()
     ]
-
-
-def _check_partition(topic: Topic, number: int | None) -> None:
-    count = len(topic.partitions)
-    if number is not None and number >= count:
-        raise PartitionNotFoundError(f"topic {topic.name!r} has partitions 0 to {count - 1}, not {number}")

@@ -9,7 +9,7 @@ import typer
 
 from streamhouse.cli.options import Json, LogUrl, StorageOptions, open_log
 from streamhouse.cli.output import print_rows, wants_json
-from streamhouse.cli.places import is_among, parse_offset, parse_place
+from streamhouse.cli.places import check_partition, is_among, parse_offset, parse_place
 from streamhouse.records import OffsetAndMetadata, TopicPartition
 
 offsets = typer.Typer(name="offset", help="Look at, and commit, the offsets of a consumer group.")
@@ -27,14 +27,21 @@ def get(
     storage_option: StorageOptions = None,
     json: Json = False,
 ) -> None:
-    """Show the committed offsets of a group: the next that it wants of each partition."""
+    """Show the committed offsets of a group: the next that it wants of each partition.
+
+    Of a topic that is named, all partitions are shown; those without a commit have no offset.
+    """
     wanted = [parse_place(text, "offset get") for text in places or ()]
     with open_log(log, storage_option) as handle:
-        for topic, _ in wanted:
-            handle.topic(topic)  # a misspelt name is told
+        named = set()
+        for name, number in wanted:
+            topic = handle.topic(name)
+            check_partition(topic, number)
+            named |= {TopicPartition(name, p.number) for p in topic.partitions}
         found = handle.groups[group].offsets
-    rows = [_row(group, place, offset) for place, offset in sorted(found.items()) if is_among(place, wanted)]
-    print_rows(rows, as_json=wants_json(json))
+    shown = sorted(place for place in named | found.keys() if is_among(place, wanted))
+    rows = [_row(group, place, found.get(place)) for place in shown]
+    print_rows(rows, as_json=wants_json(json), nothing=f"group {group} has committed nothing")
 
 
 @offsets.command()
@@ -57,12 +64,13 @@ def commit(
     print_rows([_row(group, place, found[place]) for place in wanted], as_json=wants_json(json))
 
 
-def _row(group: str, place: TopicPartition, offset: OffsetAndMetadata) -> dict[str, Any]:
+def _row(group: str, place: TopicPartition, offset: OffsetAndMetadata | None) -> dict[str, Any]:
+    row: dict[str, Any] = {"group": group, "topic": place.topic, "partition": place.partition}
+    if offset is None:
+        return {**row, "offset": None, "metadata": None, "committed": None}
     committed = dt.datetime.fromtimestamp(offset.timestamp / 1000, tz=dt.UTC)
     return {
-        "group": group,
-        "topic": place.topic,
-        "partition": place.partition,
+        **row,
         "offset": offset.offset,
         "metadata": offset.metadata,
         "committed": committed.isoformat(timespec="milliseconds"),

@@ -17,13 +17,24 @@ def wants_json(forced: bool) -> bool:
     return forced or not sys.stdout.isatty()
 
 
-def print_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool, title: str = "") -> None:
-    """Print one JSON line per row, or one table of all of them."""
+def print_rows(
+    rows: Sequence[Mapping[str, Any]], *, as_json: bool, title: str = "", nothing: str = ""
+) -> None:
+    """Print one JSON line per row, or one table of all of them.
+
+    Args:
+        rows: All with the same keys.
+        as_json: For programs, else for people.
+        title: Over the table.
+        nothing: What people are told when there are no rows.
+    """
     if as_json:
         for row in rows:
             print_json(row)
     elif rows:
         _print_table(rows, title)
+    elif nothing:
+        print_text(nothing)
 
 
 def print_json(document: Any) -> None:
@@ -71,8 +82,9 @@ def _print_table(rows: Sequence[Mapping[str, Any]], title: str) -> None:
     from rich.text import Text
 
     table = Table(title=title or None, title_justify="left")
-    for name, value in rows[0].items():
-        table.add_column(name.replace("_", " "), justify="right" if _is_number(value) else "left")
+    for name in rows[0]:
+        numeric = any(_is_number(row[name]) for row in rows)
+        table.add_column(name.replace("_", " "), justify="right" if numeric else "left")
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row.values()))
     Console().print(table)

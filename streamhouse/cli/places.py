@@ -7,7 +7,9 @@ from collections.abc import Sequence
 
 import typer
 
+from streamhouse.errors import PartitionNotFoundError
 from streamhouse.records import TopicPartition
+from streamhouse.topic import Topic
 
 
 def parse_place(text: str, what: str) -> tuple[str, int | None]:
@@ -36,6 +38,17 @@ def parse_offset(text: str) -> tuple[TopicPartition, int]:
     if found is None:
         raise typer.BadParameter(f"an offset is written TOPIC:PARTITION=OFFSET, not {text!r}")
     return TopicPartition(found[1], int(found[2])), int(found[3])
+
+
+def check_partition(topic: Topic, number: int | None) -> None:
+    """Refuse a partition that the topic does not have.
+
+    Raises:
+        PartitionNotFoundError: It does not.
+    """
+    count = len(topic.partitions)
+    if number is not None and not 0 <= number < count:
+        raise PartitionNotFoundError(f"topic {topic.name!r} has partitions 0 to {count - 1}, not {number}")
 
 
 def is_among(place: TopicPartition, wanted: Sequence[tuple[str, int | None]]) -> bool:

@@ -11,6 +11,7 @@ import typer
 
 from streamhouse.cli.options import Json, LogUrl, StorageOptions, Yes, confirm, open_log
 from streamhouse.cli.output import print_fields, print_json, print_rows, print_text, wants_json
+from streamhouse.cli.places import check_partition
 from streamhouse.cli.positions import parse_position
 from streamhouse.cli.settings import (
     CleanupPolicy,
@@ -65,7 +66,7 @@ def list_(log: LogUrl, storage_option: StorageOptions = None, json: Json = False
             }
             for topic in handle.topics.values()
         ]
-    print_rows(rows, as_json=wants_json(json))
+    print_rows(rows, as_json=wants_json(json), nothing="no topics yet; topic create makes one")
 
 
 @topics.command()
@@ -98,7 +99,7 @@ def alter(
     storage_option: StorageOptions = None,
     json: Json = False,
 ) -> None:
-    """Change a topic for everybody: add partitions, alter settings; ``default`` takes one back.
+    """Change a topic for everybody: add partitions, alter settings; the value "default" takes one back.
 
     Shows what is other than before. Records with a key go to other partitions once there are more.
     """
@@ -115,10 +116,7 @@ def alter(
         for setting, value in after.items()
         if value != before[setting]
     ]
-    as_json = wants_json(json)
-    if not rows and not as_json:
-        print_text(f"topic {name} is like that already")
-    print_rows(rows, as_json=as_json)
+    print_rows(rows, as_json=wants_json(json), nothing=f"topic {name} is like that already")
 
 
 @topics.command()
@@ -180,6 +178,8 @@ def _trim_positions(
 ) -> Mapping[int, int] | dt.datetime | str:
     """What the library is told; an offset or ``-N`` is one per partition there."""
     position = parse_position(text, topic, "--before")
+    for number in partitions or ():
+        check_partition(topic, number)
     numbers = partitions or [partition.number for partition in topic.partitions]
     if isinstance(position, int):
         return dict.fromkeys(numbers, position)

@@ -38,7 +38,7 @@ def test_help_names_every_command_and_the_exit_codes(cli, arguments: list[str]) 
     ("arguments", "message"),
     [
         (["topci", "list"], "'topic'"),
-        (["topic"], "Missing command"),
+        (["topic"], "Missing command. See streamctl topic --help"),
         (["topic", "lst"], "'list'"),
         (["consume"], "TOPIC"),
         (["consume", "x", "--form", "raw"], "--format"),
@@ -110,16 +110,19 @@ def test_follow_shows_what_comes_and_ends_quietly_when_interrupted(orders) -> No
     assert (reading.returncode, out, err) == (130, b"", b"")
 
 
-def test_a_member_that_is_interrupted_commits_what_it_printed_and_leaves(orders) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_member_that_is_interrupted_commits_what_it_printed_and_leaves(
+    orders, number: signal.Signals, code: int
+) -> None:
     orders("produce", "orders", "first", "second", "-p", "1")
     reading = start("consume", "orders", "--group", "billing", "--follow", "--format", "raw")
     assert reading.stdout is not None
     assert reading.stdout.readline() == b"first\n"
     assert reading.stdout.readline() == b"second\n"
     assert orders("group", "list").rows[0]["members"] == 1
-    reading.send_signal(signal.SIGINT)
+    reading.send_signal(number)
     out, err = reading.communicate(timeout=60)
-    assert (reading.returncode, out, err) == (130, b"", b"")
+    assert (reading.returncode, out, err) == (code, b"", b"")
     (row,) = orders("group", "list").rows
     assert (row["state"], row["lag"]) == ("empty", 0)
 
@@ -137,16 +140,26 @@ def test_a_member_whose_reader_is_gone_does_not_commit_what_nobody_saw(orders) -
     assert row["lag"] >= 10_000
 
 
-def test_a_terminal_gets_a_table_and_a_pipe_json_lines(orders) -> None:
+def on_a_terminal(*arguments: str) -> bytes:
+    """What a command shows there."""
     ours, theirs = pty.openpty()
     with os.fdopen(ours, "rb", buffering=0) as screen, os.fdopen(theirs, "wb") as terminal:
-        listing = start("topic", "list", stdout=terminal)
+        listing = start(*arguments, stdout=terminal)
         _, err = listing.communicate(timeout=60)
-        shown = screen.read(100_000)
-    assert (listing.returncode, err) == (0, b"")
+        assert (listing.returncode, err) == (0, b"")
+        return screen.read(100_000)
+
+
+def test_a_terminal_gets_a_table_and_a_pipe_json_lines(orders) -> None:
+    shown = on_a_terminal("topic", "list")
     assert b"orders" in shown
     assert b"{" not in shown
     assert orders("topic", "list").out.startswith(b'{"topic":"orders"')
+
+
+def test_on_a_terminal_nothing_is_said_in_words(orders) -> None:
+    assert on_a_terminal("group", "list").startswith(b"no groups yet")
+    assert orders("group", "list").out == b""
 
 
 def test_a_log_on_s3(cli, streamhouse_s3, tmp_path: Path) -> None:

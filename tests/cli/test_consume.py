@@ -88,6 +88,15 @@ def test_a_group_goes_on_where_it_stopped(numbers) -> None:
     assert sorted(late) == all_from(4)
 
 
+def test_a_member_deals_out_as_the_others_do(numbers, folder: Path) -> None:
+    """They could not be in one group with another assignor; it is known also when they are gone."""
+    with streamhouse.Log(str(folder)) as log:
+        with log.consumer("orders", group="billing", assignor="range") as other:
+            other.poll(timeout=0, max_records=1)
+        assert len(values(numbers("consume", "orders", "--group", "billing", "--limit", "1"))) == 1
+        assert log.groups["billing"].assignor == "range"
+
+
 def test_what_was_not_printed_is_not_committed(numbers, monkeypatch: pytest.MonkeyPatch) -> None:
     printed: list[bytes] = []
 

@@ -33,6 +33,15 @@ def test_offsets_are_committed_and_shown(group) -> None:
     assert len(group("offset", "get", "billing", "orders").rows) == 3
 
 
+def test_partitions_that_are_named_are_shown_without_a_commit_too(group) -> None:
+    group("offset", "commit", "audit", "orders:1=4")
+    assert offsets(group, "audit") == [4]
+    rows = group("offset", "get", "audit", "orders").rows
+    assert [(row["partition"], row["offset"]) for row in rows] == [(0, None), (1, 4), (2, None)]
+    (none,) = group("offset", "get", "audit", "orders:2").rows
+    assert none == {**rows[1], "partition": 2, "offset": None, "metadata": None, "committed": None}
+
+
 def test_groups_are_listed_and_described(group) -> None:
     summary = {
         "group": "billing",
@@ -123,6 +132,7 @@ def test_a_group_is_forgotten(group) -> None:
         (["group", "reset", "billing", "--to", "3", "--topic", "order"], 4, "did you mean 'orders'"),
         (["offset", "get", "biling"], 4, "did you mean 'billing'"),
         (["offset", "get", "billing", "order"], 4, "did you mean 'orders'"),
+        (["offset", "get", "billing", "orders:7"], 4, "partitions 0 to 2, not 7"),
         (["offset", "commit", "billing", "orders:0"], 2, "TOPIC:PARTITION=OFFSET"),
         (["offset", "commit", "billing", "orders:0=6"], 4, "ends at offset 5"),
         (["offset", "commit", "billing", "orders:7=0"], 4, "7"),

@@ -96,7 +96,10 @@ def test_trimming(orders, arguments: list[str], starts: list[int]) -> None:
         (["trim", "orders", "--before", "yesterday", "--yes"], 2, "--before 'yesterday'"),
         (["trim", "orders", "--before", "2026-01-01", "-p", "1", "--yes"], 2, "all partitions"),
         (["trim", "orders", "--before", "1", "--yes"], 4, "1 is out of range"),
-        (["trim", "orders", "--before", "0", "-p", "3", "--yes"], 4, "3"),
+        (["trim", "orders", "--before", "0", "-p", "3", "--yes"], 4, "partitions 0 to 2, not 3"),
+        (["trim", "orders", "--before", "latest", "-p", "7", "--yes"], 4, "partitions 0 to 2, not 7"),
+        (["trim", "orders", "--before", "-1", "-p", "7", "--yes"], 4, "partitions 0 to 2, not 7"),
+        (["trim", "orders", "--before", "latest", "-p", "-1", "--yes"], 4, "partitions 0 to 2, not -1"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(orders, arguments: list[str], code: int, message: str) -> None:
