@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+import msgspec
+
 from streamhouse import limits, markup
 from streamhouse.catalog.catalog import Catalog
 from streamhouse.commits.log import CommitLog
@@ -46,7 +48,7 @@ from streamhouse.store.metered import MeteredStore, StoreStats
 from streamhouse.store.open import open_store
 from streamhouse.store.probe import probe_atomic_create
 from streamhouse.topic import Topic, Topics, TopicTools, check_partition_count
-from streamhouse.upkeep.report import UpkeepReport
+from streamhouse.upkeep.report import UpkeepReport, UpkeepStats
 from streamhouse.upkeep.upkeep import Upkeep
 from streamhouse.upkeep.worker import UpkeepWorker
 from streamhouse.write.batcher import Batcher
@@ -59,6 +61,16 @@ if TYPE_CHECKING:
 _TOPIC_NAME = re.compile(rf"[a-zA-Z0-9._-]{{1,{limits.TOPIC_NAME_CHARS_MAX}}}")
 _CLOSE_SECONDS_MIN = 1.0  # for a consumer, though others used up the time
 _open_logs: weakref.WeakSet[Log] = weakref.WeakSet()
+
+
+class LogStats(StoreStats, frozen=True, kw_only=True):
+    """What a log asked of its store, and what upkeep in the background did.
+
+    Attributes:
+        upkeep: ``None`` where it is not allowed (the setting ``upkeep``).
+    """
+
+    upkeep: UpkeepStats | None
 
 
 class Log:
@@ -133,7 +145,9 @@ class Log:
         self._batcher = Batcher(self._commits, self._settings, self._runtime)
         self._upkeep = Upkeep(self._commits, self._store, self._settings, self._runtime)
         self._worker = (
-            UpkeepWorker(self._upkeep, self._commits, self._runtime, self._settings.upkeep_seconds)
+            UpkeepWorker(
+                self._upkeep, self._commits, self._runtime, self._settings.upkeep_seconds, self._store.url
+            )
             if self._settings.upkeep
             else None
         )
@@ -520,10 +534,11 @@ class Log:
 
     # --- the store ---------------------------------------------------------------------------------
 
-    def stats(self) -> StoreStats:
-        """Requests and bytes so far, and what the present rate would cost a month on S3."""
+    def stats(self) -> LogStats:
+        """Requests and bytes so far, what that would cost a month on S3, and how upkeep gets on."""
         self._check()
-        return self._store.stats()
+        upkeep = None if self._worker is None else self._worker.stats
+        return LogStats(**msgspec.structs.asdict(self._store.stats()), upkeep=upkeep)
 
     def delete_records(self, topic: str, before: Mapping[int, int] | dt.datetime | str) -> dict[int, int]:
         """Remove the oldest records, for everybody and for good.

@@ -21,9 +21,10 @@ class BackgroundJobs:
     A job must not raise; its key keeps it from being queued twice.
     """
 
-    def __init__(self, threads_max: int, queue_max: int) -> None:
+    def __init__(self, threads_max: int, queue_max: int, name: str = "prefetch") -> None:
         self._threads_max = threads_max
         self._queue_max = queue_max
+        self._name = f"streamhouse-{name}"
         self._changed = threading.Condition()
         self._jobs: deque[tuple[Hashable, Callable[[], None]]] = deque()
         self._keys: set[Hashable] = set()
@@ -60,7 +61,7 @@ class BackgroundJobs:
             thread.join(_CLOSE_SECONDS / len(threads))
 
     def _start_thread(self) -> None:
-        thread = threading.Thread(target=self._run, name="streamhouse-prefetch", daemon=True)
+        thread = threading.Thread(target=self._run, name=self._name, daemon=True)
         self._threads.add(thread)
         thread.start()
 

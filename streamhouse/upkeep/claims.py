@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Final
 
 from streamhouse.commits.log import CommitLog
 from streamhouse.commits.verdicts import Code, Verdict
-from streamhouse.errors import PartitionNotFoundError, TopicNotFoundError
+from streamhouse.errors import ClosedError, PartitionNotFoundError, TopicNotFoundError
 from streamhouse.format import names
 from streamhouse.format.commit import ClaimCompaction, Cleaned
 from streamhouse.runtime import Runtime
@@ -58,7 +59,14 @@ class Claims:
             operation = ClaimCompaction(seen.topic, seen.number, self.worker, instead_of)
             answers.append(self._commits.submit(operation))
         self._commits.urge()
-        return [answer is not None and _accepted(answer) for answer in answers]
+        try:
+            return [answer is not None and _accepted(answer) for answer in answers]
+        except BaseException:
+            # Some may have gone through all the same; giving back what one does not have does no harm.
+            for seen, answer in zip(wanted, answers, strict=True):
+                if answer is not None:
+                    self.release(seen)
+            raise
 
     def renew(self, seen: Survey) -> bool:
         """Claim a partition that is ours once more; whether it still is."""
@@ -72,8 +80,9 @@ class Claims:
             seen: The partition.
             cleaned_before: Below that offset each key occurs once now; 0: nothing to say.
         """
-        self._commits.submit(Cleaned(seen.topic, seen.number, self.worker, cleaned_before))
-        self._commits.urge()
+        with suppress(ClosedError):  # then others take over in ten minutes
+            self._commits.submit(Cleaned(seen.topic, seen.number, self.worker, cleaned_before))
+            self._commits.urge()
 
     def _instead_of(self, seen: Survey, expired: Expired | None) -> int | None:
         """The claim to take over, 0 for none; ``None``: somebody is at work."""

@@ -16,7 +16,7 @@ from streamhouse.upkeep.survey import FIRST_SEGMENT, Survey
 _NEW_BLOCKS_MIN: Final = 16  # fewer are no reason to plan anew ...
 _COMMITS_MIN: Final = 1_000  # ... unless some may have become old
 _LOOK_SECONDS: Final = 300.0  # how often to look whether time alone has made something removable
-_DAMAGED_SECONDS: Final = 3_600.0
+_FAILED_SECONDS: Final = 3_600.0  # what went wrong there will most likely go wrong again
 
 Place = tuple[int, int]
 """Id of a topic and number of a partition."""
@@ -64,7 +64,7 @@ class Looked(msgspec.Struct, frozen=True):
     seq: int
     seconds: float
     unsettled: bool  # some blocks were not put together yet
-    damaged: bool = False
+    failed: bool = False
 
 
 class Due:
@@ -88,15 +88,15 @@ class Due:
                 if self._is_due(topic, number, partition, state.seq, seconds)
             ]
 
-    def note(self, seen: Survey, *, damaged: bool = False) -> None:
-        """There is nothing to do there for now."""
+    def note(self, seen: Survey, *, failed: bool = False) -> None:
+        """There is nothing to do there for now, or it failed."""
         partition = seen.partition
         self._looked[seen.topic, seen.number] = Looked(
             len(partition.base_offsets),
             self._commits.state.seq,
             self._runtime.monotonic(),
             max(partition.lanes, default=FIRST_SEGMENT) > FIRST_SEGMENT,
-            damaged,
+            failed,
         )
 
     def forget(self, seen: Survey) -> None:
@@ -109,8 +109,8 @@ class Due:
         blocks = len(partition.base_offsets)
         looked = self._looked.get((topic.id, number), self._new)
         passed = seconds - looked.seconds
-        if not blocks or (looked.damaged and passed < _DAMAGED_SECONDS):
-            return False
+        if not blocks or looked.failed:
+            return bool(blocks) and passed >= _FAILED_SECONDS
         if topic.settings.compacts and (blocks != looked.blocks or passed >= _LOOK_SECONDS):
             return True
         if blocks - looked.blocks >= _NEW_BLOCKS_MIN:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import threading
+from collections import deque
 from typing import Final
 
 from streamhouse.commits.collector import CollectReport
 from streamhouse.commits.log import CommitLog
 from streamhouse.config import Settings
-from streamhouse.errors import CorruptionError, TopicNotFoundError
+from streamhouse.errors import CorruptionError, StreamhouseError, TopicNotFoundError
 from streamhouse.format.commit import Trim
 from streamhouse.runtime import Runtime
 from streamhouse.store.base import ObjectStore
@@ -20,6 +22,8 @@ from streamhouse.upkeep.survey import Survey, survey
 from streamhouse.upkeep.work import PartitionWork, Pause, Tools, has_work
 
 _CLAIMED_AT_ONCE: Final = 16
+
+_log: Final = logging.getLogger("streamhouse")
 
 
 class Upkeep:
@@ -36,7 +40,8 @@ class Upkeep:
         self._commits = commits
         self._runtime = runtime
         claims = Claims(commits, store, runtime)
-        self._tools = Tools(commits, Sources(store), claims, runtime, settings.block_bytes_target)
+        sources = Sources(store, max(1, settings.request_concurrency // 2))
+        self._tools = Tools(commits, sources, claims, runtime, settings.block_bytes_target)
         self._due = due.Due(commits, runtime)
         self._busy = threading.Lock()
 
@@ -50,26 +55,31 @@ class Upkeep:
             self._commits.save_snapshot()
             return tally.report(self._commits.collect())
 
-    def usual(self, pause: Pause) -> Tally:
+    def usual(self, pause: Pause, tally: Tally) -> None:
         """Do what is worth it. When nothing is, no request is made.
 
         Args:
             pause: See :data:`~streamhouse.upkeep.work.Pause`.
+            tally: Where to count, also when it comes to nothing good in the end.
         """
         with self._busy:
-            tally = Tally()
             if due.expired(self._commits, self._runtime):
                 self._commits.refresh()
                 self._trim(tally)
             places = self._due.now()
             if places:
                 self._work(places, tally, thorough=False, pause=pause)
-            return tally
 
-    def collect(self) -> CollectReport:
-        """Save the state, to show later what was referred to now, and remove what is garbage already."""
+    def collect(self, saved_seq: int) -> CollectReport:
+        """Save the state, to show later what was referred to now, and remove what is garbage already.
+
+        Args:
+            saved_seq: The last snapshot that the caller knows of; if there is a later one, it will do.
+        """
         with self._busy:
-            self._commits.save_snapshot()
+            self._commits.refresh()
+            if self._commits.state.snapshot_seq <= saved_seq:
+                self._commits.save_snapshot()
             return self._commits.collect()
 
     def _trim(self, tally: Tally) -> None:
@@ -103,16 +113,41 @@ class Upkeep:
 
     def _work_on(self, wanted: list[Survey], tally: Tally, *, thorough: bool, pause: Pause) -> None:
         had = self._tools.claims.take(wanted, by_store=thorough)
-        for seen, mine in zip(wanted, had, strict=True):
-            if not mine:
-                tally.skipped.append(f"{seen}: another process is at work on it")
-                continue
-            try:
+        left = deque(seen for seen, mine in zip(wanted, had, strict=True) if mine)
+        tally.skipped += [
+            f"{seen}: another process is at work on it"
+            for seen, mine in zip(wanted, had, strict=True)
+            if not mine
+        ]
+        try:
+            while left:
+                seen = left.popleft()
                 self._due.forget(seen)
-                PartitionWork(self._tools, seen, tally, thorough=thorough, pause=pause).do()
-            except CorruptionError as error:
-                tally.skipped.append(f"{seen}: {error}")
-                self._due.note(seen, damaged=True)
+                work = PartitionWork(self._tools, seen, tally, thorough=thorough, pause=pause)
+                self._work_on_one(work, thorough=thorough)
+        finally:
+            for seen in left:
+                self._tools.claims.release(seen)
+
+    def _work_on_one(self, work: PartitionWork, *, thorough: bool) -> None:
+        """Work on a partition; the others must not wait for what will most likely fail again."""
+        try:
+            work.do()
+        except (CorruptionError, MemoryError) as error:
+            self._hold_off(work, error)
+        except StreamhouseError:
+            raise  # the store's: it would be the same with the others
+        except Exception as error:
+            if thorough:
+                raise
+            _log.exception("upkeep of %s failed", work.seen)
+            self._hold_off(work, error)
+
+    def _hold_off(self, work: PartitionWork, error: Exception) -> None:
+        what = f"{work.seen}: {str(error) or type(error).__name__}"
+        _log.warning("upkeep leaves alone %s", what)
+        work.tally.skipped.append(what)
+        self._due.note(work.seen, failed=True)
 
 
 def _go_on(_seconds: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Final, NamedTuple
 
 from streamhouse.commits.log import CommitLog
@@ -55,12 +56,16 @@ class PartitionWork:
         tally: Where to count.
         thorough: Do whatever can be done, not only what is worth it.
         pause: See :data:`Pause`.
+
+    Attributes:
+        seen: The partition as it was last.
+        tally: Where to count.
     """
 
     def __init__(self, tools: Tools, seen: Survey, tally: Tally, *, thorough: bool, pause: Pause) -> None:
+        self.seen = seen
+        self.tally = tally
         self._tools = tools
-        self._seen = seen
-        self._tally = tally
         self._thorough = thorough
         self._pause = pause
         self._claimed_at = tools.runtime.monotonic()
@@ -81,14 +86,14 @@ class PartitionWork:
         except ObjectNotFoundError:
             self._tools.commits.refresh()  # somebody else was faster; look again another time
         finally:
-            self._tools.claims.release(self._seen)
+            self._tools.claims.release(self.seen)
 
     def _turn(self) -> bool:
         """Do what the plans say now; whether to look again."""
-        seen = survey(self._tools.commits, self._seen.topic, self._seen.number)
+        seen = survey(self._tools.commits, self.seen.topic, self.seen.number)
         if seen is None:
             return False
-        self._seen = seen
+        self.seen = seen
         cleaning = plan_cleaning(seen, self._tools.runtime.time_ms(), thorough=self._thorough)
         if cleaning is not None:
             return self._clean(cleaning) and self._renew()
@@ -99,39 +104,40 @@ class PartitionWork:
         return self._replace(run, compacted(self._read(run), self._tools.block_bytes))
 
     def _clean(self, work: Cleaning) -> bool:
-        partition = self._seen.partition
+        partition = self.seen.partition
         cleaner = Cleaner(work.tombstones_before, partition.high_watermark - 1)
         stop = work.dirty + cleaner.learn(self._read(range(work.dirty, work.stop)))
         for change in changes(cleaner, self._read(range(stop)), self._tools.block_bytes):
             if not self._replace(range(change.start, change.stop), change.blocks):
                 return False
-            self._tally.records_removed += change.removed
+            self.tally.records_removed += change.removed
         bases = partition.base_offsets
         before = bases[stop] if stop < len(bases) else partition.high_watermark
-        self._tools.claims.release(self._seen, before)
+        self._tools.claims.release(self.seen, before)
         return True
 
     def _replace(self, run: range, rewritten: Iterable[Rewritten]) -> bool:
         began = self._tools.runtime.monotonic()
-        blocks = replace(self._tools.commits, self._seen, run, rewritten)
+        blocks = replace(self._tools.commits, self.seen, run, rewritten)
         if blocks is None:
             return False
-        tally = self._tally
+        tally = self.tally
         tally.segments_written += bool(blocks)
         tally.blocks_before += len(run)
         tally.blocks_after += len(blocks)
-        tally.bytes_rewritten += sum(self._seen.partition.lengths[run.start : run.stop])
+        tally.bytes_rewritten += sum(self.seen.partition.lengths[run.start : run.stop])
         self._pause(self._tools.runtime.monotonic() - began)
         return True
 
     def _read(self, indices: range) -> Iterator[Source]:
-        refs = references(self._tools.commits, self._seen, indices)
-        for source in self._tools.sources.read(refs):
-            self._pause(0)
+        refs = references(self._tools.commits, self.seen, indices)
+        look = partial(self._pause, 0.0)
+        for source in self._tools.sources.read(refs, look):
+            look()
             if self._tools.runtime.monotonic() - self._claimed_at > _RENEW_SECONDS:
                 self._renew()
             yield source
 
     def _renew(self) -> bool:
         self._claimed_at = self._tools.runtime.monotonic()
-        return self._tools.claims.renew(self._seen)
+        return self._tools.claims.renew(self.seen)
