@@ -54,6 +54,11 @@ def plan(topic: TopicView, columns: Sequence[str], conditions: Sequence[Any]) ->
             yield from _plan_partition(partition, frozenset(columns), restriction)
 
 
+def whole_block(partition: int, ref: BlockRef, stored: frozenset[str]) -> BlockScan:
+    """All records of a block."""
+    return BlockScan(partition, ref, ((ref.base_offset, ref.next_offset - 1),), ALL, stored)
+
+
 def _plan_partition(
     partition: PartitionView, columns: frozenset[str], restriction: Restriction
 ) -> Iterator[BlockScan]:

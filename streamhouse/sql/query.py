@@ -10,6 +10,7 @@ import datetime as dt
 import importlib.util
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final, TypeAlias, TypeVar
 
 import msgspec
@@ -18,9 +19,10 @@ from streamhouse.errors import QueryError, QueryLimitError, TopicNotFoundError, 
 from streamhouse.sql import database as engine
 from streamhouse.sql.capture import Capture
 from streamhouse.sql.database import TOO_LONG, Database, quoted, translated
+from streamhouse.sql.extremes import rewritten
 from streamhouse.sql.rows import RowTable
 from streamhouse.sql.scan import Workers
-from streamhouse.sql.sources import TopicSource, register
+from streamhouse.sql.sources import CondensedSource, TopicSource, register
 from streamhouse.sql.stats import QueryStats, ScanNotes
 from streamhouse.sql.tables import SCHEMA, TABLES
 
@@ -44,6 +46,7 @@ class Query(msgspec.Struct, frozen=True):
         objects: Variables of the caller that it mentions.
         database: Where it runs.
         workers: Who reads blocks.
+        condensed: Whether it needs no record of its topic; see ``extremes.py``.
         seconds_max: How long a run may take; no limit by default.
     """
 
@@ -55,6 +58,7 @@ class Query(msgspec.Struct, frozen=True):
     objects: Mapping[str, Any]
     database: Database
     workers: Workers
+    condensed: bool = False
     seconds_max: float | None = None
 
     def open(self) -> Run:
@@ -108,6 +112,14 @@ class Run:
             engine.use_strict_json(self.cursor)
             return self.guard(self._relation)
 
+    def condensed_text(self, columns: list[str]) -> str | None:
+        """The query over its topic condensed, where that gives the same; see ``extremes.py``."""
+        (topic,) = self._query.capture.topics
+        with suppress(Exception):  # a query that was bound is not lost for a finer way to run it
+            tree = rewritten(self._value("select json_serialize_sql($1)", self._query.text), topic, columns)
+            return None if tree is None else self._value("select json_deserialize_sql($1)", tree)
+        return None
+
     def rows(self, types: Sequence[Any]) -> None:
         """Run the statement so that rows can be fetched from the cursor as they come."""
         text = self._query.text
@@ -150,11 +162,16 @@ class Run:
         """Give the cursor back."""
         self.cursor.close()
 
+    def _value(self, query: str, argument: str) -> str:
+        ((value,),) = self.cursor.execute(query, [argument]).fetchall()
+        return str(value)
+
     def _relation(self) -> Any:
         return self.cursor.sql(self._query.text, params=self._query.values)
 
     def _source(self, topic: Any, *, raw: bool) -> TopicSource:
-        return TopicSource(self._query.workers, topic, raw=raw, began=self._notes.append, failed=self._fail)
+        kind = CondensedSource if self._query.condensed else TopicSource
+        return kind(self._query.workers, topic, raw=raw, began=self._notes.append, failed=self._fail)
 
     def _fail(self, error: BaseException) -> None:
         self._failure = error

@@ -8,6 +8,8 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from types import FrameType, TracebackType
 from typing import Any, Final, Self
 
+import msgspec
+
 from streamhouse.catalog.catalog import Catalog
 from streamhouse.commits.log import CommitLog
 from streamhouse.commits.state import State
@@ -21,9 +23,10 @@ from streamhouse.runtime import process_id
 from streamhouse.sql import database as engine
 from streamhouse.sql.capture import Capture, Names, capture
 from streamhouse.sql.database import Database, quoted, translated
+from streamhouse.sql.extremes import asks_for_extremes
 from streamhouse.sql.limits import Limits
 from streamhouse.sql.mentions import Mentions, find_mentions
-from streamhouse.sql.query import RAW, Query, Values, unknown_relation
+from streamhouse.sql.query import RAW, Query, Run, Values, unknown_relation
 from streamhouse.sql.reserved import quote_offset
 from streamhouse.sql.result import Result
 from streamhouse.sql.scan import Workers
@@ -108,6 +111,7 @@ class SqlSession:
             run = query.open()
             try:
                 relation = run.bind()
+                query, run, relation = _condensed(query, run, relation, mentions)
             except QueryError as error:
                 run.close()
                 mentions = self._mentioned_elsewhere(error, mentions, taken, state, lock)
@@ -156,7 +160,7 @@ class SqlSession:
             {} if frame is None else _variables(frame, mentions, taken),
             self._database,
             self._workers,
-            None if limits is None else limits.seconds_max,
+            seconds_max=None if limits is None else limits.seconds_max,
         )
 
     def _parse(self, text: str) -> tuple[str, list[str]]:
@@ -236,6 +240,19 @@ class SqlSession:
             raise ForkedError("this session was opened before fork; open the log again here")
         if self._closed:
             raise ClosedError("the session is closed; open another one")
+
+
+def _condensed(query: Query, run: Run, relation: Any, mentions: Mentions) -> tuple[Query, Run, Any]:
+    """The query as it stands, or without its records if it needs none."""
+    if not query.repeatable or len(query.capture.topics) != 1 or not asks_for_extremes(mentions):
+        return query, run, relation
+    text = run.condensed_text(list(relation.columns))
+    if text is None:
+        return query, run, relation
+    run.close()
+    query = msgspec.structs.replace(query, text=text, condensed=True)
+    run = query.open()
+    return query, run, run.bind()
 
 
 def _kind(statement: Any) -> str:

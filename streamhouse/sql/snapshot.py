@@ -65,6 +65,14 @@ class PartitionView:
         """The first block with a record at or after that time."""
         return self._blocks.index_at_time(timestamp_ms)
 
+    def records_from(self, index: int) -> int:
+        """Records in a block and those after it, trimmed ones included."""
+        return sum(self._blocks.counts[index:])
+
+    def earliest_from(self, index: int, default: int) -> int:
+        """The smallest timestamp in a block and those after it, that of trimmed records included."""
+        return min(self._blocks.timestamp_mins[index:], default=default)
+
     def time_bounds(self, index: int) -> tuple[int, int]:
         """Timestamps between which all records of a block lie."""
         return self._blocks.timestamp_mins[index], self._blocks.timestamps[index]

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from streamhouse.sql.condensed import CONDENSED, CondensedScan
 from streamhouse.sql.plan import COLUMNS
 from streamhouse.sql.predicates import understood
 from streamhouse.sql.scan import TopicScan, Workers
@@ -47,6 +48,7 @@ class TopicSource(_ScanSource):  # type: ignore[misc]
 
     one_shot = False
     schema_is_stable = True
+    columns: Sequence[str] = COLUMNS
 
     def __init__(
         self,
@@ -63,7 +65,7 @@ class TopicSource(_ScanSource):  # type: ignore[misc]
         self._raw = raw
         self._began = began
         self._failed = failed
-        self._whole = self._scan(COLUMNS, ())
+        self._whole = self._scan(self.columns, ())
 
     def rows(self) -> int:
         """How many there are, for the order of joins; those trimmed within a block are counted too."""
@@ -75,7 +77,7 @@ class TopicSource(_ScanSource):  # type: ignore[misc]
 
     def stream(self, columns: Sequence[int] | None, filters: Sequence[Any]) -> tuple[object, bool]:
         """A stream of these columns, with the records that fit the filters."""
-        names = COLUMNS if columns is None else [COLUMNS[index] for index in columns]
+        names = self.columns if columns is None else [self.columns[index] for index in columns]
         scan = self._scan(names, filters, noted=True)
         return array_stream(scan.schema, scan.arrays(), self._failed), True
 
@@ -85,7 +87,7 @@ class TopicSource(_ScanSource):  # type: ignore[misc]
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         return self.stream(None, ())[0]
 
-    def _scan(self, names: Sequence[str], filters: Sequence[Any], *, noted: bool = False) -> TopicScan:
+    def _scan(self, names: Sequence[str], filters: Sequence[Any], *, noted: bool = False) -> Any:
         partitions = self._topic.partitions
         notes = ScanNotes(
             self._topic.name,
@@ -96,7 +98,23 @@ class TopicSource(_ScanSource):  # type: ignore[misc]
         )
         if noted:
             self._began(notes)
+        return self._pass(names, filters, notes)
+
+    def _pass(self, names: Sequence[str], filters: Sequence[Any], notes: ScanNotes) -> Any:
         return TopicScan(self._workers, self._topic, names, filters, raw=self._raw, notes=notes)
+
+
+class CondensedSource(TopicSource):
+    """A topic of which only counts and extremes are wanted."""
+
+    columns = CONDENSED
+
+    def rows(self) -> int:
+        """Two per partition."""
+        return 2 * len(self._topic.partitions)
+
+    def _pass(self, names: Sequence[str], filters: Sequence[Any], notes: ScanNotes) -> Any:
+        return CondensedScan(self._workers, self._topic, names, filters, notes=notes)
 
 
 def register(connection: Any, name: str, source: Any) -> None:

@@ -105,6 +105,11 @@ class ScanNotes:
         with self._lock:
             self._unread += 1
 
+    def known(self, blocks: int) -> None:
+        """So many blocks did not have to be read."""
+        with self._lock:
+            self._unread += blocks
+
     def stats(self) -> ScanStats:
         """What happened so far."""
         with self._lock:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
 import streamhouse
+from streamhouse.sql.stats import QueryStats
 
 BEGIN_MS = 1_790_000_000_000
 
@@ -50,10 +52,22 @@ class Cold:
     def __init__(self, log: streamhouse.Log) -> None:
         self.log = log
 
-    def requests(self) -> tuple[int, int]:
-        """GET requests and bytes so far."""
-        counts = self.log.stats().counts
-        return counts.gets, counts.bytes_read
+    def run(self, query: str, *values: Any) -> Read:
+        """Run a query and count what it asks of the store."""
+        before = self.log.stats().counts
+        result = self.log.sql(query, *values)
+        rows = result.fetchall()
+        asked = self.log.stats().counts.since(before)
+        return Read(rows, result.stats, asked.gets - 1, asked.bytes_read)  # one asks for a newer commit
+
+
+class Read(NamedTuple):
+    """What a query gave, and what it read."""
+
+    rows: list[tuple[Any, ...]]
+    stats: QueryStats
+    gets: int
+    bytes: int
 
 
 @pytest.fixture
@@ -72,5 +86,4 @@ def cold(tmp_path: Path) -> Iterator[Cold]:
                         partition=partition,
                     ).result()
     with streamhouse.Log(tmp_path / "log", upkeep=False) as log:
-        log.sql("select 1").fetchall()
         yield Cold(log)
