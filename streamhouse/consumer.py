@@ -621,6 +621,7 @@ class Consumer(Generic[K, V]):
         self._reading.take_back()
         if self._session is not None:
             self._session.sync()
+            self._check()  # a callback may have closed it
             if self._subscribed and not self._reading.cursors:
                 return []  # there may be more members than partitions
         return take()

@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from streamhouse.sql.session import SqlSession
 
 _TOPIC_NAME = re.compile(rf"[a-zA-Z0-9._-]{{1,{limits.TOPIC_NAME_CHARS_MAX}}}")
-_CLOSE_SECONDS_MIN = 1.0  # for a consumer, though others used up the time
+_CLOSE_SECONDS_MIN = 0.2  # for a consumer, though others used up the time
 _open_logs: weakref.WeakSet[Log] = weakref.WeakSet()
 
 

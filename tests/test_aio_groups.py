@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import streamhouse.aio
-from streamhouse.errors import GroupNotFoundError, InvalidInputError
+from streamhouse.errors import GroupNotFoundError, InvalidInputError, OffsetOutOfRangeError
 
 
 @pytest.fixture
@@ -118,3 +118,16 @@ async def test_a_coroutine_function_is_no_callback(log: streamhouse.aio.Log) -> 
 
     with pytest.raises(InvalidInputError, match="on_lost must be a plain function"):
         await log.consumer("orders", group="g", on_lost=callback)
+
+
+async def test_a_poll_that_failed_does_not_fail_for_ever(log: streamhouse.aio.Log) -> None:
+    await log.create_topic("refunds")
+    async with await log.consumer("refunds", group="h", reset="error") as consumer:
+        await consumer.poll(timeout=0)
+        async with await log.producer() as producer:
+            await (await producer.send_many("refunds", ["value"] * 10))
+        await log.delete_records("refunds", {0: 6})
+        with pytest.raises(OffsetOutOfRangeError):
+            await consumer.poll()
+        await consumer.seek("refunds", 0, 8)
+        assert [record.offset for record in await consumer.poll()] == [8, 9]

@@ -178,6 +178,7 @@ class Session:
                 f" {self.options.instance_id!r} and took over; close this one"
             )
         self._lose(list(self._adopted))
+        membership.check()  # on_lost may have closed the consumer
         if not self._joining:
             self._catalog.refresh()  # says at once when the store is away; a proposal would wait for it
             membership.rename()

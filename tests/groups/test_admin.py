@@ -48,6 +48,8 @@ def group(log: Log) -> Group:
 
 
 # --- looking --------------------------------------------------------------------------------------------
+
+
 def test_groups_are_a_mapping(log: Log, group: Group) -> None:
     with log.consumer(group="h") as consumer:
         consumer.commit({ZERO: 1})
@@ -104,6 +106,8 @@ def test_offsets_go_with_their_topic(log: Log, group: Group) -> None:
 
 
 # --- setting back ---------------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize(
     ("to", "expected"),
     [
@@ -166,6 +170,8 @@ def test_commit_for_a_group(log: Log, group: Group) -> None:
 
 
 # --- while there are members ----------------------------------------------------------------------------
+
+
 def changes(group: Group) -> list[Callable[[], object]]:
     return [
         lambda: group.reset("earliest"),

@@ -20,8 +20,9 @@ from streamhouse.errors import (
 )
 from tests.groups.members import QUIET, drain, member, numbers, offsets, send, until
 
-
 # --- committing in the background -----------------------------------------------------------------------
+
+
 def test_a_loop_never_commits_the_record_in_hand(memory: Log) -> None:
     send(memory, 20)
     consumer = member(memory, auto_commit_interval=0.01)
@@ -149,6 +150,8 @@ def test_a_rebalance_reaches_a_loop_after_the_record_in_hand(memory: Log) -> Non
 
 
 # --- committing by hand ---------------------------------------------------------------------------------
+
+
 def test_commit_by_hand(memory: Log) -> None:
     send(memory, 20)
     with memory.consumer("orders", group="g", auto_commit=False) as consumer:
@@ -214,6 +217,8 @@ def test_what_another_member_owns_cannot_be_committed(memory: Log) -> None:
 
 
 # --- fixed assignments ----------------------------------------------------------------------------------
+
+
 def test_a_fixed_assignment_commits_without_joining(memory: Log) -> None:
     send(memory, 20)
     with memory.consumer("orders", partitions=[1], group="g", auto_commit_interval=0.01) as consumer:

@@ -11,7 +11,10 @@ from itertools import islice
 import pytest
 
 from streamhouse import Log
-from streamhouse.errors import ClosedError, StaleMemberError
+from streamhouse.errors import ClosedError, DeliveryTimeoutError, StaleMemberError
+from streamhouse.runtime import SystemRuntime
+from streamhouse.store.memory import MemoryStore
+from streamhouse.testing.stores import FaultyStore
 from tests.groups.members import (
     QUIET,
     Callbacks,
@@ -25,8 +28,9 @@ from tests.groups.members import (
     until,
 )
 
-
 # --- those that are none any more -----------------------------------------------------------------------
+
+
 def test_who_was_made_long_before_it_joined_notices_the_dead(memory: Log) -> None:
     with Log(memory._store) as other:
         mine = member(memory, session_timeout=0.5)
@@ -93,6 +97,18 @@ def test_who_hangs_is_taken_out_and_comes_back(memory: Log) -> None:
     hung.close()
 
 
+def test_who_is_slow_without_max_poll_interval_stays(memory: Log) -> None:
+    """Others watch its heartbeat, which goes on; several sessions long."""
+    with Log(memory._store) as elsewhere:
+        slow = member(memory, session_timeout=1.0)
+        other = member(elsewhere, session_timeout=1.0)
+        until(lambda: slow.assignment and other.assignment, slow, other)
+        generation = memory.groups["g"].generation
+        time.sleep(2.2)
+        slow.commit()
+        assert memory.groups["g"].generation == generation
+
+
 def test_a_loop_that_makes_progress_does_not_hang(memory: Log) -> None:
     send(memory, 30)
     consumer = member(memory, max_poll_interval=0.3)
@@ -110,6 +126,8 @@ def test_waiting_in_a_poll_is_not_hanging(memory: Log) -> None:
 
 
 # --- static members -------------------------------------------------------------------------------------
+
+
 def test_a_static_member_comes_back_without_a_rebalance(memory: Log) -> None:
     send(memory, 20)
     other = member(memory, instance_id="b")
@@ -126,6 +144,26 @@ def test_a_static_member_comes_back_without_a_rebalance(memory: Log) -> None:
     assert again.position("orders", mine) == 10
     assert memory.groups["g"].generation == generation
     assert {member.instance for member in memory.groups["g"].members} == {"a", "b"}
+
+
+def test_a_name_is_not_taken_back_by_who_joined_in_doubt(memory: Log) -> None:
+    """Its first attempt to join was without an answer, and went through all the same."""
+    store = FaultyStore(memory._store)
+    with Log(store, delivery_timeout_seconds=0.2) as doubtful:
+        old = member(doubtful, instance_id="a")
+        store.script("put_if_absent", "unavailable", prefix="log/", times=4)
+        with pytest.raises(DeliveryTimeoutError):
+            old.poll(timeout=0)
+        until(lambda: "g" in memory.groups and memory.groups["g"].members)
+        old.poll(timeout=0)
+        new = member(memory, instance_id="a")
+        new.poll(timeout=0)
+        with pytest.raises(StaleMemberError, match="took over"):
+            until(lambda: False, old)
+        with pytest.raises(StaleMemberError, match="took over"):
+            old.poll(timeout=0)
+        new.commit()
+        old.close()
 
 
 def test_the_older_incarnation_is_shut_out(memory: Log) -> None:
@@ -155,6 +193,8 @@ def test_a_static_member_that_does_not_return_is_taken_out(memory: Log) -> None:
 
 
 # --- the end --------------------------------------------------------------------------------------------
+
+
 def test_closing_wakes_a_poll_and_leaves(memory: Log) -> None:
     consumer = member(memory)
     timer = threading.Timer(0.05, consumer.close)
@@ -188,3 +228,31 @@ def test_a_forgotten_consumer_warns_and_its_membership_ends(memory: Log) -> None
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         gc.collect()
+
+
+def test_a_store_that_is_away_holds_up_closing_once_not_per_consumer() -> None:
+    store = FaultyStore(MemoryStore(SystemRuntime()))
+    log = Log(store, delivery_timeout_seconds=30)
+    log.create_topic("orders", partitions=2)
+    consumers = [member(log) for _ in range(12)]
+    for consumer in consumers:
+        consumer.poll(timeout=0)
+    store.script("put_if_absent", "unavailable", prefix="log/", times=None)
+    began = time.monotonic()
+    with pytest.raises(DeliveryTimeoutError):
+        log.close(timeout=0.8)
+    assert time.monotonic() - began < 8  # not 0.8 s for each, and then for the log
+
+
+def test_two_groups_commit_for_themselves(memory: Log) -> None:
+    send(memory, 20)
+    with memory.consumer("orders", group="g") as one, memory.consumer("orders", group="h") as two:
+        one.poll(timeout=0, max_records=4)
+        two.poll(timeout=0)
+        one.commit()
+        two.commit()
+        assert sum(offsets(memory, "g").values()) == 4
+        assert sum(offsets(memory, "h").values()) == 20
+        expel(memory, one)
+        assert len(memory.groups["h"].members) == 1
+        two.commit()

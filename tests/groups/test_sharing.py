@@ -11,8 +11,9 @@ from streamhouse import Log
 from streamhouse.errors import InconsistentAssignorError, TopicNotFoundError
 from tests.groups.members import Callbacks, drain, member, numbers, send, until
 
-
 # --- sharing out ----------------------------------------------------------------------------------------
+
+
 def test_a_single_member_gets_everything_at_its_first_poll(log: Log) -> None:
     send(log, 60)
     with log.consumer("orders", group="g") as consumer:
@@ -107,6 +108,8 @@ def test_another_assignor_is_refused(memory: Log) -> None:
 
 
 # --- patterns -------------------------------------------------------------------------------------------
+
+
 def test_a_pattern_follows_topics_as_they_come_and_go(memory: Log) -> None:
     told = Callbacks()
     with memory.consumer(re.compile("eu-.*"), group="g", **told.options) as consumer:
