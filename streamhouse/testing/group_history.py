@@ -40,7 +40,9 @@ class Taken(msgspec.Struct, frozen=True, tag="taken"):
 
 
 class Delivered(msgspec.Struct, frozen=True, tag="delivered"):
-    """A member was handed records, in this order; to be written down before it asks for more.
+    """A member was handed records, in this order, and has processed them.
+
+    To be written down before it asks for more, or commits. Those that it did not process have to come again.
 
     Attributes:
         consumer: Who.
@@ -48,7 +50,7 @@ class Delivered(msgspec.Struct, frozen=True, tag="delivered"):
         member: What the group calls it.
         generation: Of the group, as the member knows it.
         records: What.
-        at: When, as in :class:`Taken`.
+        at: When it was handed them, as in :class:`Taken`.
     """
 
     consumer: str

@@ -12,7 +12,8 @@ from tests.soak import groups
 
 @pytest.mark.parametrize(("kind", "seconds"), [("dir", 5.0), ("fake", 4.0)])
 def test_members_that_are_killed_stopped_and_replaced_skip_nothing(kind: str, seconds: float) -> None:
-    verdict = groups.run(kind, 1, seconds, seed=3)
+    verdict = groups.Verdict()
+    groups.run(kind, seconds, 3, verdict)
     assert verdict.clean, verdict.wrong
     assert verdict.counts["delivered"] > verdict.counts["again"] > 0
     assert verdict.counts["expelled"] > 0

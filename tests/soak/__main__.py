@@ -17,6 +17,7 @@ def main() -> None:
     parser.add_argument("--writers", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--keep", help="where the histories of groups that went wrong are kept")
     options = parser.parse_args()
     began = time.monotonic()
     if options.what == "kill":
@@ -24,7 +25,9 @@ def main() -> None:
     elif options.what == "chain":
         raise SystemExit(chain.main(options.store, options.runs or 1, options.seconds, options.seed))
     elif options.what == "groups":
-        raise SystemExit(groups.main(options.store, options.runs or 1, options.seconds, options.seed))
+        raise SystemExit(
+            groups.main(options.store, options.runs or 1, options.seconds, options.seed, options.keep)
+        )
     else:
         verdict = runner.many(options.store, options.writers, options.seconds)
         shares = sorted(verdict.acknowledged.values())

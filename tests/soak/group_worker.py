@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import random
 import re
@@ -82,6 +83,7 @@ def main(job: Job) -> None:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     errors = os.open(f"{job.folder}/{job.name}.err", os.O_CREAT | os.O_WRONLY)
     os.dup2(errors, sys.stderr.fileno())
+    faulthandler.register(signal.SIGUSR1)  # for a process that does not end
     notes = Notes(f"{job.folder}/{job.name}.history")
     failed = threading.Event()
 
@@ -288,26 +290,33 @@ class Life:
             self._handle([record])
 
     def _handle(self, records: Sequence[Any]) -> None:
-        """Take note of records before anything else happens; then work on them, and perhaps commit."""
-        consumer = self._consumer
+        """Work on records, take note of them, and perhaps commit.
+
+        Who is killed over the work has not seen them: a commit in the background must not cover them.
+        """
         if not records:
             return
+        consumer = self._consumer
         seen = tuple(Observed(r.topic, r.partition, r.offset, r.value) for r in records)
-        name = self._group.name
-        self._notes.write(
-            Delivered(self._name, name, consumer.member_id, consumer.generation, seen, _CLOCK())
+        delivered = Delivered(
+            self._name, self._group.name, consumer.member_id, consumer.generation, seen, _CLOCK()
         )
+        if not self._calm:
+            self._work()
+        self._notes.write(delivered)
+        if not self.auto and self._dice.random() < 0.3:
+            self._commit_some(records)
+
+    def _work(self) -> None:
         chance = self._dice.random()
-        if self._calm:
-            return
         if chance < 0.02:
             raise _Stop
         if chance < 0.04 and self._hangs:
             time.sleep(_MAX_POLL_SECONDS * 2)
         elif chance < 0.3:
             time.sleep(self._dice.uniform(0.0, 0.05))
-        if not self.auto and self._dice.random() < 0.3:
-            self._commit_some(records)
+        elif chance < 0.35:
+            time.sleep(self._dice.uniform(0.0, 1.0))  # commits in the background meanwhile
 
     def _commit_some(self, records: Sequence[Any]) -> None:
         """Everything so far, or up to a record, or one partition."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 import multiprocessing as mp
 import os
 import random
+import shutil
 import signal
 import tempfile
 import time
@@ -173,13 +174,17 @@ class Soak:
     def _ended(self, process: BaseProcess) -> None:
         process.join(_END_SECONDS)
         if process.exitcode is None:
-            self.complaints.append(f"{process.name} does not end")
+            _send(process, signal.SIGUSR1)
+            time.sleep(0.5)
+            self.complaints.append(f"{process.name} does not end: {self._said(process)}")
             process.kill()
             process.join()
         elif process.exitcode not in {0, -signal.SIGKILL}:
-            path = Path(self._folder, f"{process.name}.err")
-            said = path.read_text() if path.exists() else ""
-            self.complaints.append(f"{process.name} ended with {process.exitcode}: {said[-3000:]}")
+            self.complaints.append(f"{process.name} ended with {process.exitcode}: {self._said(process)}")
+
+    def _said(self, process: BaseProcess) -> str:
+        path = Path(self._folder, f"{process.name}.err")
+        return path.read_text()[-5000:] if path.exists() else ""
 
     # --- the end -----------------------------------------------------------------------------------
 
@@ -226,7 +231,9 @@ class Verdict:
         history: list[Entry] = []
         for path in sorted(folder.glob("*.history")):
             history += decode_entries(path.read_bytes())
-        history += audit(url, options)
+        log = audit(url, options)
+        Notes(str(folder / "log.history")).write(*log)
+        history += log
         history += _read_all(url, options)
         wrong = [*soak.complaints, *map(str, check_groups(history))]
         wrong += map(str, verify(url, storage_options=options).damage)
@@ -260,23 +267,26 @@ class Verdict:
         )
 
 
-def run(kind: str, runs: int, seconds: float, seed: int = 0) -> Verdict:
-    """So many runs, each with a log of its own."""
+def run(kind: str, seconds: float, seed: int, verdict: Verdict, keep: str | None = None) -> None:
+    """One run, with a log of its own; what was written down is kept if something was wrong."""
+    with store(kind) as (url, options), tempfile.TemporaryDirectory() as folder:
+        soak = Soak(url, options, folder, seed)
+        soak.run(seconds)
+        told = len(verdict.wrong)
+        verdict.add(soak, url, options, Path(folder), seed)
+        if keep and len(verdict.wrong) > told:
+            shutil.copytree(folder, f"{keep}/{kind}-{seed}", dirs_exist_ok=True)
+
+
+def main(kind: str, runs: int, seconds: float, seed: int, keep: str | None) -> int:
+    """Print what was found, run by run; the exit code says whether all were clean."""
     verdict = Verdict()
     for number in range(seed, seed + runs):
-        with store(kind) as (url, options), tempfile.TemporaryDirectory() as folder:
-            soak = Soak(url, options, folder, number)
-            soak.run(seconds)
-            verdict.add(soak, url, options, Path(folder), number)
-    return verdict
-
-
-def main(kind: str, runs: int, seconds: float, seed: int) -> int:
-    """Print what was found; the exit code says whether it was clean."""
-    verdict = run(kind, runs, seconds, seed)
+        told = len(verdict.wrong)
+        run(kind, seconds, number, verdict, keep)
+        for each in verdict.wrong[told:][:20]:
+            print(f"  {each}", flush=True)
     print(verdict)
-    for each in verdict.wrong[:20]:
-        print(f"  {each}")
     return int(not verdict.clean)
 
 
