@@ -152,7 +152,9 @@ class Log:
             else None
         )
         self._agent = GroupAgent(self._commits, self._store, self._runtime)
-        self._sql = SqlEngine(self._catalog, self._commits, self._reader, self._store, self._settings)
+        self._sql = SqlEngine(
+            self._catalog, self._commits, self._reader, self._store, self._settings, self._runtime
+        )
         self._handles: weakref.WeakSet[Producer | Consumer[Any, Any]] = weakref.WeakSet()
         self._closed = False
         _open_logs.add(self)

@@ -56,6 +56,7 @@ def capture(
     names: Names,
     surroundings: Surroundings,
     allowed: frozenset[str] | None,
+    session: int | None = None,
 ) -> Capture:
     """Copy what is mentioned.
 
@@ -66,6 +67,7 @@ def capture(
         names: The look-up that belongs to the state.
         surroundings: What tables show beside it.
         allowed: The only topics that may be seen, and no tables then; everything by default.
+        session: Whose queries may be seen; those of all by default.
     """
     wanted = [name.lower() for name in mentions.of_schema(tables.SCHEMA)] if allowed is None else []
     with lock:
@@ -79,7 +81,7 @@ def capture(
             rows["topics"] = list(tables.rows_of_topics(views, state))
             rows.update((name, make(views)) for name, make in tables.OF_TOPICS.items() if name in wanted)
         commit = state.seq
-    rows.update(_of_process(wanted, surroundings, commit))
+    rows.update(_of_process(wanted, surroundings, commit, session))
     return Capture(commit, topics, {name: rows[name] for name in wanted if name in rows}, ambiguous)
 
 
@@ -104,12 +106,14 @@ def _resolve(
 
 
 def _of_process(
-    wanted: list[str], surroundings: Surroundings, commit: int
+    wanted: list[str], surroundings: Surroundings, commit: int, session: int | None
 ) -> Iterator[tuple[str, Iterable[Row]]]:
     if "settings" in wanted:
         yield "settings", tables.rows_of_settings(surroundings.settings)
     if "requests" in wanted:
-        yield "requests", tables.rows_of_requests(surroundings.stats)
+        yield "requests", tables.rows_of_requests(surroundings.stats())
     if "commits" in wanted:
-        seen = [(seq, entry) for seq, entry in surroundings.commits if seq <= commit]
+        seen = [(seq, entry) for seq, entry in surroundings.commits() if seq <= commit]
         yield "commits", tables.rows_of_commits(seen)
+    if "queries" in wanted:
+        yield "queries", surroundings.queries(session)

@@ -14,10 +14,12 @@ from streamhouse.catalog.catalog import Catalog
 from streamhouse.commits.log import CommitLog
 from streamhouse.config import Settings
 from streamhouse.read.reader import BlockReader
+from streamhouse.runtime import Runtime
 from streamhouse.sql.limits import Limits
 from streamhouse.store.metered import MeteredStore
 
 if TYPE_CHECKING:
+    from streamhouse.sql.journal import Journal
     from streamhouse.sql.result import Result
     from streamhouse.sql.scan import Workers
     from streamhouse.sql.session import SqlSession
@@ -34,14 +36,17 @@ class SqlEngine:
         reader: BlockReader,
         store: MeteredStore,
         settings: Settings,
+        runtime: Runtime,
     ) -> None:
         self._catalog = catalog
         self._commits = commits
         self._reader = reader
         self._store = store
         self._settings = settings
+        self._runtime = runtime
         self._lock = threading.Lock()
         self._workers: Workers | None = None
+        self._queries: Journal | None = None
         self._usual: SqlSession | None = None
         self._sessions: weakref.WeakSet[SqlSession] = weakref.WeakSet()
 
@@ -80,7 +85,13 @@ class SqlEngine:
         if self._workers is None:
             self._workers = Workers(self._reader, self._threads())
         session = SqlSession(
-            self._catalog, self._commits, self._workers, self._surroundings, limits=limits, topics=topics
+            self._catalog,
+            self._commits,
+            self._workers,
+            self._journal(),
+            self._surroundings(),
+            limits=limits,
+            topics=topics,
         )
         self._sessions.add(session)
         return session
@@ -94,4 +105,16 @@ class SqlEngine:
     def _surroundings(self) -> Surroundings:
         from streamhouse.sql.tables import Surroundings
 
-        return Surroundings(self._settings, self._store.stats(), self._commits.recent_commits)
+        return Surroundings(
+            self._settings,
+            self._store.stats,
+            lambda: self._commits.recent_commits,
+            self._journal().rows,
+        )
+
+    def _journal(self) -> Journal:
+        from streamhouse.sql.journal import Journal
+
+        if self._queries is None:
+            self._queries = Journal(self._runtime)
+        return self._queries

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeVar
 
 from streamhouse.errors import MissingExtraError, QueryLimitError
+from streamhouse.sql.journal import Entry
 from streamhouse.sql.query import Query, Run, with_zone, zone_free_columns, zoned
 from streamhouse.sql.stats import QueryStats
 
@@ -38,11 +39,12 @@ class Result:
         [(7,)]
     """
 
-    def __init__(self, query: Query, run: Run, relation: Any, rows_max: int | None) -> None:
+    def __init__(self, query: Query, run: Run, relation: Any, entry: Entry, rows_max: int | None) -> None:
         self._query = query
         self._run = run
         self._last = run
         self._relation = relation
+        self._entry = entry
         self._columns = list(relation.columns)  # now: to ask a relation is to use its cursor
         self._types = list(relation.types)
         self._rows: Iterator[tuple[Any, ...]] | None = None
@@ -129,8 +131,9 @@ class Result:
         if not self._streams:
             return self._whole(lambda: self._relation.__arrow_c_stream__(requested_schema))
         run = self._open()
-        relation = run.bind()
-        return run.guard(lambda: relation.__arrow_c_stream__(requested_schema))
+        with self._entry.running(run):
+            relation = run.bind()
+            return run.guard(lambda: relation.__arrow_c_stream__(requested_schema))
 
     # --- pictures ----------------------------------------------------------------------------------
 
@@ -149,7 +152,8 @@ class Result:
             return str(self.stats)
         run = self._open()
         text = f"explain analyze {self._query.text.strip().rstrip(';')}"
-        rows = run.guard(lambda: run.cursor.execute(text, self._query.values).fetchall())
+        with self._entry.running(run):
+            rows = run.guard(lambda: run.cursor.execute(text, self._query.values).fetchall())
         return "\n".join([*(str(row[-1]) for row in rows), str(run.stats)])
 
     def __repr__(self) -> str:
@@ -177,9 +181,10 @@ class Result:
         run = self._open()
         bare = zoned(self._types)
         try:
-            run.rows(self._types)
-            while rows := run.guard(lambda: run.cursor.fetchmany(_FETCHED_AT_ONCE)):
-                yield from (with_zone(rows, bare) if bare else rows)
+            with self._entry.running(run):
+                run.rows(self._types)
+                while rows := run.guard(lambda: run.cursor.fetchmany(_FETCHED_AT_ONCE)):
+                    yield from (with_zone(rows, bare) if bare else rows)
         finally:
             run.close()
 
@@ -194,7 +199,8 @@ class Result:
         """Do something with the relation, one at a time: it has one cursor."""
         with self._lock:
             self._last = self._run
-            return self._run.guard(work)
+            with self._entry.running(self._run):
+                return self._run.guard(work)
 
     def _extra(self, library: str, work: Callable[[], T]) -> T:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from types import FrameType, TracebackType
 from typing import Any, Final, Self
@@ -24,6 +24,7 @@ from streamhouse.sql import database as engine
 from streamhouse.sql.capture import Capture, Names, capture
 from streamhouse.sql.database import Database, quoted, translated
 from streamhouse.sql.extremes import asks_for_extremes
+from streamhouse.sql.journal import Journal
 from streamhouse.sql.limits import Limits
 from streamhouse.sql.mentions import Mentions, find_mentions
 from streamhouse.sql.query import RAW, Query, Run, Values, unknown_relation
@@ -47,6 +48,7 @@ class SqlSession:
         catalog: The log as far as it was read.
         commits: The log.
         workers: Who reads and decodes blocks.
+        journal: Keeps what was asked.
         surroundings: What some tables show beside the state.
         limits: Makes the session a restricted one.
         topics: The only topics that may be seen; all by default.
@@ -57,7 +59,8 @@ class SqlSession:
         catalog: Catalog,
         commits: CommitLog,
         workers: Workers,
-        surroundings: Callable[[], Surroundings],
+        journal: Journal,
+        surroundings: Surroundings,
         *,
         limits: Limits | None = None,
         topics: Iterable[str] | None = None,
@@ -65,6 +68,8 @@ class SqlSession:
         self._catalog = catalog
         self._commits = commits
         self._workers = workers
+        self._journal = journal
+        self._number = journal.session()
         self._surroundings = surroundings
         self._limits = limits
         self._allowed = None if topics is None else frozenset(topics)
@@ -99,27 +104,41 @@ class SqlSession:
             frame: Of a caller whose variables are relations too.
         """
         self._check()
-        checked = _checked_values(values)
-        text, kinds = self._parse(text)
-        mentions = find_mentions(text)
-        repeatable = self._check_kinds(kinds, mentions)
+        entry = self._journal.begin(text, self._number)
+        with entry.running(then="ready"):
+            text, kinds = self._parse(text)
+            mentions = find_mentions(text)
+            repeatable = self._check_kinds(kinds, mentions)
+            query, run, relation = self._bind(
+                text, _checked_values(values), mentions, repeatable, as_of, frame
+            )
+        return Result(query, run, relation, entry, None if self._limits is None else self._limits.rows_max)
+
+    def _bind(
+        self,
+        text: str,
+        values: Values,
+        mentions: Mentions,
+        repeatable: bool,
+        as_of: int | dt.datetime | None,
+        frame: FrameType | None,
+    ) -> tuple[Query, Run, Any]:
+        """The query with all that it mentions, also by way of views, on a cursor, and its relation."""
         state, lock = self._state_at(as_of)
         names = self._names if as_of is None else Names()
+        own = None if self._limits is None else self._number
         for _ in range(_ATTEMPTS):
-            taken = capture(state, lock, mentions, names, self._surroundings(), self._allowed)
-            query = self._query(text, checked, repeatable, taken, mentions, frame)
+            taken = capture(state, lock, mentions, names, self._surroundings, self._allowed, own)
+            query = self._query(text, values, repeatable, taken, mentions, frame)
             run = query.open()
             try:
-                relation = run.bind()
-                query, run, relation = _condensed(query, run, relation, mentions)
+                return _condensed(query, run, run.bind(), mentions)
             except QueryError as error:
                 run.close()
                 mentions = self._mentioned_elsewhere(error, mentions, taken, state, lock)
             except BaseException:
                 run.close()
                 raise
-            else:
-                return Result(query, run, relation, None if self._limits is None else self._limits.rows_max)
         raise QueryError("views that refer to views without end")
 
     def close(self) -> None:

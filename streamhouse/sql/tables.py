@@ -101,17 +101,36 @@ TABLES: Final[Mapping[str, Mapping[str, str]]] = {
         "raw_bytes": "int",
     },
     "settings": {"name": "text", "value": "text"},
+    "queries": {
+        "query": "text",
+        "session": "int",
+        "started": "time",
+        "state": "text",
+        "seconds": "float",
+        "commit": "int",
+        "blocks_read": "int",
+        "bytes_read": "int",
+        "error": "text",
+    },
     "requests": {"request": "text", "count": "int", "bytes": "int", "dollars": "float"},
 }
 """Column names and kinds of each table."""
 
 
 class Surroundings(msgspec.Struct, frozen=True):
-    """What tables show beside the state: this process."""
+    """What tables show beside the state: this process. Each is made when a query asks for it.
+
+    Attributes:
+        settings: Of the log.
+        stats: Requests so far.
+        commits: The last ones that were read, by number.
+        queries: The last ones that were run, as rows, of the session with that number or of all.
+    """
 
     settings: Settings
-    stats: StoreStats
-    commits: tuple[tuple[int, Commit], ...]
+    stats: Callable[[], StoreStats]
+    commits: Callable[[], tuple[tuple[int, Commit], ...]]
+    queries: Callable[[int | None], list[Row]]
 
 
 def rows_of_topics(topics: Iterable[TopicView], state: State) -> Iterator[Row]:
