@@ -124,7 +124,6 @@ class Consumer(Generic[K, V]):
     ) -> None:
         self._closed = True  # until everything below is there
         self._closer = 0  # the thread that is closing it
-        self._begun_at: dict[TopicPartition, int] = {}
         self._process = process_id()
         self._catalog = catalog
         self._runtime = runtime
@@ -373,15 +372,15 @@ class Consumer(Generic[K, V]):
             )
         return self._session.transaction_offsets()
 
-    def _commit_by_transactions(self) -> dict[TopicPartition, int]:
-        """Commit nothing automatically from now on: transactions do, in :meth:`streamhouse.Log.process`.
-
-        Returns:
-            Where it began in partitions for which nothing is committed yet, kept for the next such call.
-        """
+    def _commit_by_transactions(self) -> None:
+        """Commit nothing automatically from now on: transactions do, in :meth:`streamhouse.Log.process`."""
         if self._session is not None:
             self._session.auto_commit = False
-        return self._begun_at
+
+    def _begun_at(self) -> dict[TopicPartition, int]:
+        """Where reading began in each partition, or was sent by a seek."""
+        with self._lock:
+            return {name: cursor.begun_at for name, cursor in self._reading.cursors.items()}
 
     def _return_to(self, name: TopicPartition, offset: int) -> None:
         """Read on from an earlier place; from where ``reset`` says if that was removed meanwhile.

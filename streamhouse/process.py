@@ -53,6 +53,8 @@ class Output(msgspec.Struct, frozen=True):
     timestamp: Any = None
 
 
+Starts: TypeAlias = dict[TopicPartition, int]
+
 Outputs: TypeAlias = Output | tuple[Any, ...] | Iterable[Any] | Any | None
 """Nothing, an :class:`Output`, a tuple ``(topic, value)`` or ``(topic, value, key)``, several of these in a
 list or from a generator, or a bare value for the topic that was named to ``process``."""
@@ -111,7 +113,7 @@ class Process:
         self._stop = stop
         self._group = consumer._offsets_for_transaction().group
         self._ends: dict[TopicPartition, int] = {}
-        self._starts = consumer._commit_by_transactions()
+        consumer._commit_by_transactions()
 
     def run(self) -> int:
         """Work until the end, or until told to stop; how many records were processed."""
@@ -119,9 +121,9 @@ class Process:
         self._look_for_ends()
         while not self._stopped():
             records = self._consumer.poll(_POLL_SECONDS, self._batch_records)
-            self._note_starts(records)
-            if records or self._starts:
-                self._work(records)
+            starts = self._starts()
+            if records or starts:
+                self._work(records, starts)
             if self._bounded and self._at_end():
                 break
         return self.count
@@ -131,12 +133,12 @@ class Process:
 
     # --- one batch ---------------------------------------------------------------------------------
 
-    def _work(self, records: list[Record[Any, Any]]) -> None:
+    def _work(self, records: list[Record[Any, Any]], starts: Starts) -> None:
         try:
-            while (records or self._starts) and not self._stopped():
-                done = self._transact(records)
+            while (records or starts) and not self._stopped():
+                done = self._transact(records, starts)
                 self.count += done
-                records = records[done:]
+                records, starts = records[done:], {}
             if records:
                 self._rewind()
         except StaleMemberError:
@@ -149,11 +151,11 @@ class Process:
                     self._rewind()
             raise
 
-    def _transact(self, records: list[Record[Any, Any]]) -> int:
+    def _transact(self, records: list[Record[Any, Any]], starts: Starts) -> int:
         """Process some of the records in one transaction; how many."""
         deadline = self._runtime.monotonic() + self._batch_seconds
         done = 0
-        offsets: dict[tuple[str, int], int] = {(*name,): start for name, start in self._starts.items()}
+        offsets: dict[tuple[str, int], int] = {(*name,): start for name, start in starts.items()}
         with self._producer.transaction() as tx:
             for record in records:
                 self._send(tx, record)
@@ -162,7 +164,6 @@ class Process:
                 if self._runtime.monotonic() >= deadline:
                     break
             tx.commit_offsets(self._consumer, offsets=offsets)
-        self._starts.clear()
         return done
 
     def _send(self, tx: Transaction, record: Record[Any, Any]) -> None:
@@ -172,32 +173,26 @@ class Process:
 
     # --- positions ---------------------------------------------------------------------------------
 
-    def _note_starts(self, records: list[Record[Any, Any]]) -> None:
-        """Note where the group begins in partitions for which it has committed nothing.
+    def _starts(self) -> Starts:
+        """Where the group begins in partitions for which it has committed nothing.
 
-        The next transaction commits that, with or without records. Otherwise whoever comes after a failure,
-        or we ourselves, might begin at another place: where the end is by then, or behind what failed.
+        The next transaction commits that, with or without records. Otherwise whoever comes after us, with
+        ``start="latest"``, would begin where the end is by then.
         """
-        begun = dict(self._starts)
-        self._starts.clear()
-        for name in self._consumer.assignment:
-            if self._committed(name) is None:
-                offsets = (record.offset for record in records if (record.topic, record.partition) == name)
-                with suppress(NotAssignedError):  # a rebalance in between
-                    at = next(offsets, self._consumer.position(*name))
-                    self._starts[name] = begun.get(name, at)
+        return {
+            name: offset
+            for name, offset in self._consumer._begun_at().items()
+            if self._committed(name) is None
+        }
 
     def _rewind(self) -> None:
         """Go back to what is committed, once nothing can move that any more."""
         self._producer.settle()
         self._catalog.refresh()
-        for name in self._consumer.assignment:
+        for name, begun_at in self._consumer._begun_at().items():
+            offset = self._committed(name)
             with suppress(NotAssignedError):  # a rebalance in between
-                offset = self._committed(name)
-                if offset is None:
-                    offset = self._starts.get(name)
-                if offset is not None:
-                    self._consumer._return_to(name, offset)
+                self._consumer._return_to(name, begun_at if offset is None else offset)
 
     def _committed(self, name: TopicPartition) -> int | None:
         """The next offset that the group wants of a partition, if it ever said."""

@@ -165,6 +165,11 @@ def _refusal(operation: Operation, verdict: Verdict) -> StreamhouseError | None:
     if not appends_of(operation) and not isinstance(operation, Transaction):
         return None
     if code is Code.FENCED:
+        if isinstance(operation, Transaction) and operation.transactional_id:
+            return ProducerFencedError(
+                f"another producer with transactional_id={operation.transactional_id!r} was made after this "
+                "one; nothing of the transaction was written, and this one must stop"
+            )
         return ProducerFencedError(f"a newer producer took over; nothing was written to {what}")
     if code is Code.EXPIRED:
         return TransactionError(

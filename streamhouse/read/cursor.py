@@ -41,6 +41,10 @@ class Cursor:
         key: For the batches.
         value: For the batches.
         reset: What to do when the position fell below the log start.
+
+    Attributes:
+        position: Offset of the record to be read next.
+        begun_at: Where it was put last: the position it began with, or that of a seek.
     """
 
     def __init__(
@@ -58,6 +62,7 @@ class Cursor:
         self.partition = partition
         self.name = TopicPartition(topic.name, partition)
         self.position = position
+        self.begun_at = position
         self._catalog = catalog
         self._reader = reader
         self._key = key

@@ -104,7 +104,8 @@ class Reading(Generic[K, V]):
     def seek(self, cursor: Cursor, position: Position) -> None:
         """Go on from there."""
         cursor.high_watermark()  # says it properly when the topic was deleted
-        cursor.position = resolve(self._catalog, self._reader, cursor.topic, cursor.partition, position)
+        offset = resolve(self._catalog, self._reader, cursor.topic, cursor.partition, position)
+        cursor.position = cursor.begun_at = offset
 
     # --- taking records ----------------------------------------------------------------------------
 
