@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import typer
 
 import streamhouse
 from streamhouse.cli.app import app
+from streamhouse.testing.simulation.guards import GUARDS
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -104,3 +106,29 @@ def test_every_setting_is_described() -> None:
         set(streamhouse.Settings.__struct_fields__ + streamhouse.TopicSettings.__struct_fields__) - rows
         == set()
     )
+
+
+def test_the_layers_are_drawn_as_they_are_checked() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    contract = project["tool"]["importlinter"]["contracts"][0]
+    page = (DOCS / "internals" / "architecture.md").read_text()
+    drawing = page.split("```text\n", 1)[1].split("```", 1)[0]
+    drawn = [re.split(r"\s{2,}", line.strip())[0] for line in drawing.splitlines()]
+    assert drawn == contract["layers"]
+
+
+def test_files_that_the_internals_name_exist() -> None:
+    missing = []
+    for page in sorted((DOCS / "internals").glob("*.md")):
+        for name in re.findall(r"`((?:[a-z]+/)+[a-z0-9_]+\.py)`", page.read_text()):
+            places = [ROOT / name, ROOT / "streamhouse" / name, ROOT / "tests" / name]
+            if not any(place.exists() for place in places):
+                missing.append(f"{page.name}: {name}")
+    assert missing == []
+
+
+@pytest.mark.parametrize("guard", sorted(GUARDS))
+def test_every_rule_of_the_simulation_stands_beside_the_failure_it_prevents(guard: str) -> None:
+    page = (DOCS / "internals" / "commit-protocol.md").read_text()
+    table = page.split("## Failures, code, tests", 1)[1]
+    assert re.search(rf"\| [^|]*rules? [^|]*`{guard}`[^|]* \|$", table, re.MULTILINE)
