@@ -102,8 +102,8 @@ def main(job: Job) -> None:
         members = [threading.Thread(target=guarded, args=(work,)) for work in works]
         for thread in (feeder, *members):
             thread.start()
-        for thread in members:
-            thread.join()
+        while any(thread.is_alive() for thread in members):
+            time.sleep(0.05)  # not in a join: a signal that came while all were stopped would not end it
         fed.set()
         feeder.join()
     sys.exit(int(failed.is_set()))
@@ -191,6 +191,7 @@ class Life:
         self._consumer: Any = None
         self._held: dict[tuple[str, int], str] = {}  # what we have, and what we were called when it came
         self._unfinished = False
+        self._late = False  # the background may be ending the membership
         self._commits = 0
 
     def live(self, stop: threading.Event, seconds: float) -> None:
@@ -258,7 +259,7 @@ class Life:
         )
 
     def _give_back(self, places: Sequence[Any]) -> None:
-        self._give(places, "unfinished" if self._unfinished else "revoked")
+        self._give(places, "unfinished" if self._unfinished or self._late else "revoked")
         if not self.auto and not self._unfinished:
             wanted = {tuple(place): self._consumer.position(*place) for place in places}
             self._commit(wanted)
@@ -294,8 +295,10 @@ class Life:
 
         Who is killed over the work has not seen them: a commit in the background must not cover them.
         """
+        self._late = False
         if not records:
             return
+        began = time.monotonic()
         consumer = self._consumer
         seen = tuple(Observed(r.topic, r.partition, r.offset, r.value) for r in records)
         delivered = Delivered(
@@ -306,6 +309,7 @@ class Life:
         self._notes.write(delivered)
         if not self.auto and self._dice.random() < 0.3:
             self._commit_some(records)
+        self._late = self._limited and time.monotonic() - began > _MAX_POLL_SECONDS * 0.8
 
     def _work(self) -> None:
         chance = self._dice.random()
