@@ -32,10 +32,12 @@ from typing import Any, Self, TypeVar
 from streamhouse import consumer as _consumer
 from streamhouse import log as _log
 from streamhouse import producer as _producer
+from streamhouse.config import Settings
 from streamhouse.errors import InvalidInputError, StreamhouseError, TransactionError
 from streamhouse.groups import admin as _admin
 from streamhouse.groups.admin import GroupDescription
 from streamhouse.groups.offsets import Offset, What
+from streamhouse.process import Stop
 from streamhouse.producer import BatchDelivery, Delivery, TransactionMetadata
 from streamhouse.read.batch import RecordBatch
 from streamhouse.records import OffsetAndMetadata, Position, Positions, Record, TopicPartition
@@ -79,6 +81,16 @@ class Log:
 
     def __repr__(self) -> str:
         return f"aio.{self._log!r}"
+
+    @property
+    def url(self) -> str:
+        """Where the log is, without credentials."""
+        return self._log.url
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        return self._log.settings
 
     async def create_topic(
         self, name: str, *, partitions: int = 1, exist_ok: bool = False, **settings: Any
@@ -163,14 +175,22 @@ class Log:
     ) -> int:
         """See :meth:`streamhouse.Log.process`; the function may also be a coroutine function.
 
-        It runs on a worker thread, unless it is one. To stop, cancel: it ends after the transaction that is
-        under way.
+        It is called on a worker thread. A coroutine that it returns, or an asynchronous generator, runs on the
+        loop. To stop, cancel, or set the event that was passed as ``stop``: it ends after the transaction that
+        is under way.
         """
-        stop = Event()
+        stop = _Stop(options.pop("stop", None))
         loop = asyncio.get_running_loop()
-        call = function
-        if inspect.iscoroutinefunction(function):
-            call = lambda record: asyncio.run_coroutine_threadsafe(function(record), loop).result()  # noqa: E731
+
+        def call(record: Record[Any, Any]) -> Any:
+            result = function(record)
+            if inspect.isasyncgen(result):
+                result = _collect(result)
+            if inspect.iscoroutine(result):
+                return asyncio.run_coroutine_threadsafe(result, loop).result()
+            return result
+
+        await consumer._drop_polled()  # before it begins, for it knows the positions only
         running = loop.run_in_executor(
             self._threads,
             partial(self._log.process, consumer._consumer, producer._producer, call, stop=stop, **options),
@@ -225,6 +245,21 @@ def _take(records: Iterator[Record[Any, Any]]) -> list[Record[Any, Any]]:
     return [record for _, record in zip(range(_READ_AT_ONCE), records, strict=False)]
 
 
+async def _collect(results: AsyncIterator[Any]) -> list[Any]:
+    return [result async for result in results]
+
+
+class _Stop(Event):
+    """Set when another one is, too."""
+
+    def __init__(self, other: Stop | None) -> None:
+        super().__init__()
+        self._other = other
+
+    def is_set(self) -> bool:
+        return super().is_set() or (self._other is not None and self._other.is_set())
+
+
 class Producer:
     """Like :class:`streamhouse.Producer`."""
 
@@ -252,6 +287,20 @@ class Producer:
     def transaction(self, **options: Any) -> Transaction:
         """See :meth:`streamhouse.Producer.transaction`; it begins with ``async with``."""
         return Transaction(partial(self._producer.transaction, **options), self._threads)
+
+    @property
+    def transactional_id(self) -> str | None:
+        """The name it was given, if any."""
+        return self._producer.transactional_id
+
+    @property
+    def settled(self) -> bool:
+        """Whether the outcome of all its transactions is known."""
+        return self._producer.settled
+
+    async def settle(self) -> None:
+        """See :meth:`streamhouse.Producer.settle`."""
+        await _run(self._threads, self._producer.settle)
 
     async def flush(self, timeout: float | None = None) -> None:
         """See :meth:`streamhouse.Producer.flush`."""
@@ -285,6 +334,11 @@ class Transaction:
         return f"aio.{self._begun!r}" if self._begun else "<Transaction, not begun>"
 
     @property
+    def open(self) -> bool:
+        """Whether it can be added to."""
+        return self._begun is not None and self._begun.open
+
+    @property
     def result(self) -> TransactionMetadata:
         """See :attr:`streamhouse.Transaction.result`."""
         return self._transaction.result
@@ -316,7 +370,12 @@ class Transaction:
         await self._do(self._transaction.abort)
 
     async def __aenter__(self) -> Self:
-        self._begun = await _run(self._threads, self._begin)
+        beginning = self._threads.submit(self._begin)
+        try:
+            self._begun = await asyncio.wrap_future(beginning)
+        except asyncio.CancelledError:
+            beginning.add_done_callback(_abort)  # else the producer would have it open for ever
+            raise
         return self
 
     async def __aexit__(
@@ -335,6 +394,11 @@ class Transaction:
 
     async def _do(self, call: Callable[..., T], *args: Any, **options: Any) -> T:
         return await _run(self._threads, partial(call, *args, **options))
+
+
+def _abort(beginning: Future[_producer.Transaction]) -> None:
+    if not beginning.cancelled() and beginning.exception() is None:
+        beginning.result().abort()
 
 
 class Consumer:

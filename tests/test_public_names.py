@@ -69,3 +69,19 @@ def test_every_error_says_what_it_means_and_is_in_the_tree() -> None:
         if inspect.isclass(value) and issubclass(value, Exception):
             assert value.__doc__, name
             assert f"─ {name}" in tree or name == "StreamhouseError", name
+
+
+NOT_IN_AIO = {
+    "Log": {"sql", "sql_session"},
+    # The figures of a group are in what describe() gives; each of them would be a call of its own.
+    "Group": {"state", "assignor", "generation", "members", "offsets", "lag", "plot"},
+}
+
+
+@pytest.mark.parametrize("name", ["Log", "Producer", "Transaction", "Consumer", "Group"])
+def test_asyncio_has_the_same_names(name: str) -> None:
+    def public(cls: type) -> set[str]:
+        return {member for member in dir(cls) if not member.startswith("_")}
+
+    missing = public(getattr(streamhouse, name)) - public(getattr(streamhouse.aio, name))
+    assert missing == NOT_IN_AIO.get(name, set())
