@@ -77,21 +77,12 @@ class _Ledger:
             if isinstance(operation, CommitOffsets):
                 self._note_offsets(operation, accepted)
             for name, group in state.groups.items():
-                how = self._how(operation, agent)
-                self._note_owners(name, before.get(name, {}), group.owners, how, operation)
+                self._note_owners(name, before.get(name, {}), group.owners, operation, agent)
             return verdict
 
         return watched
 
-    def _how(self, operation: Any, agent: str) -> str:
-        """In which way an owner loses what it has by this."""
-        if isinstance(operation, ReleasePartitions):
-            return "released"
-        if isinstance(operation, LeaveGroup) and self._joined_by.get(operation.member) == agent:
-            return "left"
-        return "expelled"
-
-    def _note_owners(self, group: str, before: Owners, after: Owners, how: Any, operation: Any) -> None:
+    def _note_owners(self, group: str, before: Owners, after: Owners, operation: Any, agent: str) -> None:
         returned = operation.member if isinstance(operation, JoinGroup) and operation.instance else ""
         for place in sorted(before.keys() | after.keys()):
             old, new = before.get(place), after.get(place)
@@ -101,10 +92,19 @@ class _Ledger:
             if old and new and new[0] == returned and old[1] == new[1]:
                 self.entries.append(Owned(group, topic, partition, *new, "returned"))
                 continue
-            if old:
+            how = self._how_it_ended(old[0], operation, agent) if old else ""
+            if how:
                 self.entries.append(Owned(group, topic, partition, "", 0, how))
             if new:
                 self.entries.append(Owned(group, topic, partition, *new, "dealt"))
+
+    def _how_it_ended(self, owner: str, operation: Any, agent: str) -> Any:
+        """In which way an owner lost what it had; empty if there was no reason."""
+        if isinstance(operation, ReleasePartitions) and operation.member == owner:
+            return "released"
+        if isinstance(operation, LeaveGroup) and operation.member == owner:
+            return "left" if self._joined_by[owner] == agent else "expelled"
+        return ""
 
     def _note_offsets(self, operation: CommitOffsets, accepted: bool) -> None:
         entries = operation.offsets
