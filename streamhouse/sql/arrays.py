@@ -10,7 +10,15 @@ from typing import Any, Final
 
 import nanoarrow as na
 
-from streamhouse.format.columns import BinaryColumn, Columns, columns_from_lists
+from streamhouse.format.arrays import cut_array, pick_array
+from streamhouse.format.columns import (
+    ArrowColumn,
+    BinaryColumn,
+    Columns,
+    binary_column,
+    columns_from_lists,
+    null_column,
+)
 from streamhouse.format.integers import int64_range, int64s, stride_offsets
 from streamhouse.format.lists import binary_list, header_list
 from streamhouse.read.arrow import (
@@ -27,6 +35,9 @@ from streamhouse.read.arrow import (
     offset_buffer,
 )
 from streamhouse.read.window import offset_at, place
+from streamhouse.schema.assemble import json_values
+from streamhouse.schema.conform import conform
+from streamhouse.schema.model import Schema
 from streamhouse.sql.intervals import Intervals
 from streamhouse.sql.plan import COLUMNS, BlockScan
 from streamhouse.sql.text import text_column, text_headers
@@ -54,15 +65,17 @@ class Wrapper:
     Args:
         topic: Its name.
         columns: What the query wants, in its order.
+        schema: Of a typed topic, whose values appear as JSON.
         raw: See :func:`schema_of`.
     """
 
-    def __init__(self, topic: str, columns: Sequence[str], *, raw: bool) -> None:
+    def __init__(self, topic: str, columns: Sequence[str], schema: Schema | None, *, raw: bool) -> None:
         self.schema = schema_of(columns, raw=raw)
         self._topic = topic
         self._name = topic.encode()
         self._names = self._name
         self._columns = columns
+        self._value_schema = schema
         self._raw = raw
 
     def unread(self, scan: BlockScan) -> Iterator[Any]:
@@ -113,7 +126,15 @@ class Wrapper:
             if headers is not None and not self._raw:
                 headers = text_headers(headers)
             return headers_array(headers, count, start, text=not self._raw)
-        return self._bytes(block.key if column == "key" else block.value, start, stop)
+        value = block.key if column == "key" else block.value
+        if isinstance(value, ArrowColumn):
+            return self._bytes(self._json(value, start, stop), 0, count)
+        return self._bytes(value, start, stop)
+
+    def _json(self, value: ArrowColumn, start: int, stop: int) -> BinaryColumn:
+        schema = self._value_schema
+        assert schema is not None
+        return binary_column(json_values(schema, conform(schema, value), start, stop))
 
     def _bytes(self, column: BinaryColumn, start: int, stop: int) -> Any:
         if self._raw:
@@ -167,9 +188,10 @@ def _picked(scan: BlockScan, block: Columns, start: int, stop: int, flags: bytes
     places = list(compress(range(start, stop), flags))
     deltas = [offset_at(block, base, index) - base for index in places]
     headers = block.headers
+    value = block.value if isinstance(block.value, BinaryColumn) else null_column(block.count)
     picked = columns_from_lists(
         pick("key", lambda: binary_list(block.key, start, stop), None),
-        pick("value", lambda: binary_list(block.value, start, stop), None),
+        pick("value", lambda: binary_list(value, start, stop), None),
         list(compress(int64s(block.timestamps)[start:stop], flags)),
         None if headers is None else pick("headers", lambda: header_list(headers, start, stop), ()),
     )
@@ -180,7 +202,13 @@ def _picked(scan: BlockScan, block: Columns, start: int, stop: int, flags: bytes
         picked.timestamp_min,
         picked.timestamp_max,
         picked.key,
-        picked.value,
+        _picked_value(block.value, start, stop, flags) or picked.value,
         picked.headers,
         stored,
     )
+
+
+def _picked_value(
+    value: BinaryColumn | ArrowColumn, start: int, stop: int, flags: bytes
+) -> ArrowColumn | None:
+    return pick_array(cut_array(value, start, stop), flags) if isinstance(value, ArrowColumn) else None

@@ -78,7 +78,7 @@ class TopicScan:
         self._columns = columns
         self._conditions = conditions
         self._notes = notes
-        self._wrapper = Wrapper(topic.name, columns, raw=raw)
+        self._wrapper = Wrapper(topic.name, columns, topic.schema, raw=raw)
         self.schema = self._wrapper.schema
 
     def arrays(self) -> Iterator[Any]:

@@ -12,6 +12,8 @@ from collections.abc import Iterable
 import msgspec
 
 from streamhouse.commits.state import COLUMNS, BlockRef, PartitionState, State, TopicState
+from streamhouse.schema.model import Schema
+from streamhouse.schema.versions import schema_of
 
 
 class PartitionView:
@@ -85,6 +87,7 @@ class TopicView(msgspec.Struct, frozen=True):
     name: str
     partition_count: int
     partitions: tuple[PartitionView, ...]
+    schema: Schema | None = None
 
     @property
     def record_count(self) -> int:
@@ -101,6 +104,7 @@ def view_of(state: State, topic: TopicState) -> TopicView:
         topic.name,
         topic.partition_count,
         tuple(PartitionView(names, number, partition) for number, partition in partitions),
+        schema_of(topic.settings),
     )
 
 

@@ -7,6 +7,9 @@ the interpreter's lock when native threads call.
 
 The functions are made once and never freed. What a stream needs is kept in a table under a number that
 the C struct carries as its private data, until the consumer releases the stream.
+
+They are for DuckDB, which releases streams when no Python exception is on its way. Python runs no function
+while one is, so other consumers (pyarrow after an error) would abort the process.
 """
 
 from __future__ import annotations

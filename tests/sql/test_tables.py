@@ -212,7 +212,7 @@ def test_tables_join_topics_and_each_other(log: streamhouse.Log) -> None:
     """
     assert log.sql(query).fetchall() == [("empty", 1, None), ("orders", 3, 20)]
     query = """
-        select count(*) from orders o join streamhouse.partitions p using (topic, partition) where p.records > 5
+        select count(*) from orders join streamhouse.partitions p using (topic, partition) where p.records > 5
     """
     assert log.sql(query).fetchall() == [(20,)]
 

@@ -1,0 +1,36 @@
+"""Keys and values as text: UTF-8 as it stands, everything else escaped as DuckDB shows a BLOB."""
+
+from __future__ import annotations
+
+import duckdb
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from streamhouse.format.columns import binary_column
+from streamhouse.format.lists import binary_list
+from streamhouse.sql.text import shown, text_column
+
+VALUES = st.lists(
+    st.none() | st.binary(max_size=6) | st.text(max_size=6).map(str.encode), min_size=1, max_size=8
+)
+
+
+@given(VALUES, st.data())
+@example(["ü".encode()[:1], "ü".encode()[1:]], None)  # sound as a whole, but no value is
+def test_columns(values: list[bytes | None], data: st.DataObject | None) -> None:
+    start = data.draw(st.integers(0, len(values))) if data else 0
+    stop = data.draw(st.integers(start, len(values))) if data else len(values)
+    column, begin = text_column(binary_column(values), start, stop)
+    found = binary_list(column, begin, begin + stop - start)
+    assert found == [None if value is None else shown(value) for value in values[start:stop]]
+
+
+@given(st.binary(max_size=20))
+def test_one_value(value: bytes) -> None:
+    text = shown(value).decode()
+    try:
+        assert text == value.decode()
+    except UnicodeDecodeError:
+        with duckdb.connect() as connection:
+            ((expected,),) = connection.execute("select $1::blob::varchar", [value]).fetchall()
+        assert text == expected
