@@ -2,7 +2,7 @@
 
 Two threads, which run while there is somebody to work for. One writes the heartbeat and does nothing
 else, so that a store that is slow to answer something else does not make this process look dead. The other
-looks at the heartbeats of the next few processes in the ring of each group, ends the membership of dead
+looks at the heartbeats of the next two processes in the ring of each group, ends the membership of dead
 members, commits what was processed, and cleans up memberships of this very process that nobody has a
 consumer for (one that could not leave because the store was away, or a static member that did not return).
 """
@@ -175,8 +175,8 @@ class GroupAgent:
     def _watched(self, group: GroupState) -> set[str]:
         """The next ones in the ring; all of them as soon as one of these is suspicious.
 
-        A machine that dies takes many processes with it. Watched three at a time, they would be found dead
-        three in each session.
+        A machine that dies takes many processes with it. Watched two at a time, they would be found dead
+        two in each session.
         """
         sessions = {member.process: member.session_ms / 1000 for member in group.members.values()}
         sessions.pop(self.process, None)

@@ -21,7 +21,7 @@ from streamhouse.format import names
 from streamhouse.runtime import Runtime
 from streamhouse.store.base import ObjectStore
 
-WATCHED: Final = 3  # processes that each one watches: costs grow with the group, not with its square
+WATCHED: Final = 2  # processes that each one watches: costs grow with the group, not with its square
 # A PUT costs as much as twelve GETs, so it is by looking more often, not by beating more often, that a
 # death is noticed sooner: a sixth of the session after it has passed, at the latest.
 _BEATS_PER_SESSION: Final = 4

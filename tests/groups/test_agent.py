@@ -82,7 +82,7 @@ def test_each_member_of_a_dead_process_has_its_own_session(scene: Scene) -> None
 
 
 def test_a_machine_that_died_with_many_processes_is_found_dead_as_a_whole(scene: Scene) -> None:
-    """Three at a time, it would take four sessions."""
+    """Two at a time, it would take six sessions."""
     for number in range(12):
         scene.join(f"process-{number:02}", f"m{number:02}")
     assert scene.seconds_until(set(), 5 * SESSION) <= SESSION * 1.7

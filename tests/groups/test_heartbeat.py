@@ -140,11 +140,11 @@ def test_sessions_of_several_lengths(runtime: ManualRuntime, store: FaultyStore)
     assert found == {"short": pytest.approx(6.0, abs=0.01), "long": pytest.approx(60.0, abs=0.01)}
 
 
-def test_each_watches_the_next_three() -> None:
+def test_each_watches_the_next_two() -> None:
     everybody = ["a", "b", "c", "d", "e"]
-    assert next_in_ring(everybody, "b") == ["c", "d", "e"]
-    assert next_in_ring(everybody, "d") == ["e", "a", "b"]
+    assert next_in_ring(everybody, "b") == ["c", "d"]
+    assert next_in_ring(everybody, "d") == ["e", "a"]
     assert next_in_ring(["a", "b", "b"], "a") == ["b"]
     assert next_in_ring(["a"], "a") == []
     watched = [process for me in everybody for process in next_in_ring(everybody, me)]
-    assert {watched.count(process) for process in everybody} == {3}
+    assert {watched.count(process) for process in everybody} == {2}
