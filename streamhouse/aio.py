@@ -175,9 +175,9 @@ class Log:
     ) -> int:
         """See :meth:`streamhouse.Log.process`; the function may also be a coroutine function.
 
-        It is called on a worker thread. A coroutine that it returns, or an asynchronous generator, runs on the
-        loop. To stop, cancel, or set the event that was passed as ``stop``: it ends after the transaction that
-        is under way.
+        It is called on a worker thread. A coroutine that it returns, or an asynchronous generator, runs on
+        the loop. To stop, cancel, or set the event that was passed as ``stop``: it ends after the
+        transaction that is under way.
         """
         stop = _Stop(options.pop("stop", None))
         loop = asyncio.get_running_loop()
