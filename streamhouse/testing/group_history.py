@@ -88,8 +88,8 @@ class Given(msgspec.Struct, frozen=True, tag="given"):
         member: What the group called it.
         partitions: Pairs of topic and number.
         how: ``"revoked"``: it was asked to, or closes; what it was delivered is processed, and it commits
-            that. ``"unfinished"``: the same with records in hand, which have to come again. ``"lost"``: it
-            was not asked.
+            that. ``"unfinished"``: the same with records in hand, which have to come again, or after having
+            been busy for so long that it may be out already. ``"lost"``: it was not asked.
         at: When, as in :class:`Taken`.
     """
 

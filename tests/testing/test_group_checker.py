@@ -213,6 +213,18 @@ def test_records_in_hand_at_an_unfinished_end_come_again() -> None:
     assert kinds(history) == []
 
 
+def test_who_hung_may_have_left_behind_its_own_back() -> None:
+    """The background ends its membership, and others go on before it comes to hear of it."""
+    history = swap(
+        PLANTED["overlap"],
+        (gave("a", at=4.0), gave("a", at=4.0, how="unfinished")),
+        (owned("", 0, "released"), owned("", 0, "left")),
+    )
+    assert kinds(history) == []
+    in_order = swap(PLANTED["overlap"], (owned("", 0, "released"), owned("", 0, "left")))
+    assert kinds(in_order) == ["overlap"]
+
+
 def test_the_end_need_not_have_been_delivered() -> None:
     assert kinds(PLANTED["undelivered"], read_to_end=False) == []
 
