@@ -29,6 +29,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable
+
 import msgspec
 
 from streamhouse.testing.checker import Anomaly, check_history
