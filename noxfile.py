@@ -103,6 +103,12 @@ def sim(session: nox.Session) -> None:
 
 
 @checks(default=False)
+def differential(session: nox.Session) -> None:
+    """Many random queries on a log and on plain DuckDB: ``nox -s differential -- --queries 50000``."""
+    python(session, "-m", "tests.sql.differential", *session.posargs)
+
+
+@checks(default=False)
 def soak(session: nox.Session) -> None:
     """Kill real processes, or run many at once: ``nox -s soak -- kill --runs 500``."""
     python(session, "-m", "tests.soak", *session.posargs)
@@ -118,7 +124,7 @@ def bench(session: nox.Session) -> None:
 @nox.session(reuse_venv=True, default=False)
 def mindeps(session: nox.Session) -> None:
     """The tests, on the lowest versions that pyproject.toml allows."""
-    runtime = [*PROJECT["project"]["dependencies"], *EXTRAS["cli"]]
+    runtime = [*PROJECT["project"]["dependencies"], *EXTRAS["cli"], *EXTRAS["notebook"]]
     floors = [requirement.replace(">=", "==") for requirement in runtime]
     session.install("--quiet", "--editable", f".[{','.join(EXTRAS)}]", *floors, *group("test"))
     apart = [f"--ignore={folder}" for folder in APART]
@@ -138,3 +144,7 @@ def extras(session: nox.Session, extra: str) -> None:
         session.run("streamctl", "--help", success_codes=[3])
     if extra == "test":
         session.run("python", "-I", "-c", IMPORT_TEST_KIT)
+    picture = "import streamhouse; streamhouse.Log('memory://').create_topic('t').plot()"
+    session.run(
+        "python", "-I", "-W", "ignore", "-c", picture, success_codes=[0 if extra == "notebook" else 1]
+    )
