@@ -65,7 +65,8 @@ def reset(
 ) -> None:
     """Set the committed offsets of a group without members; shows them before and after.
 
-    An offset that a partition does not have becomes the nearest that it has.
+    An offset that a partition does not have becomes the nearest that it has. Members that look dead are
+    struck off, after a third of their session, to be sure.
     """
     if (to is None) == (shift is None):
         raise typer.BadParameter("reset takes either --to or --shift")
@@ -74,13 +75,15 @@ def reset(
     with open_log(log, storage_option) as handle:
         group = handle.groups[name]
         before = group.offsets
-        topics = [each for each, _ in wanted] or None
-        planned = group.reset(position, shift=shift, topics=topics, dry_run=True)
         for each, number in wanted:
             check_partition(handle.topic(each), number)
-        after = {place: offset for place, offset in planned.items() if is_among(place, wanted)}
-        if after and not dry_run:
-            group.commit(dict(after.items()))
+        topics = [each for each, _ in wanted] or None
+        whole = all(number is None for _, number in wanted)
+        after = group.reset(position, shift=shift, topics=topics, dry_run=dry_run or not whole)
+        if not whole:
+            after = {place: offset for place, offset in after.items() if is_among(place, wanted)}
+            if after and not dry_run:
+                group.commit(dict(after.items()))
     rows = [
         {
             "group": name,

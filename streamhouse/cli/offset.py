@@ -58,8 +58,11 @@ def commit(
     """Commit offsets for a group without members; makes the group if there is none."""
     wanted = dict(parse_offset(text) for text in places)
     with open_log(log, storage_option) as handle:
-        with handle.consumer(group=group, auto_commit=False) as consumer:  # a member of nothing
-            consumer.commit(dict(wanted.items()), metadata=metadata)
+        if group in handle.groups:
+            handle.groups[group].commit(dict(wanted.items()), metadata=metadata)
+        else:
+            with handle.consumer(group=group, auto_commit=False) as consumer:  # a member of nothing
+                consumer.commit(dict(wanted.items()), metadata=metadata)
         found = handle.groups[group].offsets
     print_rows([_row(group, place, found[place]) for place in wanted], as_json=wants_json(json))
 
