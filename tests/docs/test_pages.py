@@ -26,6 +26,27 @@ def test_every_link_leads_to_a_file(page: Path) -> None:
     assert dead == []
 
 
+def anchors_of(page: Path) -> set[str]:
+    """The places in a page that can be linked to, as GitHub names them after its headings."""
+    prose = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    found: list[str] = []
+    for heading in re.findall(r"^#+ (.*)$", prose, re.MULTILINE):
+        text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading)
+        name = re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-")
+        found.append(f"{name}-{count}" if (count := found.count(name)) else name)
+    return set(found)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_anchor_leads_to_a_heading(page: Path) -> None:
+    dead = []
+    for link, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", page.read_text()):
+        target = page.parent / link if link else page
+        if target.suffix == ".md" and target.exists() and anchor not in anchors_of(target):
+            dead.append(f"{link}#{anchor}")
+    assert dead == []
+
+
 def test_every_page_is_on_the_front_page() -> None:
     front = DOCS / "README.md"
     linked = {(DOCS / link).resolve() for link in LINK.findall(front.read_text())}
