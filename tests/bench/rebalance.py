@@ -6,14 +6,17 @@ the least for each join, one by one; and the least from the first owners to the 
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import streamhouse
+from streamhouse.testing.s3server import FakeS3Server
 from tests.bench.data import folder as bench_folder
 from tests.bench.data import row
 
@@ -23,10 +26,10 @@ _PARTITIONS = 64
 
 # Adds members when told to; each has a thread that polls, as in an application.
 _WORKER = """
-import sys, threading
+import json, sys, threading
 import streamhouse
 
-log = streamhouse.Log(sys.argv[1])
+log = streamhouse.Log(sys.argv[1], storage_options=json.loads(sys.argv[2]), upkeep=False)
 stop = threading.Event()
 
 def poll(consumer):
@@ -54,7 +57,11 @@ def run() -> None:
         for together in (False, True):
             _in_process(place, together=together)
     for together in (False, True):
-        _across_processes(together=together)
+        with bench_folder() as folder:
+            _across_processes("directory", folder, {}, together=together)
+    for together in (False, True):
+        with FakeS3Server() as server:
+            _across_processes("S3 without latency", server.url, server.storage_options, together=together)
 
 
 def _in_process(place: str, *, together: bool) -> None:
@@ -80,12 +87,12 @@ def _in_process(place: str, *, together: bool) -> None:
             thread.join()
 
 
-def _across_processes(*, together: bool) -> None:
-    with bench_folder() as folder, streamhouse.Log(folder) as log:
+def _across_processes(kind: str, url: str, options: dict[str, Any], *, together: bool) -> None:
+    with streamhouse.Log(url, storage_options=options, upkeep=False) as log:
         log.create_topic("t", partitions=_PARTITIONS)
         workers = [
             subprocess.Popen(
-                [sys.executable, "-c", _WORKER, folder],
+                [sys.executable, "-c", _WORKER, url, json.dumps(options)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
@@ -103,7 +110,7 @@ def _across_processes(*, together: bool) -> None:
                 for worker in workers:
                     worker.stdin.write(f"{count // _PROCESSES}\n")
 
-        _measure(f"{_PROCESSES} processes, directory", log, add, together=together)
+        _measure(f"{_PROCESSES} processes, {kind}", log, add, together=together)
         for worker in workers:
             worker.stdin.close()
         for worker in workers:

@@ -7,6 +7,7 @@ import threading
 import time
 import warnings
 from itertools import islice
+from typing import Any
 
 import pytest
 
@@ -256,3 +257,21 @@ def test_two_groups_commit_for_themselves(memory: Log) -> None:
         expel(memory, one)
         assert len(memory.groups["h"].members) == 1
         two.commit()
+
+
+@pytest.mark.parametrize("operation", ["put", "get"])
+def test_a_heartbeat_that_hangs_in_the_store_holds_up_nobody_here(operation: Any) -> None:
+    """Neither joining nor work nor closing waits for it; only others may take the process for dead."""
+    stuck = threading.Event()
+    store = FaultyStore(MemoryStore(SystemRuntime()), sleep=lambda _seconds: stuck.wait(30) and None)
+    with Log(store) as log, Log(store) as elsewhere:
+        log.create_topic("orders", partitions=2)
+        send(log, 20)
+        store.script(operation, "delay", prefix="hb/", times=None)
+        one, two = member(log), member(elsewhere)
+        until(lambda: one.assignment and two.assignment, one, two)
+        one.commit()
+        one.close()
+        two.close()
+        assert log.groups["g"].members == ()
+    stuck.set()

@@ -123,7 +123,10 @@ def test_a_pattern_follows_topics_as_they_come_and_go(memory: Log) -> None:
         send(memory, 1, "eu-refunds")
         assert [record.topic for record in drain(consumer)] == ["eu-refunds"]
         assert [place.topic for place in consumer.assignment] == ["eu-refunds"]
-        assert [what for what, _ in told.told] == ["assign", "lost", "assign"]
+        memory.alter_topic("eu-refunds", partitions=3)
+        assert drain(consumer) == []
+        assert numbers(consumer) == {0, 1, 2}
+        assert [what for what, _ in told.told] == ["assign", "lost", "assign", "assign"]
 
 
 def test_names_and_patterns_mix(memory: Log) -> None:
