@@ -1,17 +1,17 @@
-"""``python -m tests.soak kill|many|chain|groups``: see the package."""
+"""``python -m tests.soak kill|many|chain|groups|compaction``: see the package."""
 
 from __future__ import annotations
 
 import argparse
 import time
 
-from tests.soak import chain, groups, runner
+from tests.soak import chain, compaction, groups, runner
 
 
 def main() -> None:
     """Run one soak and print its verdict; the exit code says whether it was clean."""
     parser = argparse.ArgumentParser(prog="python -m tests.soak")
-    parser.add_argument("what", choices=("kill", "many", "chain", "groups"))
+    parser.add_argument("what", choices=("kill", "many", "chain", "groups", "compaction"))
     parser.add_argument("--store", choices=("dir", "ministack", "fake"), default="dir")
     parser.add_argument("--runs", type=int, default=None, help="processes to kill; runs of chain and groups")
     parser.add_argument("--writers", type=int, default=8)
@@ -28,6 +28,8 @@ def main() -> None:
         raise SystemExit(
             groups.main(options.store, options.runs or 1, options.seconds, options.seed, options.keep)
         )
+    elif options.what == "compaction":
+        raise SystemExit(compaction.main(options.seconds, options.seed))
     else:
         verdict = runner.many(options.store, options.writers, options.seconds)
         shares = sorted(verdict.acknowledged.values())
