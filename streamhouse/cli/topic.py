@@ -21,6 +21,7 @@ from streamhouse.cli.settings import (
     RetentionBytes,
     given_settings,
 )
+from streamhouse.errors import TopicExistsError
 from streamhouse.topic import Partition, Topic
 
 topics = typer.Typer(name="topic", help="Create, list, describe, alter, trim and delete topics.")
@@ -46,6 +47,8 @@ def create(
     given = given_settings(cleanup_policy, retention, retention_bytes, delete_retention, min_compaction_lag)
     settings = {setting: value for setting, value in given.items() if value is not None}
     with open_log(log, storage_option, create=True) as handle:
+        if not exist_ok and name in handle.topics:
+            raise TopicExistsError(f"topic {name!r} exists; --exist-ok accepts it")
         topic = handle.create_topic(name, partitions=partitions, exist_ok=exist_ok, **settings)
         count = len(topic.partitions)
     if wants_json(json):

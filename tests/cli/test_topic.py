@@ -79,6 +79,8 @@ def test_trimming(orders, arguments: list[str], starts: list[int]) -> None:
     ("arguments", "code", "message"),
     [
         (["create", "a/b"], 2, "'a/b'"),
+        (["create", "orders"], 4, "--exist-ok"),
+        (["create", "orders", "-p", "5", "--exist-ok"], 4, "3 partitions, not 5"),
         (["create", "x", "-p", "0"], 2, "1 to 100,000"),
         (["create", "x", "-p", "many"], 2, "--partitions"),
         (["describe", "order"], 4, "did you mean 'orders'"),
