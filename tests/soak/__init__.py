@@ -3,7 +3,8 @@
 ``python -m tests.soak kill --runs 500`` kills writers and readers at random moments,
 ``python -m tests.soak many`` lets eight write at once,
 ``python -m tests.soak chain --runs 10 --seconds 60`` processes records exactly once through three topics,
-``python -m tests.soak groups --runs 10 --seconds 60`` has members of groups killed, stopped and replaced.
+``python -m tests.soak groups --runs 10 --seconds 60`` has members of groups killed, stopped and replaced,
+``python -m tests.soak compaction --seconds 600`` writes, reads, compacts and removes at once, in fast time.
 ``--store`` takes ``dir``, ``fake`` or, for ``many``, ``ministack``.
 Short versions run in the test suite.
 """
