@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from tests.bench import group_cost, growth, importing, latency, rebalance, speed, tail
+from tests.bench import compaction, group_cost, growth, importing, latency, rebalance, speed, tail
 
 BENCHMARKS = {
     "import": importing.run,
@@ -12,6 +12,7 @@ BENCHMARKS = {
     "latency": latency.run,
     "growth": growth.run,
     "tail": tail.run,
+    "compaction": compaction.run,
     "rebalance": rebalance.run,
     "group_cost": group_cost.run,
 }
