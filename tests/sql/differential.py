@@ -77,7 +77,7 @@ class Differential:
                     [self._value() for _ in range(count)],
                     keys=dice.choices(KEYS[1:] if topic == "b" else KEYS, k=count),
                     headers=[self._headers() for _ in range(count)],
-                    timestamps=[BEGIN_MS + dice.randrange(SPAN_MS) for _ in range(count)],
+                    timestamps=[self._time() for _ in range(count)],
                     partition=dice.randrange(3 if topic == "a" else 2),
                 ).result()
 
@@ -152,6 +152,11 @@ class Differential:
             assert _sorted(found) == _sorted(expected), query
         self.checked += 1
         self.rows += len(expected)
+
+    def _time(self) -> int:
+        """Mostly full seconds, so that conditions meet them exactly."""
+        second = BEGIN_MS + 1000 * self._writing.randrange(SPAN_MS // 1000)
+        return second + self._writing.choice([0, 0, 0, 1, 7])
 
     def _value(self) -> bytes | None:
         if self._writing.random() < 0.5:

@@ -184,6 +184,10 @@ class Queries:
 
     def _condition(self, table: str, depth: int = 0) -> str:
         dice = self._dice
+        if depth == 0 and dice.random() < 0.5:  # what a log takes over
+            return " and ".join(
+                dice.choice([self._on_numbers, self._on_times])(table) for _ in range(dice.randint(1, 2))
+            )
         if depth < 3 and dice.random() < 0.45:
             parts = [self._condition(table, depth + 1) for _ in range(2)]
             return dice.choice(["({} and {})", "({} or {})", "not ({} and {})"]).format(*parts)
@@ -195,7 +199,7 @@ class Queries:
         value = dice.randint(-1, top)
         return f"{table}.{column} " + dice.choice(
             [
-                f"{dice.choice(['=', '<>', '<', '<=', '>', '>='])} {value}",
+                *2 * [f"{dice.choice(['=', '<>', '<', '<=', '>', '>='])} {value}"],
                 f"between {value} and {value + dice.randint(-1, 20)}",
                 f"in ({value}, {dice.randint(0, top)}, {dice.randint(0, top)})",
                 f"not in ({value}, {dice.randint(0, top)})",
@@ -209,11 +213,12 @@ class Queries:
 
     def _on_times(self, table: str) -> str:
         dice = self._dice
-        micros = (BEGIN_MS + dice.randint(-1000, SPAN_MS)) * 1000 + dice.choice([0, 0, 1, 999])
+        second = BEGIN_MS + dice.randint(-1, SPAN_MS // 1000) * 1000
+        micros = second * 1000 + dice.choice([0, 0, 0, 1, 999, 7000])
         other = micros + dice.randint(-1000, 30_000_000)
         return f"{table}.timestamp " + dice.choice(
             [
-                f"{dice.choice(['=', '<>', '<', '<=', '>', '>='])} make_timestamptz({micros})",
+                *2 * [f"{dice.choice(['=', '<>', '<', '<=', '>', '>='])} make_timestamptz({micros})"],
                 f"between make_timestamptz({micros}) and make_timestamptz({other})",
                 f"in (make_timestamptz({micros}), make_timestamptz({BEGIN_MS * 1000}))",
                 "is not null",
