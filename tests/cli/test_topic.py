@@ -35,7 +35,7 @@ def test_settings_are_made_shown_and_altered(cli) -> None:
     assert made.code == 0
     (summary, _) = cli("topic", "describe", "t").rows
     assert summary.pop("created").startswith("20")
-    assert summary == {
+    shown = {
         "topic": "t",
         "partitions": 1,
         "cleanup_policy": "compact,delete",
@@ -44,6 +44,7 @@ def test_settings_are_made_shown_and_altered(cli) -> None:
         "delete_retention_ms": 7_200_000,
         "min_compaction_lag_ms": 500,
     }
+    assert {name: summary[name] for name in shown} == shown
     altered = cli("topic", "alter", "t", "-p", "2", "--retention", "none", "--min-compaction-lag", "500ms",
                   "--delete-retention", "default")  # fmt: skip
     assert altered.rows == [
