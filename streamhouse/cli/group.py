@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import typer
@@ -11,6 +12,7 @@ from streamhouse.cli.output import print_fields, print_json, print_rows, print_t
 from streamhouse.cli.places import check_partition, is_among, parse_place
 from streamhouse.cli.positions import parse_one_position
 from streamhouse.groups.admin import GroupDescription
+from streamhouse.records import TopicPartition
 
 groups = typer.Typer(name="group", help="List, describe, reset and delete consumer groups.")
 
@@ -27,7 +29,10 @@ def list_(log: LogUrl, storage_option: StorageOptions = None, json: Json = False
 
 @groups.command()
 def describe(name: Name, log: LogUrl, storage_option: StorageOptions = None, json: Json = False) -> None:
-    """Show a group, its members, and for each partition its owner, offset and lag."""
+    """Show a group, its members, and for each partition its owner, offset and lag.
+
+    In a rebalance, partitions are coming that their present owners have yet to give back.
+    """
     with open_log(log, storage_option) as handle:
         group = handle.groups[name].describe()
     summary, members, partitions = _summary(group), _members(group), _partitions(group)
@@ -140,10 +145,15 @@ def _members(group: GroupDescription) -> list[dict[str, Any]]:
             "process": member.process,
             "instance": member.instance,
             "session_timeout": member.session_timeout,
-            "partitions": " ".join(f"{place.topic}:{place.partition}" for place in member.assignment),
+            "partitions": _names(member.assignment),
+            "coming": _names(member.coming),
         }
         for member in group.members
     ]
+
+
+def _names(places: Iterable[TopicPartition]) -> str:
+    return " ".join(f"{place.topic}:{place.partition}" for place in places)
 
 
 def _partitions(group: GroupDescription) -> list[dict[str, Any]]:

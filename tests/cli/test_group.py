@@ -86,6 +86,18 @@ def test_a_group_with_members_is_shown_and_left_alone(group, folder: Path) -> No
         assert offsets(group) == [3, 3, 3]
 
 
+def test_a_rebalance_shows_who_waits_for_what(group, folder: Path) -> None:
+    with streamhouse.Log(str(folder)) as log, log.consumer("orders", group="billing") as first:
+        first.poll(timeout=5.0)
+        with log.consumer("orders", group="billing") as second:
+            second.poll(timeout=0)
+            summary, *_ = group("group", "describe", "billing").rows
+            assert summary["state"] == "rebalancing"
+            (has, waits) = summary["members"]
+            assert (has["partitions"], has["coming"]) == ("orders:0 orders:1 orders:2", "")
+            assert (waits["partitions"], waits["coming"]) in [("", f"orders:{p}") for p in range(3)]
+
+
 @pytest.mark.parametrize(
     ("arguments", "after"),
     [

@@ -10,10 +10,11 @@ import pytest
 from tests.soak import groups
 
 
-@pytest.mark.parametrize(("kind", "seconds"), [("dir", 5.0), ("fake", 4.0)])
+@pytest.mark.parametrize(("kind", "seconds"), [("dir", 4.0), ("fake", 3.0)])
 def test_members_that_are_killed_stopped_and_replaced_skip_nothing(kind: str, seconds: float) -> None:
     verdict = groups.Verdict()
     groups.run(kind, seconds, 3, verdict)
     assert verdict.clean, verdict.wrong
-    assert verdict.counts["delivered"] > verdict.counts["again"] > 0
-    assert verdict.counts["expelled"] > 0
+    assert verdict.counts["delivered"] > 0
+    assert verdict.counts["commits"] > 0
+    assert verdict.happened
