@@ -6,6 +6,7 @@ import pytest
 
 import streamhouse
 from streamhouse.errors import InvalidRecordError
+from streamhouse.format import names
 from streamhouse.testing.clock import ManualRuntime
 from streamhouse.upkeep import clean
 from streamhouse.upkeep.report import Tally
@@ -169,6 +170,29 @@ def test_readers_in_mid_flight_get_every_key(log: streamhouse.Log) -> None:
     seen += records
     latest = {record.key: record.value for record in seen}
     assert latest == {b"%d" % k: b"%d" % (90 + k) for k in range(10)}
+
+
+@pytest.mark.parametrize("taken", [0, 1, 15, 16, 17, 40, 99])
+def test_readers_whose_blocks_are_gone_from_the_store_get_every_key(open_log: Opener, taken: int) -> None:
+    log = open_log(prefetch_blocks=0, cache_bytes_max=0)
+    compacted(log, delete_retention_ms=0)
+    write(log, [b"%d" % n for n in range(100)], keys=[b"%d" % (n % 10) for n in range(100)])
+    records = log.read("t")
+    with log.consumer("t") as consumer:
+        scanned = [next(records) for _ in range(taken)]
+        polled = consumer.poll(timeout=0, max_records=taken) if taken else []
+        held = set(state_of(log).objects)
+        log.upkeep()
+        open_log.store.delete_many([names.commit(seq) for seq in held])
+        scanned += records
+        while chunk := consumer.poll(timeout=0):
+            polled += chunk
+    for seen in (scanned, polled):
+        offsets = [record.offset for record in seen]
+        assert offsets == sorted(set(offsets))
+        assert {record.key: record.value for record in seen} == {
+            b"%d" % k: b"%d" % (90 + k) for k in range(10)
+        }
 
 
 def test_nothing_is_left_of_a_partition_but_its_last_record(log: streamhouse.Log) -> None:

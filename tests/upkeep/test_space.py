@@ -51,10 +51,11 @@ def test_what_was_put_together_leaves_one_copy(tmp_path: Path) -> None:
 def test_what_was_deleted_expired_or_compacted_away_is_gone(tmp_path: Path) -> None:
     dice = random.Random(0)
     with streamhouse.Log(tmp_path, durability="os", upkeep=False) as log:
-        for topic in ("kept", "deleted", "records deleted".replace(" ", "-"), "expired", "keys"):
+        for topic in ("kept", "deleted", "records-deleted", "too-many", "too-old", "keys"):
             log.create_topic(topic)
         log.alter_topic("keys", cleanup_policy="compact")
-        log.alter_topic("expired", retention_bytes=0)
+        log.alter_topic("too-many", retention_bytes=0)
+        log.alter_topic("too-old", retention_ms=1)
         values = [dice.randbytes(5000) for _ in range(60)]
         for topic in log.topics:
             write(log, values, keys=[b"key"] * 60, topic=topic)
@@ -66,7 +67,24 @@ def test_what_was_deleted_expired_or_compacted_away_is_gone(tmp_path: Path) -> N
         assert live <= size_of(tmp_path) <= 1.2 * live
         assert [value for _, _, value in rows(log, "kept")] == values
         assert [value for _, _, value in rows(log, "keys")] == values[-1:]
+        for gone in ("too-many", "too-old", "records-deleted"):
+            assert log.topic(gone).partitions[0].stored_bytes == 0, gone
     assert verify(str(tmp_path)).damage == []
+
+
+def test_retention_keeps_what_it_promises_and_the_rest_of_the_space_comes_back(tmp_path: Path) -> None:
+    dice = random.Random(0)
+    values = [dice.randbytes(2000) for _ in range(500)]
+    with streamhouse.Log(tmp_path, durability="os", upkeep=False) as log:
+        log.create_topic("t", retention_bytes=300_000)
+        write(log, values)
+        assert size_of(tmp_path) > 1_000_000
+        keep_house(log, tmp_path)
+        live = log.topic("t").partitions[0].stored_bytes
+        assert 270_000 <= live < 310_000  # what is put together takes less room
+        assert live <= size_of(tmp_path) <= 1.2 * live
+        left = [value for _, _, value in rows(log)]
+        assert left == values[-len(left) :]
 
 
 def test_nothing_goes_before_its_hour_is_over(tmp_path: Path) -> None:
