@@ -73,6 +73,9 @@ class TopicSettings(msgspec.Struct, array_like=True, frozen=True, kw_only=True, 
         retention_bytes: Stored bytes to keep in each partition; the oldest go first. ``None``: all.
         delete_retention_ms: How long a compacted topic still shows that a key was deleted (a null value).
         min_compaction_lag_ms: Records younger than this are not compacted away.
+        schemas: Versions of the schema of a typed topic, the present one last; see ``schema=`` of
+            :meth:`~streamhouse.Log.create_topic`. Each is a text that ``streamhouse.schema`` understands.
+        dead_letter: Topic where records go that do not fit the schema; ``None``: they are refused.
     """
 
     cleanup_policy: CleanupPolicy = "delete"
@@ -80,6 +83,8 @@ class TopicSettings(msgspec.Struct, array_like=True, frozen=True, kw_only=True, 
     retention_bytes: int | None = None
     delete_retention_ms: int = 86_400_000
     min_compaction_lag_ms: int = 0
+    schemas: tuple[str, ...] = ()
+    dead_letter: str | None = None
 
     @property
     def compacts(self) -> bool:
@@ -148,7 +153,7 @@ def make_topic_settings(values: dict[str, Any], base: TopicSettings | None = Non
         InvalidSettingError: For an unknown name (with the nearest known one), a value of a wrong
             type or one that is negative.
     """
-    known = TopicSettings.__struct_fields__
+    known = tuple(name for name in TopicSettings.__struct_fields__ if name != "schemas")
     for name, value in values.items():
         if name not in known:
             raise InvalidSettingError(
@@ -158,6 +163,6 @@ def make_topic_settings(values: dict[str, Any], base: TopicSettings | None = Non
             raise InvalidSettingError(f"topic setting {name}={value!r} must be a whole number from 0 on")
     fields = msgspec.structs.asdict(base or TopicSettings()) | values
     try:
-        return msgspec.convert(tuple(fields[name] for name in known), TopicSettings)
+        return msgspec.convert(tuple(fields[name] for name in TopicSettings.__struct_fields__), TopicSettings)
     except msgspec.ValidationError as error:
         raise InvalidSettingError(f"invalid topic setting: {error}") from None

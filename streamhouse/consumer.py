@@ -80,7 +80,7 @@ class Consumer(Generic[K, V]):
         partitions: Partitions of each topic to read; all by default.
         key: Deserialiser for keys: ``"bytes"``, ``"str"``, ``"json"``, ``"msgpack"``, a type that JSON is
             decoded into, or a function. Nulls stay ``None``.
-        value: Deserialiser for values.
+        value: Deserialiser for values; by default dicts in a typed topic.
         reset: Where to go on when what is at the position was removed.
         group: How to take part in a group.
         agent: Takes care of the group members in this process.
@@ -116,8 +116,8 @@ class Consumer(Generic[K, V]):
         *,
         start: Positions = "earliest",
         partitions: Iterable[int] | None = None,
-        key: Deserializer = "bytes",
-        value: Deserializer = "bytes",
+        key: Deserializer = None,
+        value: Deserializer = None,
         reset: Reset | None = None,
         group: GroupOptions | None = None,
         agent: GroupAgent | None = None,

@@ -41,6 +41,7 @@ from streamhouse.read.reader import BlockReader
 from streamhouse.read.scan import scan
 from streamhouse.records import K, Position, Positions, Record, V
 from streamhouse.runtime import Runtime, SystemRuntime, process_id
+from streamhouse.schema.declare import SchemaInput, declared
 from streamhouse.sql.engine import SqlEngine
 from streamhouse.sql.limits import make_limits
 from streamhouse.store.base import ObjectStore
@@ -180,43 +181,73 @@ class Log:
     # --- topics ------------------------------------------------------------------------------------
 
     def create_topic(
-        self, name: str, *, partitions: int = 1, exist_ok: bool = False, **settings: Any
+        self,
+        name: str,
+        *,
+        partitions: int = 1,
+        schema: SchemaInput | None = None,
+        exist_ok: bool = False,
+        **settings: Any,
     ) -> Topic:
         """Make a topic.
 
         Args:
             name: 1 to 249 of ``a-z A-Z 0-9 . _ -``, and not ``.`` or ``..``.
             partitions: 1 to 100,000.
-            exist_ok: Return the present topic if it has as many partitions.
+            schema: Makes the topic a typed one, whose values have these fields: a msgspec Struct or a
+                dataclass; a dict of DuckDB types, such as ``{"amount": "DECIMAL(18,2) NOT NULL"}``; or a JSON
+                schema.
+            exist_ok: Return the present topic if it has as many partitions, and that schema.
             **settings: See :class:`~streamhouse.TopicSettings`.
 
         Raises:
             InvalidTopicNameError: The name breaks the rule.
             InvalidPartitionCountError: The number is out of bounds.
             InvalidSettingError: An unknown setting or an impossible value.
+            InvalidSchemaError: The schema cannot be understood, or has a type that cannot be stored.
             TopicExistsError: The name is taken.
+
+        Example:
+            >>> import streamhouse
+            >>> with streamhouse.Log("memory://") as log:
+            ...     topic = log.create_topic("trades", schema={"symbol": "VARCHAR", "amount": "DOUBLE"})
+            ...     with log.producer() as producer:
+            ...         stored = producer.send("trades", {"symbol": "ABC", "amount": 9.5}).result()
+            ...     [record.value for record in log.read("trades")]
+            [{'symbol': 'ABC', 'amount': 9.5}]
         """
         self._check()
         _check_topic_name(name)
         check_partition_count(partitions)
         checked = make_topic_settings(settings)
+        if schema is not None:
+            checked = msgspec.structs.replace(checked, schemas=(declared(schema).text,))
         info = self._catalog.create_topic(name, partitions, checked, exist_ok=exist_ok)
         return Topic(self._catalog, info, self._topic_tools)
 
-    def alter_topic(self, name: str, *, partitions: int | None = None, **settings: Any) -> Topic:
+    def alter_topic(
+        self,
+        name: str,
+        *,
+        partitions: int | None = None,
+        schema: SchemaInput | None = None,
+        **settings: Any,
+    ) -> Topic:
         """Change a topic, for everybody; how it is then.
 
         Args:
             name: The topic.
             partitions: How many it shall have: no fewer than now. Keys go to other partitions then.
+            schema: Of a typed topic: all its fields, perhaps of wider types, and new optional ones.
             **settings: See :class:`~streamhouse.TopicSettings`; ``None`` means the default.
 
         Raises:
             TopicNotFoundError: There is no such topic.
             InvalidPartitionCountError: It has more partitions already, or the number is out of bounds.
             InvalidSettingError: An unknown setting or an impossible value. Topics cannot be renamed.
+            IncompatibleSchemaError: Stored records could not be read through the schema.
         """
-        return self.topic(name).alter(partitions=partitions, **settings)
+        return self.topic(name).alter(partitions=partitions, schema=schema, **settings)
 
     def delete_topic(self, name: str) -> None:
         """Remove a topic and its records, for everybody and for good.
@@ -290,8 +321,8 @@ class Log:
         *topics: str | re.Pattern[str],
         start: Positions = "earliest",
         partitions: Sequence[int] | None = None,
-        key: Deserializer = "bytes",
-        value: Deserializer = "bytes",
+        key: Deserializer = None,
+        value: Deserializer = None,
         reset: Reset | None = None,
         group: str | None = None,
         assignor: Assignor = "cooperative-sticky",
@@ -316,8 +347,9 @@ class Log:
             partitions: Partitions of each topic; all by default. With a group this is a fixed
                 assignment: the consumer joins nothing, and commits while the group has no members.
             key: Deserialiser: ``"bytes"``, ``"str"``, ``"json"``, ``"msgpack"``, a type that JSON is decoded
-                into, or a function.
-            value: Likewise.
+                into, or a function. By default bytes.
+            value: Likewise. By default dicts in a typed topic; a type, such as a Struct, is made of its
+                fields, and everything else gets JSON.
             reset: Where to go on when what is at the position was removed: ``"earliest"``, ``"latest"``, or
                 ``"error"`` to raise OffsetOutOfRangeError. By default ``"error"``; in a group what ``start``
                 is, if that is one of the first two.
@@ -382,8 +414,8 @@ class Log:
         start: Positions = "earliest",
         until: Position | str = "end",
         partitions: Sequence[int] | None = None,
-        key: Deserializer = "bytes",
-        value: Deserializer = "bytes",
+        key: Deserializer = None,
+        value: Deserializer = None,
     ) -> Iterator[Record[Any, Any]]:
         """Read a bounded part of a topic, once, without a group.
 

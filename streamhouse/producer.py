@@ -11,7 +11,7 @@ from streamhouse import limits
 from streamhouse.catalog.catalog import Catalog
 from streamhouse.commits.log import CommitLog
 from streamhouse.config import Settings
-from streamhouse.errors import TransactionError
+from streamhouse.errors import InvalidRecordError, TransactionError
 from streamhouse.runtime import Runtime
 from streamhouse.write.batch import RECORD_OVERHEAD_BYTES
 from streamhouse.write.batcher import Batcher
@@ -68,7 +68,7 @@ class Producer:
         self._identity = Identity(commits, runtime, transactional_id)
         self._outbox = Outbox(commits, catalog, batcher, settings, runtime)
         # With own serialisers bytes do not stay bytes, so no record goes the fast way.
-        self._open = self._outbox.open if self._serializers.plain else {}
+        self._open = self._outbox.plain if self._serializers.plain else {}
         self._record_bytes_max = settings.record_bytes_max
         self._commits = commits
         self._settings = settings
@@ -93,7 +93,8 @@ class Producer:
 
         Args:
             topic: Name of the topic.
-            value: Bytes, text, ``None`` (a tombstone), or what becomes JSON.
+            value: Bytes, text, ``None`` (a tombstone), or what becomes JSON. In a typed topic a dict, a
+                Struct, a dataclass or JSON that fits the schema.
             key: Bytes, text or ``None``. Records of one key go to one partition, in order.
             headers: A mapping, or pairs of name and value; order and duplicates are kept.
             partition: Which; by default the key decides, as with Kafka's own producers, and records
@@ -105,7 +106,8 @@ class Producer:
             The delivery, to wait for or await; it may be ignored.
 
         Raises:
-            InvalidRecordError: Something of a type that cannot be stored.
+            InvalidRecordError: Something of a type that cannot be stored, or does not fit the schema; the
+                message names the field.
             RecordTooLargeError: The record exceeds ``record_bytes_max``.
             TopicNotFoundError: There is no such topic.
             PartitionNotFoundError: The topic has no such partition.
@@ -201,10 +203,16 @@ class Producer:
         try:
             # Looking at the type of every record costs a tenth of the whole. If the first is bytes, the
             # others are believed to be; when one is not, joining them fails, before anything is sent.
-            rows = make_rows(self._serializers, values, keys, headers, stamps, trust=True)
+            rows = make_rows(
+                self._serializers, values, keys, headers, stamps, trust=True, decoder=destination.decoder
+            )
             return self._send_rows(destination, rows, partition, timeout)
-        except TypeError:
-            rows = make_rows(self._serializers, values, keys, headers, stamps, trust=False)
+        except TypeError as error:
+            if destination.decoder is not None and isinstance(error, InvalidRecordError):
+                raise
+            rows = make_rows(
+                self._serializers, values, keys, headers, stamps, trust=False, decoder=destination.decoder
+            )
             return self._send_rows(destination, rows, partition, timeout)
 
     def transaction(self, *, transaction_timeout: float = limits.TRANSACTION_SECONDS_MAX) -> Transaction:

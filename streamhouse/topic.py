@@ -22,6 +22,9 @@ from streamhouse.errors import (
 from streamhouse.notebook import require_extra
 from streamhouse.notebook.throughput import Measure, plot
 from streamhouse.records import Positions
+from streamhouse.schema.declare import SchemaInput, declared
+from streamhouse.schema.model import Schema
+from streamhouse.schema.versions import evolved, schema_of
 
 if TYPE_CHECKING:
     from streamhouse.consumer import Consumer
@@ -155,16 +158,27 @@ class Topic:
         self._catalog.refresh()
         return self._catalog.current(self._info).settings
 
-    def alter(self, *, partitions: int | None = None, **settings: Any) -> Topic:
+    @property
+    def schema(self) -> Schema | None:
+        """What the values of a typed topic are, as of now; ``None``: they are bytes."""
+        return schema_of(self.settings)
+
+    def alter(
+        self, *, partitions: int | None = None, schema: SchemaInput | None = None, **settings: Any
+    ) -> Topic:
         """Change the topic, for everybody; how it is then.
 
         Args:
             partitions: How many it shall have: no fewer than now. Keys go to other partitions then.
+            schema: Of a typed topic: all its fields, perhaps of wider types, and new optional ones. Stored
+                records are read through it from then on.
             **settings: See :class:`~streamhouse.TopicSettings`; ``None`` means the default.
 
         Raises:
             InvalidPartitionCountError: It has more partitions already, or the number is out of bounds.
             InvalidSettingError: An unknown setting or an impossible value, or another name.
+            InvalidSchemaError: The schema cannot be understood.
+            IncompatibleSchemaError: Stored records could not be read through it; the message says why.
             TopicNotFoundError: It was deleted.
 
         Example:
@@ -180,11 +194,15 @@ class Topic:
                 f"topic {self.name!r} cannot be renamed: readers and writers know it by its name; make"
                 " another topic and copy the records"
             )
+        new = None if schema is None else declared(schema)
+
+        def change(present: TopicSettings) -> TopicSettings:
+            altered = make_topic_settings(_defaulted(settings), present)
+            return altered if new is None else evolved(self.name, altered, new)
+
         self._catalog.refresh()
-        changed = None
-        if settings:
-            changed = make_topic_settings(_defaulted(settings), self._catalog.current(self._info).settings)
-        return Topic(self._catalog, self._catalog.alter_topic(self._info, partitions, changed), self._tools)
+        changes = change if settings or schema is not None else None
+        return Topic(self._catalog, self._catalog.alter_topic(self._info, partitions, changes), self._tools)
 
     def plot(
         self,
@@ -261,6 +279,7 @@ def _defaulted(settings: Mapping[str, Any]) -> dict[str, Any]:
 def _chosen(settings: TopicSettings) -> dict[str, Any]:
     """Those settings that are not the default."""
     usual = msgspec.structs.asdict(TopicSettings())
+    usual["schemas"] = settings.schemas  # too long for a line
     return {name: value for name, value in msgspec.structs.asdict(settings).items() if value != usual[name]}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import msgspec
@@ -121,7 +121,7 @@ class Catalog:
 
         Raises:
             TopicExistsError: The name is taken, and ``exist_ok`` is not set or the number of
-                partitions is another.
+                partitions or the schema is another.
         """
         verdict = self._commits.propose(CreateTopic(name, partitions, settings))
         info = self.topic(name)
@@ -132,23 +132,34 @@ class Catalog:
                 raise TopicExistsError(
                     f"topic {name!r} exists with {info.partitions} partitions, not {partitions}"
                 )
+            if settings.schemas and info.settings.schemas[-1:] != settings.schemas:
+                raise TopicExistsError(
+                    f"topic {name!r} exists with another schema; alter it with alter_topic(schema=...)"
+                    if info.settings.schemas
+                    else f"topic {name!r} exists without a schema"
+                )
         return info
 
     def alter_topic(
-        self, info: TopicInfo, partitions: int | None, settings: TopicSettings | None
+        self, info: TopicInfo, partitions: int | None, change: Callable[[TopicSettings], TopicSettings] | None
     ) -> TopicInfo:
         """Change a topic; how it is then.
 
         Args:
             info: The topic.
             partitions: How many it shall have; ``None``: as many as now.
-            settings: What it shall keep; ``None``: as now.
+            change: Makes the new settings of the present ones. It is called again when somebody else
+                altered the schema in between. ``None``: they stay.
 
         Raises:
             InvalidPartitionCountError: It has more partitions already.
             TopicNotFoundError: It was deleted.
         """
-        verdict = self._propose(info, AlterTopic(info.id, partitions or 0, settings))
+        while True:
+            settings = None if change is None else change(self.current(info).settings)
+            verdict = self._propose(info, AlterTopic(info.id, partitions or 0, settings))
+            if verdict.code is not Code.STALE:
+                break
         now = self.current(info)
         if verdict.code is Code.FEWER_PARTITIONS:
             raise InvalidPartitionCountError(

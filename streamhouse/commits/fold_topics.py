@@ -42,6 +42,9 @@ def alter_topic(state: State, seq: int, operation: AlterTopic) -> Verdict:
     if 0 < operation.partitions < topic.partition_count:
         return Verdict(Code.FEWER_PARTITIONS)
     if operation.settings is not None:
+        known = topic.settings.schemas
+        if operation.settings.schemas[: len(known)] != known:
+            return Verdict(Code.STALE)  # somebody else altered the schema; stored records follow that one
         topic.settings = operation.settings
     if operation.partitions > topic.partition_count:
         topic.partition_count = operation.partitions

@@ -32,6 +32,9 @@ Buffer = bytes | bytearray | memoryview
 Lengths: TypeAlias = Sequence[int] | int
 """Bytes of each entry; one number when all are equally long."""
 
+Bound: TypeAlias = int | float | bytes
+"""Smallest or largest value of a typed column: a number in the unit of the type, or text as UTF-8."""
+
 _SAMPLE_ENTRIES: Final = 32
 
 
@@ -52,6 +55,38 @@ class BinaryColumn(msgspec.Struct, frozen=True):
     def nbytes(self) -> int:
         """Memory of the buffers."""
         return len(self.validity or b"") + len(self.offsets) + len(self.data)
+
+
+class ArrowColumn(msgspec.Struct, frozen=True):
+    """A column of any type, in Arrow's layout.
+
+    Attributes:
+        name: Its name.
+        type: Its type as an Arrow format string.
+        count: Number of entries.
+        validity: Arrow bitmap; ``None`` when nothing is null.
+        buffers: Those after the bitmap: values; offsets and data; or offsets.
+        children: Fields of a struct, items of a list, the entries of a map.
+        bounds: Between what values those of the column lie, both included. ``None``: unknown.
+    """
+
+    name: str
+    type: str
+    count: int
+    validity: bytes | None
+    buffers: tuple[bytes, ...] = ()
+    children: tuple[ArrowColumn, ...] = ()
+    bounds: tuple[Bound, Bound] | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of all buffers."""
+        own = len(self.validity or b"") + sum(map(len, self.buffers))
+        return own + sum([child.nbytes for child in self.children])
+
+    def child(self, name: str) -> ArrowColumn | None:
+        """The field of that name."""
+        return next((child for child in self.children if child.name == name), None)
 
 
 class HeaderColumns(msgspec.Struct, frozen=True):
@@ -82,7 +117,7 @@ class Columns(msgspec.Struct, frozen=True):
         timestamp_min: Smallest of them; 0 when there are no records.
         timestamp_max: Largest of them; 0 when there are no records.
         key: One entry per record.
-        value: One entry per record.
+        value: One entry per record; in a typed topic a struct.
         headers: ``None`` when no record has any.
         deltas: int64, rising: offset of each record minus the base offset of the block. ``None``
             when the offsets have no gaps (0, 1, 2, ...).
@@ -93,7 +128,7 @@ class Columns(msgspec.Struct, frozen=True):
     timestamp_min: int
     timestamp_max: int
     key: BinaryColumn
-    value: BinaryColumn
+    value: BinaryColumn | ArrowColumn
     headers: HeaderColumns | None = None
     deltas: bytes | None = None
 
@@ -106,8 +141,9 @@ class Columns(msgspec.Struct, frozen=True):
 
     @property
     def payload_bytes(self) -> int:
-        """Bytes the user sent: keys, values, header names and header values."""
-        sent = len(self.key.data) + len(self.value.data)
+        """Bytes the user sent: keys, values (typed ones as they lie here), header names and header values."""
+        value = self.value
+        sent = len(self.key.data) + (value.nbytes if isinstance(value, ArrowColumn) else len(value.data))
         if self.headers is not None:
             sent += len(self.headers.names.data) + len(self.headers.values.data)
         return sent
@@ -153,7 +189,7 @@ def columns_from_lists(
         timestamp_max=high,
         key=null_column(count) if keys is None else binary_column(keys, key_lengths),
         value=binary_column(values, value_lengths),
-        headers=None if headers is None else _header_columns(headers),
+        headers=None if headers is None else header_columns(headers),
     )
 
 
@@ -217,7 +253,8 @@ def _offsets(lengths: Lengths, count: int) -> bytes:
     return array("i", list(accumulate(lengths, initial=0))).tobytes()  # faster than without a list
 
 
-def _header_columns(headers: Sequence[Headers]) -> HeaderColumns | None:
+def header_columns(headers: Sequence[Headers]) -> HeaderColumns | None:
+    """The headers of all records; ``None`` when no record has any."""
     flat = list(chain.from_iterable(headers))
     if not flat:
         return None

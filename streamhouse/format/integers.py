@@ -76,6 +76,21 @@ def bitmap_bytes(count: int) -> int:
     return (count + 7) // 8
 
 
+def raised(buffer: bytes, by: int, width: int) -> bytes:
+    """Every number in the buffer plus ``by``; none of them is or becomes negative."""
+    if not by:
+        return buffer
+    ones = int.from_bytes(_ONE[width] * (len(buffer) // width), "little")
+    return (int.from_bytes(buffer, "little") + by * ones).to_bytes(len(buffer), "little")
+
+
+def last_offset(offsets: bytes) -> int:
+    """The last of int32 offsets that are none negative."""
+    return int.from_bytes(offsets[-OFFSET_BYTES:], "little")
+
+
+_ONE: Final = {width: (1).to_bytes(width, "little") for width in (OFFSET_BYTES, INT64_BYTES)}
+
 _PAGE_ITEMS: Final = 1 << 16
 _LOW_BYTES: Final = bytes(range(256)) * 256
 _SECOND_BYTES: Final = b"".join(bytes((high,)) * 256 for high in range(256))

@@ -8,11 +8,20 @@ deltas below 2**63.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
-from itertools import accumulate
-from typing import Final
+from itertools import compress
 
-from streamhouse.format.columns import BinaryColumn, Columns, HeaderColumns, null_column
+from streamhouse.format.arrays import cut_array, join_arrays, join_offsets, pick_array, same_shape
+from streamhouse.format.columns import (
+    ArrowColumn,
+    BinaryColumn,
+    Columns,
+    HeaderColumns,
+    binary_column,
+    header_columns,
+    null_column,
+)
 from streamhouse.format.integers import (
     INT64_BYTES,
     OFFSET_BYTES,
@@ -20,17 +29,27 @@ from streamhouse.format.integers import (
     int32s,
     int64_range,
     int64s,
+    last_offset,
+    raised,
     unpack_bitmap,
 )
+from streamhouse.format.lists import binary_list, header_list
 
-_ONE: Final = {width: (1).to_bytes(width, "little") for width in (OFFSET_BYTES, INT64_BYTES)}
+
+def joinable(one: Columns, other: Columns) -> bool:
+    """Whether two blocks can be joined: values of both are bytes, or structs of the same fields."""
+    mine, theirs = one.value, other.value
+    if isinstance(mine, ArrowColumn) and isinstance(theirs, ArrowColumn):
+        return same_shape(mine, theirs)
+    return isinstance(mine, BinaryColumn) and isinstance(theirs, BinaryColumn)
 
 
 def join_columns(parts: Sequence[tuple[int, Columns]]) -> Columns:
     """One block out of several.
 
     Args:
-        parts: At least one, in order of offset: the base offset of a block, and its records.
+        parts: At least one, in order of offset, all of them joinable: the base offset of a block, and its
+            records.
 
     Returns:
         The records of all. Their deltas count from the first base offset.
@@ -42,7 +61,7 @@ def join_columns(parts: Sequence[tuple[int, Columns]]) -> Columns:
         timestamp_min=min([block.timestamp_min for block in blocks]),
         timestamp_max=max([block.timestamp_max for block in blocks]),
         key=_join_binary([(block.count, block.key) for block in blocks]),
-        value=_join_binary([(block.count, block.value) for block in blocks]),
+        value=_join_values(blocks),
         headers=_join_headers(blocks),
         deltas=_join_deltas(parts),
     )
@@ -66,10 +85,67 @@ def cut_columns(columns: Columns, start: int, stop: int) -> Columns:
         timestamp_min=low,
         timestamp_max=high,
         key=_cut_binary(columns.key, start, stop),
-        value=_cut_binary(columns.value, start, stop),
+        value=_cut_value(columns.value, start, stop),
         headers=None if columns.headers is None else _cut_headers(columns.headers, start, stop),
         deltas=None if columns.deltas is None else _cut_deltas(columns.deltas[window]),
     )
+
+
+def pick_columns(base_offset: int, columns: Columns, flags: bytes) -> tuple[int, Columns]:
+    """The records whose flag is 1, of one byte each, of which there is at least one.
+
+    Args:
+        base_offset: Of the block.
+        columns: The block.
+        flags: 0 or 1 per record.
+
+    Returns:
+        The offset of the first of them, from which their deltas count, and the records.
+    """
+    stamps = array("q", compress(int64s(columns.timestamps), flags))
+    if columns.deltas is None:
+        places = array("q", compress(range(columns.count), flags))
+    else:
+        places = array("q", compress(int64s(columns.deltas), flags))
+    picked = Columns(
+        count=len(stamps),
+        timestamps=stamps.tobytes(),
+        timestamp_min=min(stamps),
+        timestamp_max=max(stamps),
+        key=_pick_binary(columns.key, columns.count, flags),
+        value=_pick_value(columns.value, columns.count, flags),
+        headers=None if columns.headers is None else _pick_headers(columns, flags),
+        deltas=_cut_deltas(places.tobytes()),
+    )
+    return base_offset + places[0], picked
+
+
+def _join_values(blocks: Sequence[Columns]) -> BinaryColumn | ArrowColumn:
+    values = [block.value for block in blocks]
+    if isinstance(values[0], ArrowColumn):
+        return join_arrays([value for value in values if isinstance(value, ArrowColumn)])
+    return _join_binary(
+        [(block.count, block.value) for block in blocks if isinstance(block.value, BinaryColumn)]
+    )
+
+
+def _cut_value(value: BinaryColumn | ArrowColumn, start: int, stop: int) -> BinaryColumn | ArrowColumn:
+    if isinstance(value, ArrowColumn):
+        return cut_array(value, start, stop)
+    return _cut_binary(value, start, stop)
+
+
+def _pick_value(value: BinaryColumn | ArrowColumn, count: int, flags: bytes) -> BinaryColumn | ArrowColumn:
+    return pick_array(value, flags) if isinstance(value, ArrowColumn) else _pick_binary(value, count, flags)
+
+
+def _pick_binary(column: BinaryColumn, count: int, flags: bytes) -> BinaryColumn:
+    return binary_column(list(compress(binary_list(column, 0, count), flags)))
+
+
+def _pick_headers(columns: Columns, flags: bytes) -> HeaderColumns | None:
+    assert columns.headers is not None
+    return header_columns(list(compress(header_list(columns.headers, 0, columns.count), flags)))
 
 
 def _join_binary(parts: Sequence[tuple[int, BinaryColumn]]) -> BinaryColumn:
@@ -81,7 +157,7 @@ def _join_binary(parts: Sequence[tuple[int, BinaryColumn]]) -> BinaryColumn:
     validity = None
     if any(column.validity is not None for _, column in parts):
         validity = bitmap(b"".join([_flags(column, count) for count, column in parts]))
-    return BinaryColumn(validity, _join_offsets([column.offsets for _, column in parts]), data)
+    return BinaryColumn(validity, join_offsets([column.offsets for _, column in parts]), data)
 
 
 def _join_headers(blocks: Sequence[Columns]) -> HeaderColumns | None:
@@ -95,16 +171,10 @@ def _join_headers(blocks: Sequence[Columns]) -> HeaderColumns | None:
             offsets.append(bytes(OFFSET_BYTES * (block.count + 1)))
             continue
         offsets.append(block.headers.offsets)
-        entries = _last(block.headers.offsets)
+        entries = last_offset(block.headers.offsets)
         names.append((entries, block.headers.names))
         values.append((entries, block.headers.values))
-    return HeaderColumns(_join_offsets(offsets), _join_binary(names), _join_binary(values))
-
-
-def _join_offsets(buffers: Sequence[bytes]) -> bytes:
-    shifts = accumulate(map(_last, buffers), initial=0)
-    raised = [_raised(buffer, by, OFFSET_BYTES) for buffer, by in zip(buffers, shifts, strict=False)]
-    return b"".join([raised[0], *[each[OFFSET_BYTES:] for each in raised[1:]]])
+    return HeaderColumns(join_offsets(offsets), _join_binary(names), _join_binary(values))
 
 
 def _join_deltas(parts: Sequence[tuple[int, Columns]]) -> bytes | None:
@@ -122,7 +192,7 @@ def _join_deltas(parts: Sequence[tuple[int, Columns]]) -> bytes | None:
 def _deltas_from(first: int, base: int, columns: Columns) -> bytes:
     if columns.deltas is None:
         return int64_range(base - first, base - first + columns.count)
-    return _raised(columns.deltas, base - first, INT64_BYTES)
+    return raised(columns.deltas, base - first, INT64_BYTES)
 
 
 def _cut_binary(column: BinaryColumn, start: int, stop: int) -> BinaryColumn:
@@ -133,7 +203,7 @@ def _cut_binary(column: BinaryColumn, start: int, stop: int) -> BinaryColumn:
     if column.validity is not None:
         flags = unpack_bitmap(column.validity, start, stop)
         validity = bitmap(flags) if 0 in flags else None
-    return BinaryColumn(validity, _raised(window, -first, OFFSET_BYTES), column.data[first:last])
+    return BinaryColumn(validity, raised(window, -first, OFFSET_BYTES), column.data[first:last])
 
 
 def _cut_headers(headers: HeaderColumns, start: int, stop: int) -> HeaderColumns | None:
@@ -143,7 +213,7 @@ def _cut_headers(headers: HeaderColumns, start: int, stop: int) -> HeaderColumns
     if first == last:
         return None
     return HeaderColumns(
-        _raised(window, -first, OFFSET_BYTES),
+        raised(window, -first, OFFSET_BYTES),
         _cut_binary(headers.names, first, last),
         _cut_binary(headers.values, first, last),
     )
@@ -154,19 +224,7 @@ def _cut_deltas(deltas: bytes) -> bytes | None:
     first, last = numbers[0], numbers[-1]
     if last - first == len(numbers) - 1:
         return None
-    return _raised(deltas, -first, INT64_BYTES)
-
-
-def _raised(buffer: bytes, by: int, width: int) -> bytes:
-    """Every number in the buffer plus ``by``; none of them is or becomes negative."""
-    if not by:
-        return buffer
-    ones = int.from_bytes(_ONE[width] * (len(buffer) // width), "little")
-    return (int.from_bytes(buffer, "little") + by * ones).to_bytes(len(buffer), "little")
-
-
-def _last(offsets: bytes) -> int:
-    return int.from_bytes(offsets[-OFFSET_BYTES:], "little")
+    return raised(deltas, -first, INT64_BYTES)
 
 
 def _all_null(column: BinaryColumn) -> bool:

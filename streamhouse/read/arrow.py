@@ -9,6 +9,7 @@ be validated as such; their offsets are tried on bytes of as many entries.
 from __future__ import annotations
 
 from array import array
+from functools import lru_cache
 from itertools import repeat
 from operator import add
 from typing import Any, Final
@@ -16,13 +17,15 @@ from typing import Any, Final
 import nanoarrow as na
 from nanoarrow.c_array_stream import CArrayStream
 
-from streamhouse.format.columns import BinaryColumn, Columns, HeaderColumns
+from streamhouse.format.columns import ArrowColumn, BinaryColumn, Columns, HeaderColumns
 from streamhouse.format.integers import (
     OFFSET_BYTES,
     int64_range,
     int64s,
     stride_offsets,
 )
+from streamhouse.schema.arrow import arrow_array, arrow_type, struct_type
+from streamhouse.schema.model import Schema
 
 # Made once: building a schema costs more than wrapping a column.
 TEXT: Final = na.c_schema(na.string())
@@ -35,40 +38,56 @@ _TEXT_HEADER: Final = na.c_schema(na.struct({"name": TEXT, "value": TEXT}))
 HEADERS: Final = na.c_schema(na.list_(_HEADER))
 TEXT_HEADERS: Final = na.c_schema(na.list_(_TEXT_HEADER))
 
-BATCH_SCHEMA: Final = na.c_schema(
-    na.struct(
-        {
-            "topic": TEXT,
-            "partition": INT32,
-            "offset": INT64,
-            "timestamp": TIME,
-            "key": BYTES,
-            "value": BYTES,
-            "headers": HEADERS,
-        }
-    )
-)
+
+@lru_cache(maxsize=64)
+def batch_schema(schema: Schema | None) -> Any:
+    """The Arrow schema of a batch, of a typed topic or another one."""
+    value = BYTES if schema is None else arrow_type(struct_type(schema.fields))
+    columns = {
+        "topic": TEXT,
+        "partition": INT32,
+        "offset": INT64,
+        "timestamp": TIME,
+        "key": BYTES,
+        "value": value,
+        "headers": HEADERS,
+    }
+    return na.c_schema(na.struct(columns))
 
 
-def batch_array(topic: str, partition: int, base_offset: int, columns: Columns, start: int, stop: int) -> Any:
+def batch_array(
+    topic: str,
+    partition: int,
+    base_offset: int,
+    columns: Columns,
+    start: int,
+    stop: int,
+    schema: Schema | None = None,
+) -> Any:
     """The records ``start`` to ``stop`` of a block as one struct array."""
     count = stop - start
     name = topic.encode()
+    value = columns.value
+    if isinstance(value, ArrowColumn):
+        assert schema is not None
+        values = arrow_array(value, struct_type(schema.fields), start, stop)
+    else:
+        values = binary_array(BYTES, value, count, start)
     children = [
         array_of(TEXT, count, [None, stride_offsets(len(name), count), name * count]),
         array_of(INT32, count, [None, partition.to_bytes(4, "little") * count]),
         array_of(INT64, count, [None, offset_buffer(base_offset, columns, start, stop)]),
         array_of(TIME, count, [None, columns.timestamps], start),
         binary_array(BYTES, columns.key, count, start),
-        binary_array(BYTES, columns.value, count, start),
+        values,
         headers_array(columns.headers, count, start),
     ]
-    return array_of(BATCH_SCHEMA, count, [None], children=children)
+    return array_of(batch_schema(schema), count, [None], children=children)
 
 
-def stream(arrays: list[Any]) -> Any:
-    """Struct arrays as one stream."""
-    return CArrayStream.from_c_arrays(arrays, BATCH_SCHEMA, move=False)
+def stream(arrays: list[Any], schema: Schema | None = None) -> Any:
+    """Struct arrays of batches as one stream."""
+    return CArrayStream.from_c_arrays(arrays, batch_schema(schema), move=False)
 
 
 def offset_buffer(base_offset: int, columns: Columns, start: int, stop: int) -> bytes:

@@ -7,11 +7,11 @@ from itertools import repeat
 from typing import Any, Final
 
 from streamhouse.errors import DeserializationError
-from streamhouse.format.columns import BinaryColumn, Columns
+from streamhouse.format.columns import ArrowColumn, BinaryColumn, Columns
 from streamhouse.format.integers import int32s, int64s
 from streamhouse.format.lists import binary_list, header_list, timestamp_list
 from streamhouse.read.deserializers import (
-    AS_BYTES,
+    USUAL,
     BadValueError,
     Deserializer,
     ListDeserializer,
@@ -19,6 +19,8 @@ from streamhouse.read.deserializers import (
 )
 from streamhouse.read.window import offset_at, place
 from streamhouse.records import Headers, Record
+from streamhouse.schema.assemble import json_values
+from streamhouse.schema.model import Schema
 
 _SHOWN_BYTES_MAX: Final = 60
 
@@ -28,7 +30,7 @@ class RecordBatch:
 
     It speaks the Arrow PyCapsule protocol, so DuckDB, Polars, PyArrow and pandas take it as it is, without a
     copy of keys and values. The columns are ``topic, partition, offset, timestamp, key, value, headers``;
-    Arrow sees keys and values as the stored bytes, whatever the deserialisers.
+    Arrow sees keys and values as the stored bytes, whatever the deserialisers, and typed values as structs.
 
     Attributes:
         topic: Name of the topic.
@@ -52,6 +54,7 @@ class RecordBatch:
         "_base_offset",
         "_columns",
         "_key",
+        "_schema",
         "_start",
         "_stop",
         "_value",
@@ -67,8 +70,9 @@ class RecordBatch:
         columns: Columns,
         start: int,
         stop: int,
-        key: ListDeserializer = AS_BYTES,
-        value: ListDeserializer = AS_BYTES,
+        key: ListDeserializer = USUAL,
+        value: ListDeserializer = USUAL,
+        schema: Schema | None = None,
     ) -> None:
         self.topic = topic
         self.partition = partition
@@ -78,6 +82,7 @@ class RecordBatch:
         self._stop = stop
         self._key = key
         self._value = value
+        self._schema = schema
 
     def __len__(self) -> int:
         return self._stop - self._start
@@ -95,7 +100,14 @@ class RecordBatch:
         start, stop, _ = records.indices(len(self))
         window = self._start + start, self._start + max(start, stop)
         return RecordBatch(
-            self.topic, self.partition, self._base_offset, self._columns, *window, self._key, self._value
+            self.topic,
+            self.partition,
+            self._base_offset,
+            self._columns,
+            *window,
+            self._key,
+            self._value,
+            self._schema,
         )
 
     def __repr__(self) -> str:
@@ -107,10 +119,11 @@ class RecordBatch:
 
     @property
     def payload_bytes(self) -> int:
-        """Bytes of keys and values as they are stored."""
-        columns = (self._columns.key, self._columns.value)
-        offsets = [int32s(column.offsets) for column in columns]
-        return sum(each[self._stop] - each[self._start] for each in offsets)
+        """Bytes of keys and values as they are stored; of typed values an average."""
+        columns = self._columns
+        return sum(
+            [_bytes_of(each, columns.count, self._start, self._stop) for each in (columns.key, columns.value)]
+        )
 
     @property
     def first_offset(self) -> int:
@@ -156,7 +169,10 @@ class RecordBatch:
         Raises:
             DeserializationError: It refuses a value.
         """
-        return self._decoded("value", self._columns.value, self._value, deserializer)
+        column = self._columns.value
+        if isinstance(column, ArrowColumn):
+            return self._typed(column, deserializer)
+        return self._decoded("value", column, self._value, deserializer)
 
     def headers(self) -> list[Headers]:
         """The headers of each record."""
@@ -203,12 +219,13 @@ class RecordBatch:
             max(stop, self._start),
             self._key,
             self._value,
+            self._schema,
         )
 
     def __arrow_c_schema__(self) -> object:
-        from streamhouse.read.arrow import BATCH_SCHEMA
+        from streamhouse.read.arrow import batch_schema
 
-        return BATCH_SCHEMA.__arrow_c_schema__()
+        return batch_schema(self._schema).__arrow_c_schema__()
 
     def __arrow_c_array__(self, requested_schema: object = None) -> tuple[object, object]:
         return self._arrow().__arrow_c_array__(requested_schema)  # type: ignore[no-any-return]
@@ -216,13 +233,19 @@ class RecordBatch:
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         from streamhouse.read.arrow import stream
 
-        return stream([self._arrow()]).__arrow_c_stream__(requested_schema)
+        return stream([self._arrow()], self._schema).__arrow_c_stream__(requested_schema)
 
     def _arrow(self) -> Any:
         from streamhouse.read.arrow import batch_array
 
         return batch_array(
-            self.topic, self.partition, self._base_offset, self._columns, self._start, self._stop
+            self.topic,
+            self.partition,
+            self._base_offset,
+            self._columns,
+            self._start,
+            self._stop,
+            self._schema,
         )
 
     def _decoded(
@@ -239,6 +262,16 @@ class RecordBatch:
         except BadValueError as bad:
             raise self._refused(what, stored[bad.index], bad) from bad.__cause__
 
+    def _typed(self, column: ArrowColumn, other: Deserializer) -> list[Any]:
+        assert self._schema is not None
+        deserialize = self._value if other is None else list_deserializer(other)
+        try:
+            return deserialize.of_column(self._schema, column, self._start, self._stop)
+        except BadValueError as bad:
+            at = self._start + bad.index
+            (stored,) = json_values(self._schema, column, at, at + 1)
+            raise self._refused("value", stored, bad) from bad.__cause__
+
     def _refused(self, what: str, stored: bytes | None, bad: BadValueError) -> DeserializationError:
         offset = offset_at(self._columns, self._base_offset, self._start + bad.index)
         shown = repr((stored or b"")[:_SHOWN_BYTES_MAX])
@@ -250,3 +283,10 @@ class RecordBatch:
         )
         error.topic, error.partition, error.offset = self.topic, self.partition, offset
         return error
+
+
+def _bytes_of(column: BinaryColumn | ArrowColumn, count: int, start: int, stop: int) -> int:
+    if isinstance(column, ArrowColumn):
+        return column.nbytes * (stop - start) // count
+    offsets = int32s(column.offsets)
+    return offsets[stop] - offsets[start]

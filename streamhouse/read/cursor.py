@@ -12,15 +12,20 @@ from collections import deque
 from itertools import islice
 from typing import Final, Literal
 
+import msgspec
+
 from streamhouse.catalog.catalog import Catalog, TopicInfo
 from streamhouse.commits.state import BlockRef
 from streamhouse.errors import ObjectNotFoundError, OffsetOutOfRangeError, TopicNotFoundError, topic_deleted
-from streamhouse.format.columns import Columns
+from streamhouse.format.columns import ArrowColumn, Columns
 from streamhouse.read.batch import RecordBatch
 from streamhouse.read.deserializers import ListDeserializer
 from streamhouse.read.reader import BlockReader
 from streamhouse.read.window import window, within_bytes
 from streamhouse.records import TopicPartition
+from streamhouse.schema.conform import conform
+from streamhouse.schema.model import Schema
+from streamhouse.schema.versions import schema_of
 
 Reset = Literal["earliest", "latest", "error"]
 """Where to go on when what is at the position was removed."""
@@ -71,6 +76,7 @@ class Cursor:
         self._source = f"partition {partition} of {topic.name!r}"
         self._refs: deque[BlockRef] = deque()  # the block it is in, and those after it
         self._columns: Columns | None = None  # of the first of them
+        self._schema: Schema | None = None  # of these
         self._ahead = 0  # offset up to which blocks were asked for in the background
 
     def high_watermark(self) -> int:
@@ -127,6 +133,7 @@ class Cursor:
                     stop,
                     self._key,
                     self._value,
+                    self._schema,
                 )
             self.position = min(max(self.position, ref.next_offset), end)
 
@@ -147,7 +154,7 @@ class Cursor:
                 return None
         if self._columns is None:
             try:
-                self._columns = self._fetch()
+                self._columns = self._conformed(self._fetch())
             except ObjectNotFoundError:
                 # Compaction may have put the records elsewhere while the references were held.
                 self._catalog.refresh()
@@ -155,8 +162,18 @@ class Cursor:
                 self._look_up()
                 if not self._refs or self._refs[0] == stale:
                     raise
-                self._columns = self._fetch()
+                self._columns = self._conformed(self._fetch())
         return self._refs[0], self._columns
+
+    def _conformed(self, columns: Columns) -> Columns:
+        """Typed values as the present schema has them."""
+        if not isinstance(columns.value, ArrowColumn):
+            return columns
+        self._schema = schema_of(self._catalog.current(self.topic).settings)
+        if self._schema is None:  # the topic is gone from the state
+            raise topic_deleted(self.topic.name, "a new consumer reads that one")
+        value = conform(self._schema, columns.value)
+        return columns if value is columns.value else msgspec.structs.replace(columns, value=value)
 
     def _look_up(self) -> None:
         self._columns = None

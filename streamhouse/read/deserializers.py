@@ -1,8 +1,12 @@
 """From stored bytes to what the application wants, a list at a time.
 
-A deserialiser is named (``"bytes"``, ``"str"``, ``"json"``, ``"msgpack"``), or a type that JSON is
-decoded into and checked against, or a function of one value. Nulls stay ``None`` and reach none of
-them: a tombstone has nothing to decode.
+By default keys and values are bytes, and the values of a typed topic dicts. A deserialiser is named
+(``"bytes"``, ``"str"``, ``"json"``, ``"msgpack"``), or a type that JSON is decoded into and checked
+against, or a function of one value. Nulls stay ``None`` and reach none of them: a tombstone has nothing
+to decode.
+
+A typed value becomes what a type asks for without going through JSON; all other deserialisers get it
+as JSON.
 """
 
 from __future__ import annotations
@@ -14,8 +18,12 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from streamhouse.errors import InvalidSettingError, nearest
+from streamhouse.format.columns import ArrowColumn
+from streamhouse.schema.assemble import dicts, json_values
+from streamhouse.schema.convert import Converter
+from streamhouse.schema.model import Schema
 
-Deserializer: TypeAlias = str | type | Callable[[bytes], Any]
+Deserializer: TypeAlias = str | type | Callable[[bytes], Any] | None
 """What users pass as ``key=`` and ``value=``."""
 
 
@@ -32,10 +40,42 @@ class ListDeserializer:
 
     Args:
         decode: A function of one value, or ``None`` to leave the bytes as they are.
+        typed: What becomes of the dicts of a typed topic; ``None``: they become JSON, which is decoded.
     """
 
-    def __init__(self, decode: Callable[[bytes], Any] | None) -> None:
+    def __init__(
+        self,
+        decode: Callable[[bytes], Any] | None,
+        typed: Callable[[dict[str, Any]], Any] | None = None,
+    ) -> None:
         self._decode = decode
+        self._typed = typed
+
+    def of_column(self, schema: Schema, column: ArrowColumn, start: int, stop: int) -> list[Any]:
+        """Decode typed values.
+
+        Args:
+            schema: The one the column conforms to.
+            column: A struct.
+            start: First record.
+            stop: The record after the last.
+
+        Raises:
+            BadValueError: The first entry that was refused.
+        """
+        if self._typed is None:
+            values = json_values(schema, column, start, stop)
+            return self(values, nullable=column.validity is not None)
+        rows = dicts(schema, column, start, stop)
+        if self._typed is _as_dict:
+            return rows
+        decoded: list[Any] = []
+        typed = self._typed
+        try:
+            decoded.extend(None if row is None else typed(row) for row in rows)
+        except Exception as error:
+            raise BadValueError(len(decoded)) from error
+        return decoded
 
     def __call__(self, values: list[bytes | None], *, nullable: bool) -> list[Any]:
         """Decode every entry.
@@ -62,7 +102,13 @@ class ListDeserializer:
         return decoded
 
 
+def _as_dict(row: dict[str, Any]) -> Any:
+    return row
+
+
 AS_BYTES: Final = ListDeserializer(None)
+USUAL: Final = ListDeserializer(None, _as_dict)
+"""Bytes; of a typed topic dicts."""
 
 
 def list_deserializer(wanted: Deserializer) -> ListDeserializer:
@@ -71,6 +117,8 @@ def list_deserializer(wanted: Deserializer) -> ListDeserializer:
     Raises:
         InvalidSettingError: An unknown name, or something that is no deserialiser.
     """
+    if wanted is None:
+        return USUAL
     if isinstance(wanted, str):
         if wanted not in _BY_NAME:
             raise InvalidSettingError(
@@ -82,7 +130,7 @@ def list_deserializer(wanted: Deserializer) -> ListDeserializer:
         return list_deserializer(wanted.__name__)
     if isinstance(wanted, type) or typing.get_origin(wanted) is not None:
         try:
-            return ListDeserializer(msgspec.json.Decoder(wanted).decode)
+            return ListDeserializer(msgspec.json.Decoder(wanted).decode, Converter(wanted))
         except TypeError as error:
             raise InvalidSettingError(f"JSON cannot be decoded into {wanted!r}: {error}") from None
     if callable(wanted):

@@ -26,8 +26,8 @@ def scan(
     start: Positions = "earliest",
     until: Position | str = "end",
     partitions: Sequence[int] | None = None,
-    key: Deserializer = "bytes",
-    value: Deserializer = "bytes",
+    key: Deserializer = None,
+    value: Deserializer = None,
 ) -> Iterator[Record[Any, Any]]:
     """The records of a topic from ``start`` to ``until``.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from itertools import compress, count
 
-from streamhouse.format.columns import Columns
+from streamhouse.format.columns import ArrowColumn, Columns
 from streamhouse.format.integers import int32s, int64s
 
 
@@ -31,8 +31,14 @@ def offset_at(columns: Columns, base_offset: int, index: int) -> int:
 
 
 def within_bytes(columns: Columns, start: int, stop: int, bytes_max: int) -> int:
-    """A ``stop`` no later, so that neither keys nor values exceed a size; never less than one record."""
+    """A ``stop`` no later, so that neither keys nor values exceed a size; never less than one record.
+
+    Typed values have no size of their own; they are taken to be as large as they are on average.
+    """
     for column in (columns.key, columns.value):
+        if isinstance(column, ArrowColumn):
+            stop = min(stop, start + bytes_max * columns.count // max(1, column.nbytes))
+            continue
         offsets = int32s(column.offsets)
         stop = min(stop, bisect_right(offsets, offsets[start] + bytes_max, start, stop + 1) - 1)
     return max(stop, start + 1)

@@ -18,6 +18,7 @@ from operator import ge
 from typing import Final, NamedTuple
 
 from streamhouse import limits
+from streamhouse.format.integers import unpack_bitmap
 from streamhouse.format.lists import binary_list
 from streamhouse.upkeep.kept import Kept
 from streamhouse.upkeep.rewrite import Rewritten
@@ -111,8 +112,8 @@ class Cleaner:
         # A key that was not noted has no later record.
         stays = list(map(ge, offsets, map(self._latest.get, keys, repeat(-1))))
         if columns.value.validity is not None and ref.base_offset < self._tombstones_before:
-            values = binary_list(columns.value, 0, columns.count)
-            for index in compress(range(columns.count), map(_is_null, values)):
+            values = unpack_bitmap(columns.value.validity, 0, columns.count)
+            for index in compress(range(columns.count), values.translate(_INVERTED)):
                 if keys[index] is not None and offsets[index] < self._tombstones_before:
                     stays[index] = False
         if offsets[-1] == self._last_offset:
@@ -166,5 +167,4 @@ def changes(cleaner: Cleaner, sources: Iterable[Source], block_bytes: int) -> It
         yield Change(start, stop, kept.finish(), removed)
 
 
-def _is_null(value: object) -> bool:
-    return value is None
+_INVERTED: Final = bytes.maketrans(b"\0\1", b"\1\0")

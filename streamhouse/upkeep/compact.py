@@ -12,7 +12,7 @@ from typing import Final
 from streamhouse.errors import CorruptionError
 from streamhouse.format.block import BLOCK_RECORDS_MAX, EncodedBlock, decode_block, encode_block
 from streamhouse.format.columns import Columns
-from streamhouse.format.joins import cut_columns, join_columns
+from streamhouse.format.joins import cut_columns, join_columns, joinable
 from streamhouse.read.window import offset_at
 from streamhouse.upkeep.rewrite import Rewritten, bare
 from streamhouse.upkeep.sources import Source
@@ -64,7 +64,9 @@ def _groups(sources: Iterator[Source], block_bytes: int) -> Iterator[list[Source
     for source in sources:
         raw = _raw_bytes(source.columns)
         if group and (
-            size + raw > _LARGEST * block_bytes or count + source.columns.count > BLOCK_RECORDS_MAX
+            size + raw > _LARGEST * block_bytes
+            or count + source.columns.count > BLOCK_RECORDS_MAX
+            or not joinable(group[0].columns, source.columns)
         ):
             yield group
             group, size, count = [], 0, 0

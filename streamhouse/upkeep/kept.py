@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Sequence
-from itertools import compress
-from typing import Any, Final
-
-import msgspec
+from typing import Final
 
 from streamhouse.errors import CorruptionError
 from streamhouse.format.block import BLOCK_RECORDS_MAX, EncodedBlock, decode_block, encode_block
-from streamhouse.format.columns import Columns, columns_from_lists
-from streamhouse.format.lists import binary_list, header_list, timestamp_list
-from streamhouse.records import Headers
+from streamhouse.format.columns import Columns
+from streamhouse.format.joins import cut_columns, join_columns, joinable, pick_columns
+from streamhouse.read.window import offset_at
 from streamhouse.upkeep.rewrite import Rewritten, bare
-from streamhouse.upkeep.sources import Source, offsets_of
+from streamhouse.upkeep.sources import Source
 
 _LARGEST: Final = 2  # times the target size
 
@@ -31,91 +27,59 @@ class Kept:
         self.size = 0
         self._block_bytes = block_bytes
         self._blocks: list[Rewritten] = []
-        self._rows = _Rows()
+        self._pieces: list[tuple[int, Columns]] = []
+        self._held = 0
 
     def add(self, source: Source, stays: Sequence[bool] | None) -> int:
         """Take those records of a block that stay, ``None`` for all; how many they are."""
-        rows = _rows(source.ref.base_offset, source.columns)
+        base, columns = source.ref.base_offset, source.columns
         if stays is not None:
-            rows = rows.chosen(stays)
-        if not rows.offsets:
-            return 0
-        rows.size = source.columns.nbytes * len(rows.offsets) // source.columns.count
-        held = self._rows
-        count = len(held.offsets) + len(rows.offsets)
-        if held.offsets and (
-            count > BLOCK_RECORDS_MAX or held.size + rows.size > _LARGEST * self._block_bytes
+            if True not in stays:
+                return 0
+            base, columns = pick_columns(base, columns, bytes(stays))
+        size = columns.nbytes
+        if self._pieces and (
+            sum([piece.count for _, piece in self._pieces]) + columns.count > BLOCK_RECORDS_MAX
+            or self._held + size > _LARGEST * self._block_bytes
+            or not joinable(self._pieces[0][1], columns)
         ):
             self._encode()
-        self._rows.extend(rows)
-        if self._rows.size >= self._block_bytes:
+        self._pieces.append((base, columns))
+        self._held += size
+        if self._held >= self._block_bytes:
             self._encode()
-        return len(rows.offsets)
+        return columns.count
 
     def finish(self) -> list[Rewritten]:
         """The new blocks; from here on anew."""
-        if self._rows.offsets:
+        if self._pieces:
             self._encode()
         blocks, self._blocks, self.size = self._blocks, [], 0
         return blocks
 
     def _encode(self) -> None:
-        rows, self._rows = self._rows, _Rows()
-        block = encode_block(rows.columns())
-        base = rows.offsets[0]
-        _check(block, base, rows)
-        self._blocks.append(Rewritten(base, bare(block)))
+        pieces, self._pieces, self._held = self._pieces, [], 0
+        block = encode_block(join_columns(pieces))
+        _check(block, pieces)
+        self._blocks.append(Rewritten(pieces[0][0], bare(block)))
         self.size += block.size
 
 
-class _Rows(msgspec.Struct):
-    """Records as parallel lists."""
-
-    offsets: list[int] = []
-    timestamps: list[int] = []
-    keys: list[bytes | None] = []
-    values: list[bytes | None] = []
-    headers: list[Headers] = []
-    size: int = 0
-
-    def lists(self) -> tuple[list[Any], ...]:
-        return self.offsets, self.timestamps, self.keys, self.values, self.headers
-
-    def chosen(self, stays: Sequence[bool]) -> _Rows:
-        offsets, timestamps, keys, values, headers = (list(compress(each, stays)) for each in self.lists())
-        return _Rows(offsets, timestamps, keys, values, headers)
-
-    def extend(self, other: _Rows) -> None:
-        for mine, more in zip(self.lists(), other.lists(), strict=True):
-            mine.extend(more)
-        self.size += other.size
-
-    def columns(self) -> Columns:
-        first, last = self.offsets[0], self.offsets[-1]
-        columns = columns_from_lists(
-            self.keys, self.values, self.timestamps, self.headers if any(self.headers) else None
-        )
-        if last - first == len(self.offsets) - 1:
-            return columns
-        deltas = array("q", map((-first).__add__, self.offsets)).tobytes()
-        return msgspec.structs.replace(columns, deltas=deltas)
-
-
-def _rows(base_offset: int, columns: Columns) -> _Rows:
-    count = columns.count
-    return _Rows(
-        list(offsets_of(base_offset, columns)),
-        timestamp_list(columns, 0, count),
-        binary_list(columns.key, 0, count),
-        binary_list(columns.value, 0, count),
-        [()] * count if columns.headers is None else header_list(columns.headers, 0, count),
-    )
-
-
-def _check(block: EncodedBlock, base_offset: int, rows: _Rows) -> None:
-    found = _rows(base_offset, decode_block(block.data, "a block of records that stay"))
-    if found.lists() != rows.lists():
+def _check(block: EncodedBlock, pieces: Sequence[tuple[int, Columns]]) -> None:
+    decoded = decode_block(block.data, "a block of records that stay")
+    first = pieces[0][0]
+    start = 0
+    for base, columns in pieces:
+        stop = start + columns.count
+        if (
+            stop > decoded.count
+            or cut_columns(decoded, start, stop) != cut_columns(columns, 0, columns.count)
+            or offset_at(decoded, first, start) != offset_at(columns, base, 0)
+        ):
+            break
+        start = stop
+    if start != decoded.count:
         raise CorruptionError(
-            f"the records from offset {base_offset} on came out wrong when others were taken out; nothing"
+            f"the records from offset {first} on came out wrong when others were taken out; nothing"
             " was replaced"
         )

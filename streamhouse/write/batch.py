@@ -156,7 +156,8 @@ class Batch(Shipment):
         values = list(map(itemgetter(1), records))
         # Usually the first tells; comparing every key with None would cost as much as copying them.
         keyless = not keys or (keys[0] is None and keys.count(None) == len(keys))
-        self.rows = Rows(values, None if keyless else keys, self.stamps, headers)
+        decoder = self.destination.decoder
+        self.rows = Rows(values, None if keyless else keys, self.stamps, headers, decoder=decoder)
 
     def drop_rows(self) -> None:
         """They are encoded: whoever keeps a delivery should not keep the data."""

@@ -13,6 +13,7 @@ from typing import Any, cast
 from streamhouse.errors import InvalidRecordError
 from streamhouse.format.columns import Lengths, longest
 from streamhouse.records import Headers
+from streamhouse.schema.rows import RowDecoder
 from streamhouse.write.encoder import Rows
 from streamhouse.write.fields import (
     HeadersInput,
@@ -55,6 +56,7 @@ def make_rows(
     timestamps: Any,
     *,
     trust: bool,
+    decoder: RowDecoder | None = None,
 ) -> Rows:
     """The arguments as they are stored.
 
@@ -66,6 +68,7 @@ def make_rows(
         timestamps: Likewise, or one for all.
         trust: Believe that keys and values are bytes if the first is. If one is not after all, making
             columns of them will raise TypeError.
+        decoder: What checks the values of a typed topic.
 
     Raises:
         InvalidRecordError: One of them cannot be stored.
@@ -76,11 +79,16 @@ def make_rows(
     elif headers is not None:
         stored_headers = headers_tuples(cast("Sequence[HeadersInput]", headers))
     many = isinstance(timestamps, Sequence) and not isinstance(timestamps, str | bytes)
+    if decoder is None:
+        stored = serializers.values(values, trust=trust)
+    else:
+        stored = serializers.all_stored(values, decoder)
     return Rows(
-        serializers.values(values, trust=trust),
+        stored,
         None if keys is None else serializers.keys(keys, trust=trust),
         timestamps_ms(timestamps) if many else timestamp_ms(timestamps),
         stored_headers,
+        decoder=decoder,
     )
 
 

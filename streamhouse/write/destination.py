@@ -13,6 +13,8 @@ from streamhouse.errors import (
     TopicNotFoundError,
 )
 from streamhouse.runtime import Runtime
+from streamhouse.schema.rows import row_decoder
+from streamhouse.schema.versions import schema_of
 from streamhouse.write.encoder import Rows
 from streamhouse.write.partitioner import Partitioner
 
@@ -24,10 +26,13 @@ class Destination:
 
     Attributes:
         topic: The topic.
+        decoder: What checks the values of a typed topic; ``None``: they are bytes.
     """
 
     def __init__(self, topic: TopicInfo, runtime: Runtime) -> None:
         self.topic = topic
+        schema = schema_of(topic.settings)
+        self.decoder = None if schema is None else row_decoder(schema)
         self._partitioner = Partitioner(topic.partitions)
         self._runtime = runtime
 

@@ -112,6 +112,9 @@ class Draft:
         """Add a record for which there is room; its batch and its position in that."""
         topic = destination.topic
         batch = self._open.get(topic.id)
+        if batch is not None and batch.destination.decoder is not destination.decoder:
+            self._encode_batch(batch)  # of an older schema
+            batch = None
         if batch is None:
             self._meet(topic)
             batch = self._open[topic.id] = DraftBatch(self, self._outbox, destination)

@@ -16,8 +16,10 @@ import msgspec
 
 from streamhouse.format.block import BLOCK_RECORDS_MAX, encode_block
 from streamhouse.format.codecs import Packed, pack_bytes
-from streamhouse.format.columns import Columns, Lengths, columns_from_lists, entry_lengths
+from streamhouse.format.columns import ArrowColumn, Columns, Lengths, columns_from_lists, entry_lengths
 from streamhouse.records import Headers
+from streamhouse.schema.rows import RowDecoder
+from streamhouse.schema.shred import shred
 from streamhouse.write.partitioner import split
 from streamhouse.write.pool import Job, Pool
 from streamhouse.write.shipment import Parts
@@ -27,6 +29,9 @@ Assign: TypeAlias = Callable[["Rows"], Sequence[int]]
 
 _POOL_BYTES_MIN: Final = 128 << 10  # below, handing over takes longer than compressing
 _PIECE_RECORDS_MAX: Final = 1 << 17
+_TYPED_BLOCKS: Final = (
+    4  # times as large: they can be read in parts, and rows shrink when they become columns
+)
 
 
 class Rows(msgspec.Struct):
@@ -39,6 +44,7 @@ class Rows(msgspec.Struct):
         headers: One tuple per row; ``None`` in place of the list: there are none.
         value_lengths: Once they are known, and no value is null.
         key_lengths: Likewise.
+        decoder: Of a typed topic, whose values are rows that it has packed.
     """
 
     values: Sequence[bytes | None]
@@ -47,6 +53,7 @@ class Rows(msgspec.Struct):
     headers: Sequence[Headers] | None
     value_lengths: Lengths | None = None
     key_lengths: Lengths | None = None
+    decoder: RowDecoder | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -63,6 +70,7 @@ class Rows(msgspec.Struct):
             None if self.headers is None else self.headers[window],
             None if self.value_lengths is None else _cut(self.value_lengths, window),
             None if self.key_lengths is None else _cut(self.key_lengths, window),
+            self.decoder,
         )
 
     def measure(self) -> None:
@@ -87,6 +95,11 @@ class Rows(msgspec.Struct):
 
     def columns(self) -> Columns:
         """The rows as columns."""
+        if self.decoder is not None:
+            shells = [None] * len(self.values)
+            columns = columns_from_lists(self.keys, shells, self.timestamps, self.headers, self.key_lengths)
+            rows = self.decoder.unpack(self.values)
+            return msgspec.structs.replace(columns, value=shred(self.decoder.schema, rows))
         return columns_from_lists(
             self.keys,
             self.values,
@@ -105,6 +118,7 @@ class Rows(msgspec.Struct):
             None if self.headers is None else next(rest),
             self.value_lengths if isinstance(self.value_lengths, int) else None,
             self.key_lengths if isinstance(self.key_lengths, int) else None,
+            self.decoder,
         )
 
 
@@ -179,7 +193,8 @@ class Encoder:
         self._pool.close()
 
     def _records_per_block(self, rows: Rows, raw_bytes: int) -> int:
-        wanted = self._target * len(rows) // max(1, raw_bytes)
+        target = self._target if rows.decoder is None else _TYPED_BLOCKS * self._target
+        wanted = target * len(rows) // max(1, raw_bytes)
         return max(1, min(wanted, BLOCK_RECORDS_MAX))
 
     def _columns(self, rows: Rows) -> Iterator[Columns]:
@@ -191,14 +206,15 @@ class Encoder:
             if count == 1:
                 raise
         else:
-            if count == 1 or columns.payload_bytes <= 2 * self._target:
+            times = 2 if rows.decoder is None else 2 * _TYPED_BLOCKS
+            if count == 1 or columns.payload_bytes <= times * self._target:
                 yield columns
                 return
         yield from self._columns(rows.cut(0, count // 2))
         yield from self._columns(rows.cut(count // 2, count))
 
     def _pack_values(self, columns: Columns) -> Job | None:
-        if len(columns.value.data) < _POOL_BYTES_MIN:
+        if isinstance(columns.value, ArrowColumn) or len(columns.value.data) < _POOL_BYTES_MIN:
             return None
         return self._pool.compress(columns.value.data)
 

@@ -50,7 +50,8 @@ class Inputs:
             RecordTooLargeError: The record exceeds ``record_bytes_max``.
             PartitionNotFoundError: The topic has no such partition.
         """
-        pair: Pair = self._serializers.key(key), self._serializers.value(value)
+        stored_value = self._serializers.stored(value, destination.decoder)
+        pair: Pair = self._serializers.key(key), stored_value
         size = len(pair[0] or b"") + len(pair[1] or b"")
         if headers is not None or partition is not None or timestamp is not None:
             stored = headers_tuple(headers)
@@ -64,6 +65,7 @@ class Inputs:
 
     def rows(
         self,
+        destination: Destination,
         values: Iterable[Any],
         keys: Iterable[Any] | None,
         headers: HeadersInput | Sequence[HeadersInput],
@@ -81,4 +83,6 @@ class Inputs:
         stamps = self._runtime.time_ms() if timestamps is None else timestamps
         if isinstance(stamps, Iterable):
             stamps = listed("timestamps", stamps, len(values))
-        return make_rows(self._serializers, values, keys, headers, stamps, trust=False)
+        return make_rows(
+            self._serializers, values, keys, headers, stamps, trust=False, decoder=destination.decoder
+        )

@@ -46,7 +46,8 @@ class Outbox:
     """The writing side of one producer. Any thread may use it.
 
     Attributes:
-        open: The open batch of each topic. Senders look into it without a lock.
+        open: The open batch of each topic.
+        plain: Likewise of topics without a schema. Senders look into it without a lock.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Outbox:
         runtime: Runtime,
     ) -> None:
         self.open: dict[str, Batch] = {}
+        self.plain: dict[str, Batch] = {}
         self._commits = commits
         self._batcher = batcher
         self._memory = batcher.memory
@@ -132,7 +134,7 @@ class Outbox:
                 with self._lock:
                     self.check()
                     batch = self.open.get(destination.topic.name)
-                    over = batch is not None and self._over(batch, size)
+                    over = batch is not None and self._over(batch, size, destination)
                     if not over:
                         entered = batch or self._new_batch(destination)
                         if self._reserve(entered, size, credit):
@@ -141,6 +143,8 @@ class Outbox:
                             index = entered.add(pair, size)
                             if batch is None:
                                 self.open[destination.topic.name] = entered
+                                if destination.decoder is None:
+                                    self.plain[destination.topic.name] = entered
                                 self._batcher.watch(entered)
                             return entered, index
                 if batch is not None and over:
@@ -169,10 +173,12 @@ class Outbox:
             if batch.flag == OPEN:
                 batch.flag = STALE
 
-    def _over(self, batch: Batch, size: int) -> bool:
-        """Whether a batch is full or due."""
+    def _over(self, batch: Batch, size: int, destination: Destination) -> bool:
+        """Whether a batch is full or due, or of an older schema."""
         if not batch.records:
             return False
+        if batch.destination.decoder is not destination.decoder:
+            return True
         if batch.raw_bytes + size - RECORD_OVERHEAD_BYTES > self._target:
             return True
         return self._runtime.monotonic() >= batch.deadline - _EARLY_SECONDS
@@ -263,6 +269,8 @@ class Outbox:
         # records sent after it would come before.
         self._sequencer.enter(batch)
         name = batch.topic.name
+        if self.plain.get(name) is batch:
+            del self.plain[name]
         if self.open.get(name) is batch:
             del self.open[name]
         batch.seal()
@@ -381,6 +389,7 @@ class Outbox:
         """In the child: somebody may have held the lock, and no batch here will ever be sent."""
         self._lock = threading.Lock()
         self.open.clear()
+        self.plain.clear()
 
 
 def _after_fork() -> None:

@@ -18,6 +18,7 @@ from typing import Any, Final, Literal, TypeAlias
 import msgspec
 
 from streamhouse.errors import InvalidRecordError, InvalidSettingError, nearest
+from streamhouse.schema.rows import RowDecoder
 from streamhouse.write.fields import BYTES_OR_NONE, encode_text, one_by_one, type_name
 
 Serializer: TypeAlias = Callable[[Any], bytes | str | None]
@@ -69,6 +70,26 @@ class Serializers:
             InvalidRecordError: It cannot be stored.
         """
         return _plain_value(value) if self._value is None else _apply(self._value, "value", value)
+
+    def stored(self, value: Any, decoder: RowDecoder | None) -> bytes | None:
+        """One value as it waits for its block: its bytes, or what a typed topic makes of it.
+
+        Raises:
+            InvalidRecordError: It cannot be stored, or does not fit the schema.
+        """
+        if decoder is None:
+            return self.value(value)
+        return decoder.pack(value if self._value is None else _apply(self._value, "value", value))
+
+    def all_stored(self, values: Sequence[Any], decoder: RowDecoder) -> Sequence[bytes | None]:
+        """Many values of a typed topic.
+
+        Raises:
+            InvalidRecordError: One does not fit; the message has its position.
+        """
+        if self._value is None:
+            return one_by_one(decoder.pack, values, "values")
+        return one_by_one(lambda value: self.stored(value, decoder), values, "values")
 
     def keys(self, keys: Sequence[Any], *, trust: bool = False) -> Sequence[bytes | None]:
         """Many keys; the same list when nothing had to be done.

@@ -203,7 +203,7 @@ class Transaction:
             destination = self._outbox.destination(topic)
             if partition is not None:
                 destination.check_partition(partition)
-            rows = self._inputs.rows(values, keys, headers, timestamps)
+            rows = self._inputs.rows(destination, values, keys, headers, timestamps)
             raw_bytes = payload_bytes(rows, self._inputs.record_bytes_max)
             try:
                 return BatchDelivery(self._draft.add_rows(destination, rows, raw_bytes, partition, timeout))

@@ -9,15 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamhouse.errors import CorruptionError, UnsupportedFormatError
-from streamhouse.format import block, codecs
-from streamhouse.format.block import (
-    BLOCK_RECORDS_MAX,
-    BlockHeader,
-    BufferHeader,
-    ColumnHeader,
-    decode_block,
-    encode_block,
-)
+from streamhouse.format import codecs
+from streamhouse.format.block import BLOCK_RECORDS_MAX, decode_block, encode_block
+from streamhouse.format.blockheader import BlockHeader, BufferHeader, ColumnHeader
 from streamhouse.format.columns import Columns, columns_from_lists
 from tests.format.strategies import Rows, columns_of, rows
 
@@ -177,7 +171,7 @@ def test_a_compression_bomb_is_refused_before_it_is_unpacked(
     assert body.endswith(array("i", [0, 1]).tobytes() + b"v")
     lied = reframe(header, body[:-9] + claim + bytes(bomb.stored))
     allocated = []
-    monkeypatch.setattr(block.codecs.lz4.block, "decompress", lambda *a, **k: allocated.append(a))
+    monkeypatch.setattr(codecs.lz4.block, "decompress", lambda *a, **k: allocated.append(a))
     with pytest.raises(CorruptionError, match=r"cannot (be|hold)"):
         decode_block(lied, "here")
     assert not allocated
@@ -213,8 +207,8 @@ def test_an_unknown_codec_in_a_needed_column_is_refused_as_newer(small: Columns)
 
 
 def test_a_newer_layout_is_refused_as_newer() -> None:
-    rest = struct.pack("<HHIQ", 2, 0, 0, 24)
-    with pytest.raises(UnsupportedFormatError, match="layout 2"):
+    rest = struct.pack("<HHIQ", 3, 0, 0, 24)
+    with pytest.raises(UnsupportedFormatError, match="layout 3"):
         decode_block(b"SHBL" + zlib.crc32(rest).to_bytes(4, "little") + rest, "here")
 
 

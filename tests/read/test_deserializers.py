@@ -73,7 +73,7 @@ def test_an_unknown_name_is_refused_with_the_nearest() -> None:
         list_deserializer("jsn")
 
 
-@pytest.mark.parametrize("wanted", [7, None, ["json"]])
+@pytest.mark.parametrize("wanted", [7, ["json"]])
 def test_what_is_no_deserializer_is_refused(wanted: Any) -> None:
     with pytest.raises(InvalidSettingError, match="a name, a type or a function"):
         list_deserializer(wanted)

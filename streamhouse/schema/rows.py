@@ -1,0 +1,269 @@
+"""Values of a typed topic as Python objects: what is accepted, and which field it is if something is not.
+
+For each schema a msgspec Struct is made, so decoding, checking and naming the culprit is one call into C.
+On its way into a block a value is kept as msgpack of that Struct, which unlike JSON has bytes, NaN and
+times of its own.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+import re
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from typing import Annotated, Any, Final
+
+import msgspec
+
+from streamhouse.errors import InvalidRecordError, nearest
+from streamhouse.schema.model import INTEGERS, Field, Schema, Type
+
+_SHOWN_MAX: Final = 80
+
+
+class RowDecoder:
+    """Turns what users send into rows, and rows into what waits for its block.
+
+    Args:
+        schema: Of the topic.
+    """
+
+    def __init__(self, schema: Schema) -> None:
+        self.schema = schema
+        self.row = row_type(schema)
+        self._from_json = msgspec.json.Decoder(self.row).decode
+        self._from_msgpack = msgspec.msgpack.Decoder(self.row).decode
+        self._to_msgpack = msgspec.msgpack.Encoder().encode
+        self._check = _checker("", Type("struct", fields=schema.fields))
+
+    def pack(self, value: Any) -> bytes | None:
+        """A value, checked, as it waits for its block.
+
+        Args:
+            value: A dict, a Struct or dataclass, JSON as bytes or text; ``None`` is a tombstone.
+
+        Raises:
+            InvalidRecordError: It does not fit the schema; the message has the name of the field.
+        """
+        if value is None:
+            return None
+        try:
+            if isinstance(value, bytes | str | bytearray | memoryview):
+                row = self._from_json(value)
+            elif isinstance(value, dict):
+                row = self._of_dict(value)
+            else:
+                row = self._of_object(value)
+            if self._check is not None:
+                self._check(row)
+            return self._to_msgpack(row)
+        except msgspec.ValidationError as error:
+            raise InvalidRecordError(self._explained(error)) from None
+        except msgspec.DecodeError as error:
+            raise InvalidRecordError(f"the value is no JSON: {error}") from None
+        except (TypeError, ValueError, OverflowError) as error:  # deep within a field of type JSON
+            if isinstance(error, InvalidRecordError):
+                raise
+            raise InvalidRecordError(f"the value cannot be stored: {error}") from None
+
+    def unpack(self, packed: Sequence[bytes | None]) -> list[Any]:
+        """The rows of what was packed."""
+        if None not in packed:
+            return list(map(self._from_msgpack, packed))  # type: ignore[arg-type]
+        decode = self._from_msgpack
+        return [None if each is None else decode(each) for each in packed]
+
+    def _of_dict(self, value: dict[str, Any]) -> Any:
+        try:
+            return msgspec.convert(value, self.row)
+        except msgspec.ValidationError as error:
+            if "`numpy." not in str(error):
+                raise
+        plain = msgspec.to_builtins(value, builtin_types=_BUILTINS, enc_hook=_item)
+        return msgspec.convert(plain, self.row)
+
+    def _of_object(self, value: Any) -> Any:
+        try:
+            plain = msgspec.to_builtins(value, builtin_types=_BUILTINS)
+        except TypeError as error:
+            raise InvalidRecordError(f"a {type(value).__qualname__} cannot be stored: {error}") from None
+        if not isinstance(plain, dict):
+            raise InvalidRecordError(
+                f"a value of type {type(value).__qualname__} has no fields: pass a dict, a Struct or JSON"
+            )
+        return msgspec.convert(plain, self.row)
+
+    def _explained(self, error: Exception) -> str:
+        text = str(error)
+        unknown = _UNKNOWN.search(text)
+        hint = ""
+        if unknown is not None and " - at " not in text:
+            hint = nearest(unknown.group(1), [field.name for field in self.schema.fields])
+        found = _AT.search(text)
+        if found is None:
+            return f"the value does not fit the schema: {text}{hint}"
+        return f"field {found.group(1)}: {text[: found.start()]}"
+
+
+@lru_cache(maxsize=64)
+def row_decoder(schema: Schema) -> RowDecoder:
+    """The decoder of a schema, made once."""
+    return RowDecoder(schema)
+
+
+@lru_cache(maxsize=256)
+def row_type(schema: Schema) -> type[msgspec.Struct]:
+    """The Struct of a schema. Fields may have any name; :func:`attribute` says what its attributes are."""
+    return _struct(schema.fields)
+
+
+def attribute(index: int) -> str:
+    """What the field with that index is called in its Struct."""
+    return f"f{index}"
+
+
+def unscaled(type_: Type, value: decimal.Decimal) -> int:
+    """A decimal as a whole number of its last digits, rounded as DuckDB does.
+
+    Raises:
+        OverflowError: It has too many digits before the point, or is no number.
+    """
+    if not value.is_finite() or value.adjusted() > type_.precision:
+        raise OverflowError
+    number = int(value.scaleb(type_.scale, _EXACT).to_integral_value(decimal.ROUND_HALF_UP, _EXACT))
+    if abs(number) >= 10**type_.precision:
+        raise OverflowError
+    return number
+
+
+def _struct(fields: Sequence[Field]) -> type[msgspec.Struct]:
+    declared: list[Any] = []
+    for index, field in enumerate(fields):
+        python = _python_type(field)
+        declared.append((attribute(index), python, None) if field.optional else (attribute(index), python))
+    names = {attribute(index): field.name for index, field in enumerate(fields)}
+    return msgspec.defstruct("Row", declared, rename=names, forbid_unknown_fields=True, kw_only=True)
+
+
+def _python_type(field: Field) -> Any:
+    python = _required_type(field.type)
+    return python | None if field.optional and python is not Any else python
+
+
+def _required_type(type_: Type) -> Any:
+    if type_.kind in INTEGERS:
+        low, high = INTEGERS[type_.kind]
+        return Annotated[int, msgspec.Meta(ge=low, le=None if type_.kind == "ubigint" else high)]
+    if type_.kind == "list":
+        return list[_python_type(type_.fields[0])]  # type: ignore[misc]
+    if type_.kind == "map":
+        key, value = type_.fields
+        return dict[_required_type(key.type), _python_type(value)]  # type: ignore[misc]
+    if type_.kind == "struct":
+        return _struct(type_.fields)
+    return _PYTHON[type_.kind]
+
+
+Check = Callable[[Any], None]
+
+
+def _checker(path: str, type_: Type) -> Check | None:
+    """What finds values that the Python type has and the stored type has not; ``None``: there are none."""
+    if type_.kind == "decimal":
+        return lambda value: _check_decimal(path, type_, value)
+    if type_.kind == "float":
+        return lambda value: _check_float(path, value)
+    if type_.kind == "ubigint":
+        return lambda value: _check_ubigint(path, value)
+    if type_.kind == "struct":
+        checks = []
+        for index, field in enumerate(type_.fields):
+            check = _checker(f"{path}.{field.name}" if path else field.name, field.type)
+            if check is not None:
+                checks.append((attribute(index), check))
+        return (lambda value: _check_struct(checks, value)) if checks else None
+    if type_.kind == "list":
+        item = _checker(f"{path}[]", type_.fields[0].type)
+        return None if item is None else lambda value: _check_all(item, value)
+    if type_.kind == "map":
+        inner = [_checker(f"{path}.{field.name}", field.type) for field in type_.fields]
+        if inner == [None, None]:
+            return None
+        return lambda value: _check_map(inner, value)
+    return None
+
+
+def _check_decimal(path: str, type_: Type, value: decimal.Decimal) -> None:
+    try:
+        unscaled(type_, value)
+    except OverflowError:
+        raise InvalidRecordError(f"field {path}: {_shown(value)} does not fit {type_}") from None
+
+
+def _check_float(path: str, value: float) -> None:
+    if abs(value) > _FLOAT_MAX and value not in _INFINITE:
+        raise InvalidRecordError(f"field {path}: {value!r} does not fit FLOAT")
+
+
+def _check_ubigint(path: str, value: int) -> None:
+    if value > INTEGERS["ubigint"][1]:
+        raise InvalidRecordError(f"field {path}: {_shown(value)} does not fit UBIGINT")
+
+
+def _check_struct(checks: Sequence[tuple[str, Check]], value: Any) -> None:
+    for name, check in checks:
+        inner = getattr(value, name)
+        if inner is not None:
+            check(inner)
+
+
+def _check_all(check: Check, values: Iterable[Any]) -> None:
+    for value in values:
+        if value is not None:
+            check(value)
+
+
+def _check_map(checks: Sequence[Check | None], value: dict[Any, Any]) -> None:
+    of_keys, of_values = checks
+    if of_keys is not None:
+        _check_all(of_keys, value)
+    if of_values is not None:
+        _check_all(of_values, value.values())
+
+
+def _item(value: Any) -> Any:
+    """NumPy's scalars as Python's."""
+    if type(value).__module__ == "numpy" and hasattr(value, "item"):
+        return value.item()
+    raise TypeError(f"{type(value).__qualname__} is no value")
+
+
+def _shown(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= _SHOWN_MAX else f"{text[:_SHOWN_MAX]}..."
+
+
+_EXACT: Final = decimal.Context(prec=100, traps=[])
+_FLOAT_MAX: Final = 3.4028235677973366e38  # what still rounds to the largest 32-bit float lies below
+_INFINITE: Final = (float("inf"), float("-inf"))
+_AT: Final = re.compile(r" - at (?:`key` in )?`\$\.?(.*)`$", re.DOTALL)
+_UNKNOWN: Final = re.compile(r"unknown field `(.*)`")
+_BUILTINS: Final = (bytes, bytearray, dt.datetime, dt.date, dt.time, uuid.UUID, decimal.Decimal)
+_PYTHON: Final[dict[str, Any]] = {
+    "boolean": bool,
+    "float": float,
+    "double": float,
+    "decimal": decimal.Decimal,
+    "varchar": str,
+    "blob": bytes,
+    "date": dt.date,
+    "time": Annotated[dt.time, msgspec.Meta(tz=False)],
+    "timestamp_s": Annotated[dt.datetime, msgspec.Meta(tz=False)],
+    "timestamp_ms": Annotated[dt.datetime, msgspec.Meta(tz=False)],
+    "timestamp": Annotated[dt.datetime, msgspec.Meta(tz=False)],
+    "timestamptz": Annotated[dt.datetime, msgspec.Meta(tz=True)],
+    "uuid": uuid.UUID,
+    "json": Any,
+}

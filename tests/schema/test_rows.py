@@ -1,0 +1,142 @@
+"""What is accepted as a value of a typed topic, and how the others are refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import enum
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from streamhouse.errors import InvalidRecordError
+from streamhouse.schema.assemble import dicts
+from streamhouse.schema.declare import declared
+from streamhouse.schema.rows import RowDecoder
+from streamhouse.schema.shred import shred
+
+SCHEMA = declared(
+    {
+        "user": "VARCHAR NOT NULL",
+        "amount": "DECIMAL(6,2)",
+        "count": "SMALLINT",
+        "big": "UBIGINT",
+        "ratio": "FLOAT",
+        "at": "TIMESTAMPTZ",
+        "local": "TIMESTAMP",
+        "inner": "STRUCT(x INTEGER, y DECIMAL(3,1)[])",
+        "map": "MAP(VARCHAR, UBIGINT)",
+    }
+)
+
+
+class Color(enum.Enum):
+    RED = "red"
+
+
+class Inner(msgspec.Struct):
+    x: int | None = None
+
+
+class Payment(msgspec.Struct, omit_defaults=True):
+    user: Color
+    amount: Decimal
+    inner: Inner | None = None
+    count: int | None = None
+
+
+@dataclasses.dataclass
+class Plain:
+    user: str
+    count: int
+
+
+def stored(value: Any) -> dict[str, Any]:
+    decoder = RowDecoder(SCHEMA)
+    (record,) = dicts(SCHEMA, shred(SCHEMA, decoder.unpack([decoder.pack(value)])), 0, 1)
+    assert record is not None
+    return {name: entry for name, entry in record.items() if entry is not None}
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ({"user": "a"}, {"user": "a"}),
+        (b'{"user": "a", "amount": 1.005}', {"user": "a", "amount": Decimal("1.01")}),
+        ('{"user": "a", "amount": "-7"}', {"user": "a", "amount": Decimal("-7.00")}),
+        (bytearray(b'{"user": "a"}'), {"user": "a"}),
+        ({"user": "a", "amount": 99.99}, {"user": "a", "amount": Decimal("99.99")}),
+        ({"user": "a", "amount": 3}, {"user": "a", "amount": Decimal("3.00")}),
+        (Payment(Color.RED, Decimal("1.5")), {"user": "red", "amount": Decimal("1.50")}),
+        (
+            Payment(Color.RED, Decimal(1), Inner(4)),
+            {"user": "red", "amount": Decimal("1.00"), "inner": {"x": 4, "y": None}},
+        ),
+        (Plain("a", 3), {"user": "a", "count": 3}),
+        (
+            {"user": "a", "count": np.int16(3), "ratio": np.float64(0.5)},
+            {"user": "a", "count": 3, "ratio": 0.5},
+        ),
+        ({"user": "a", "ratio": float("inf")}, {"user": "a", "ratio": float("inf")}),
+        (
+            b'{"user": "a", "at": "2024-01-01T00:00:00+01:00"}',
+            {"user": "a", "at": dt.datetime(2023, 12, 31, 23, tzinfo=dt.UTC)},
+        ),
+        ({"user": "a", "big": 2**64 - 1}, {"user": "a", "big": 2**64 - 1}),
+    ],
+)
+def test_accepted(value: Any, expected: dict[str, Any]) -> None:
+    assert stored(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({}, "missing required field `user`"),
+        ({"user": None}, "^field user: Expected `str`, got `null`"),
+        ({"user": 5}, "^field user: Expected `str`, got `int`"),
+        ({"user": "a", "cuont": 1}, "unknown field `cuont`; did you mean 'count'"),
+        ({"user": "a", "count": 40_000}, "^field count: Expected `int` <= 32767"),
+        ({"user": "a", "count": 1.5}, "^field count"),
+        ({"user": "a", "count": "1"}, "^field count"),
+        ({"user": "a", "amount": Decimal("12345.6")}, r"^field amount: 12345.6 does not fit DECIMAL\(6,2\)"),
+        ({"user": "a", "amount": Decimal("9999.999")}, "^field amount"),
+        ({"user": "a", "amount": Decimal("NaN")}, "^field amount: NaN"),
+        (b'{"user": "a", "amount": 1e999999999}', "^field amount"),
+        ({"user": "a", "ratio": 1e300}, "^field ratio: 1e"),
+        ({"user": "a", "big": 2**64}, "^field big"),
+        ({"user": "a", "big": -1}, "^field big: Expected `int` >= 0"),
+        ({"user": "a", "at": dt.datetime(2024, 1, 1)}, "^field at: .*timezone"),
+        ({"user": "a", "local": dt.datetime(2024, 1, 1, tzinfo=dt.UTC)}, "^field local: .*timezone"),
+        ({"user": "a", "inner": {"x": "1"}}, "^field inner.x: Expected `int"),
+        ({"user": "a", "inner": {"z": 1}}, "^field inner: Object contains unknown field `z`"),
+        ({"user": "a", "inner": {"y": [Decimal(1), Decimal(100)]}}, r"^field inner.y\[\]: 100"),
+        ({"user": "a", "map": {"k": 2**64}}, "^field map.value"),
+        ({"user": "a", "map": {1: 1}}, "^field"),
+        ({"user": "\ud800"}, "cannot be stored"),
+        ({"user": object()}, "^field user"),
+        ({"user": "a", "count": np.int64(70_000)}, "^field count"),
+        (b"[1]", "does not fit the schema: Expected `object`"),
+        (b"nonsense", "no JSON"),
+        (5, "type int has no fields"),
+        ([1], "type list has no fields"),
+        (object(), "cannot be stored"),
+    ],
+)
+def test_refused_with_the_name_of_the_field(value: Any, message: str) -> None:
+    with pytest.raises(InvalidRecordError, match=message):
+        RowDecoder(SCHEMA).pack(value)
+
+
+def test_a_field_of_type_json_takes_anything_that_is_json() -> None:
+    schema = declared({"any": "JSON"})
+    decoder = RowDecoder(schema)
+    values: list[Any] = [1, "x", [None, 1.5], {"a": {"b": 1}}, None, True, "", []]
+    column = shred(schema, decoder.unpack([decoder.pack({"any": value}) for value in values]))
+    assert dicts(schema, column, 0, len(values)) == [{"any": value} for value in values]
+    for bad in ({1, object()}, object(), 2**70):
+        with pytest.raises(InvalidRecordError, match="cannot be stored"):
+            decoder.pack({"any": bad})
