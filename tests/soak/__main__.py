@@ -29,7 +29,7 @@ def main() -> None:
             groups.main(options.store, options.runs or 1, options.seconds, options.seed, options.keep)
         )
     elif options.what == "compaction":
-        raise SystemExit(compaction.main(options.seconds, options.seed))
+        raise SystemExit(compaction.main(options.store, options.seconds, options.seed))
     else:
         verdict = runner.many(options.store, options.writers, options.seconds)
         shares = sorted(verdict.acknowledged.values())

@@ -6,20 +6,18 @@ it from beginning to end, and share it as a group whose members come and go. Mea
 upkeep, and are killed and replaced.
 
 An hour of grace for objects takes a minute, or a few seconds: all engines get a clock that runs faster, and
-files are made older at the same rate. What is compared in the end: each read with what the writers were told;
+objects get older at the same rate. What is compared in the end: each read with what the writers were told;
 and the size of the store with what the log holds.
 """
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing as mp
-import os
 import random
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Final
@@ -28,10 +26,12 @@ from streamhouse import limits
 from streamhouse.upkeep.report import UpkeepReport
 from streamhouse.verify import verify
 from tests.soak import compaction_worker as worker
+from tests.soak import fasttime
 from tests.soak.compaction_truth import Truth, judge
 from tests.soak.compaction_worker import PARTITIONS, RING_BYTES, Clock, Counted, Plan, number_in
+from tests.soak.fasttime import Ages
 
-_PRELOAD: Final = ["streamhouse.log", "tests.soak.compaction_worker"]
+_PRELOAD: Final = ["streamhouse.log", "s3fs", "tests.soak.compaction_worker"]
 _SIZE_FACTOR_MAX: Final = 1.2
 _SMALL_BYTES: Final = 5_000_000  # of so small a log, snapshots and the last commits are a notable part
 _PATIENCE_SECONDS: Final = 240.0
@@ -39,62 +39,22 @@ _ROUNDS_AFTERWARDS: Final = 6
 _HOUR: Final = 3600.0
 
 
-class Ageing:
-    """Makes the files of a directory older than they are, at a constant rate."""
-
-    def __init__(self, place: Path, factor: float) -> None:
-        self._place = place
-        self._factor = factor
-        self._born: dict[Path, tuple[int, int]] = {}  # when written, and what time it was given
-
-    def step(self) -> int:
-        """Give each file the age that it should have; the size of all."""
-        now = time.time_ns()
-        size = 0
-        alive: dict[Path, tuple[int, int]] = {}
-        for path in _files(self._place):
-            with contextlib.suppress(FileNotFoundError):
-                info = path.stat()
-                size += info.st_size
-                born, given = self._born.get(path, (0, 0))
-                if info.st_mtime_ns != given:
-                    born = info.st_mtime_ns  # written anew
-                given = now - int((now - born) * self._factor)
-                os.utime(path, ns=(given, given))
-                alive[path] = born, path.stat().st_mtime_ns
-        self._born = alive
-        return size
-
-    def skip(self, seconds: float) -> None:
-        """Let that much time pass for all."""
-        for path in _files(self._place, all_of_them=True):
-            mtime = path.stat().st_mtime_ns - int(seconds * 1e9)
-            os.utime(path, ns=(mtime, mtime))
-
-
-def _files(place: Path, *, all_of_them: bool = False) -> Iterator[Path]:
-    """Those objects whose age matters: not what is only written to be dated, nor what is being written."""
-    for folder, _, names in os.walk(place):
-        if all_of_them or not folder.endswith(("clock", "hb")):
-            yield from (Path(folder, name) for name in names if all_of_them or name[0] != ".")
-
-
 class Soak:
     """One run.
 
     Args:
         plan: For all processes.
-        place: The directory.
+        ages: Of its store.
         seed: Decides when who is killed.
         pause_seconds: Between two writes of a writer.
     """
 
-    def __init__(self, plan: Plan, place: Path, seed: int, pause_seconds: float) -> None:
+    def __init__(self, plan: Plan, ages: Ages, seed: int, pause_seconds: float) -> None:
         self.happened: Counter[str] = Counter()
         self.complaints: list[str] = []
         self.largest_bytes = 0
         self._plan = plan
-        self._ageing = Ageing(place, plan.factor)
+        self._ages = ages
         self._pause_seconds = pause_seconds
         self._dice = random.Random(seed)
         self._context = mp.get_context("forkserver")
@@ -177,20 +137,20 @@ class Soak:
                 self.complaints.append(f"{process.name} ended with {process.exitcode}")
 
     def _pass_time(self) -> None:
-        """Give files their age; often enough for an hour to pass in small steps."""
-        self.largest_bytes = max(self.largest_bytes, self._ageing.step())
+        """Give objects their age; often enough for an hour to pass in small steps."""
+        self._ages.step()
+        self.largest_bytes = max(self.largest_bytes, self._ages.size())
         time.sleep(min(4.0, _HOUR / self._plan.factor / 15))
 
     # --- afterwards --------------------------------------------------------------------------------
 
     def tidy_up(self, truth: Truth) -> tuple[int, int]:
         """Let some hours pass with upkeep; sizes of what is stored and what is alive."""
-        place = Path(self._plan.url)
         with worker.open_log(self._plan, 1.0) as log:
             clock = log._runtime
             assert isinstance(clock, Clock)
             for _ in range(_ROUNDS_AFTERWARDS):
-                self._ageing.skip(1.5 * _HOUR)
+                self._ages.skip(1.5 * _HOUR)
                 clock.skip(1.5 * _HOUR)
                 report: UpkeepReport = log.upkeep()
             self.complaints += [f"left alone in the end: {reason}" for reason in report.skipped]
@@ -200,10 +160,11 @@ class Soak:
                 for number in range(count)
             )
             self._judge_what_is_left(log, truth)
-        stored = sum(path.stat().st_size for path in _files(place, all_of_them=True))
+        stored = self._ages.size()
         if stored > _SIZE_FACTOR_MAX * max(live, _SMALL_BYTES):
             self.complaints.append(f"the store has {stored:,} bytes for {live:,} that are alive")
-        self.complaints += [f"damaged: {damage}" for damage in verify(self._plan.url).damage]
+        damage = verify(self._plan.url, storage_options=self._plan.options).damage
+        self.complaints += [f"damaged: {each}" for each in damage]
         return stored, live
 
     def _judge_what_is_left(self, log: Any, truth: Truth) -> None:
@@ -229,26 +190,28 @@ class Soak:
 
 
 def run(
-    seconds: float, seed: int = 0, *, hour_seconds: float = 60.0, pause_seconds: float = 0.02
+    seconds: float,
+    seed: int = 0,
+    *,
+    store: str = "dir",
+    hour_seconds: float = 60.0,
+    pause_seconds: float = 0.02,
 ) -> tuple[list[str], dict[str, float]]:
-    """One run in a directory: what was wrong, and figures.
+    """One run: what was wrong, and figures.
 
     Args:
         seconds: How long they write.
         seed: Decides when who is killed.
+        store: ``dir`` or ``fake``.
         hour_seconds: What an hour takes.
         pause_seconds: Between two writes of a writer.
     """
     segment_bytes = limits.SEGMENT_BYTES_MIN
-    with (
-        tempfile.TemporaryDirectory(dir=".", prefix=".soak-") as where,
-        tempfile.TemporaryDirectory(prefix="soak-notes-") as folder,
-    ):
-        place = Path(where, "log")
-        plan = Plan(
-            str(place), None, folder, _HOUR / hour_seconds, 4 << 20 if seconds < 60 else segment_bytes
-        )
-        soak = Soak(plan, place, seed, pause_seconds)
+    factor = _HOUR / hour_seconds
+    with fasttime.place(store, factor) as place, tempfile.TemporaryDirectory(prefix="soak-notes-") as folder:
+        small = 4 << 20  # so that a short run has segments that are full
+        plan = Plan(place.url, place.options, folder, factor, small if seconds < 60 else segment_bytes)
+        soak = Soak(plan, place.ages, seed, pause_seconds)
         try:
             soak.run(seconds, tombstone_ms=int(min(20_000, seconds * 500)))
             truth = Truth(worker.read_notes(folder))
@@ -271,9 +234,9 @@ def run(
         }
 
 
-def main(seconds: float, seed: int) -> bool:
+def main(store: str, seconds: float, seed: int) -> bool:
     """Run once and print; whether something was wrong."""
-    wrong, figures = run(seconds, seed)
+    wrong, figures = run(seconds, seed, store=store)
     for what, figure in figures.items():
         print(f"{what}: {figure:,.0f}")
     print(f"stored / live: {figures['size of the store in the end'] / figures['live bytes']:.3f}")
