@@ -13,6 +13,7 @@ from streamhouse.commits.log import CommitLog
 from streamhouse.config import Settings
 from streamhouse.errors import InvalidRecordError, TransactionError
 from streamhouse.runtime import Runtime
+from streamhouse.schema.frames import is_frame
 from streamhouse.write.batch import RECORD_OVERHEAD_BYTES
 from streamhouse.write.batcher import Batcher
 from streamhouse.write.bulk import listed, make_rows, payload_bytes
@@ -20,6 +21,7 @@ from streamhouse.write.delivery import BatchDelivery, BatchMetadata, Bulk, Deliv
 from streamhouse.write.destination import Destination, repeated
 from streamhouse.write.encoder import Rows
 from streamhouse.write.fields import HeadersInput
+from streamhouse.write.frames import frame_columns, frame_parts
 from streamhouse.write.identity import Identity
 from streamhouse.write.inputs import Inputs
 from streamhouse.write.outbox import Outbox
@@ -148,7 +150,7 @@ class Producer:
         topic: str,
         values: Iterable[Any],
         *,
-        keys: Iterable[Any] | None = None,
+        keys: Iterable[Any] | str | None = None,
         headers: HeadersInput | Sequence[HeadersInput] = None,
         partition: int | None = None,
         timestamps: Any = None,
@@ -161,11 +163,12 @@ class Producer:
 
         Args:
             topic: Name of the topic.
-            values: As in :meth:`send`.
-            keys: As in :meth:`send`.
-            headers: One entry per record, or a mapping for all of them.
+            values: As in :meth:`send`. To a typed topic also columns: a pandas or Polars DataFrame, a PyArrow
+                table, or whatever else speaks the Arrow PyCapsule protocol.
+            keys: As in :meth:`send`. With columns also the name of one.
+            headers: One entry per record, or a mapping for all of them; with columns only the latter.
             partition: For all records; by default their keys decide.
-            timestamps: One per record, or one for all; now by default.
+            timestamps: One per record, or one for all; now by default. With columns also the name of one.
             timeout: Seconds to wait while the memory for pending records is full; 0: not at all. A batch
                 larger than that memory is let in when nothing else is pending.
 
@@ -192,6 +195,8 @@ class Producer:
         destination = self._outbox.destination(topic)
         if partition is not None:
             destination.check_partition(partition)
+        if is_frame(values):
+            return self._send_frame(destination, values, keys, headers, partition, timestamps, timeout)
         # Iterators can be gone through once, and the records may be looked at twice.
         values = listed("values", values)
         keys = None if keys is None else listed("keys", keys, len(values))
@@ -359,6 +364,40 @@ class Producer:
         destination = self._outbox.destination(topic)
         pair, size = self._inputs.pair(destination, value, key, headers, partition, timestamp)
         return Delivery(*self._outbox.add(destination, pair, size + RECORD_OVERHEAD_BYTES, timeout))
+
+    def _send_frame(
+        self,
+        destination: Destination,
+        frame: Any,
+        keys: Any,
+        headers: Any,
+        partition: int | None,
+        timestamps: Any,
+        timeout: float | None,
+    ) -> BatchDelivery:
+        stamps = self._runtime.time_ms() if timestamps is None else timestamps
+        columns = frame_columns(
+            destination, self._serializers, frame, keys, headers, stamps, self._record_bytes_max
+        )
+        bulk = Bulk(destination.topic)
+        bulk.counts = {}
+        if not columns:
+            bulk.settle(None)
+            return BatchDelivery(bulk)
+        size = sum([each.nbytes for each in columns])
+        self._outbox.seal_all()
+        self._outbox.take_memory(size, timeout)
+        try:
+            parts = frame_parts(destination, columns, partition)
+            bulk.counts = {part: sum([block.count for block in blocks]) for part, blocks in parts}
+            bulk.parts = parts
+            bulk.size = size
+            self._outbox.ship(bulk)
+        except BaseException:
+            if not self._outbox.owns(bulk):
+                self._outbox.give_memory(size)
+            raise
+        return BatchDelivery(bulk)
 
     def _send_rows(
         self, destination: Destination, rows: Rows, partition: int | None, timeout: float | None

@@ -141,7 +141,12 @@ class _Assembler:
             ]
         numbers = memoryview(buffer).cast(CODES[kind])[start:stop].tolist()
         value = _VALUE.get(kind)
-        return numbers if value is None else list(map(value, numbers))
+        if value is None:
+            return numbers
+        if column.validity is None:
+            return list(map(value, numbers))
+        flags = unpack_bitmap(column.validity, start, stop)  # what lies in the place of a null may be no time
+        return [value(number) if flag else None for number, flag in zip(numbers, flags, strict=True)]
 
     def _nulled(self, column: ArrowColumn, start: int, stop: int, values: list[Any]) -> list[Any]:
         if column.validity is None:

@@ -119,7 +119,7 @@ def _plain(type_: Type, values: Sequence[Any], nulls: int) -> tuple[bytes, ...]:
         return (b"".join([_NO_UUID if value is None else value.bytes for value in values]),)
     if kind == "decimal":
         return (b"".join([_decimal_bytes(type_, value) for value in values]),)
-    number = _NUMBER[kind]
+    number = NUMBER[kind]
     return (array(CODES[kind], [0 if value is None else number(value) for value in values]).tobytes(),)
 
 
@@ -181,7 +181,7 @@ _ENCODE: Final[dict[str, Callable[[Any], bytes]]] = {
     "varchar": str.encode,
     "json": msgspec.json.Encoder(decimal_format="number").encode,
 }
-_NUMBER: Final[dict[str, Callable[[Any], int]]] = {
+NUMBER: Final[dict[str, Callable[[Any], int]]] = {
     "date": lambda value: value.toordinal() - _EPOCH_DAY,
     "time": _time_number,
     "timestamp_s": _since(_EPOCH, dt.timedelta(seconds=1)),

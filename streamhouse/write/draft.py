@@ -23,12 +23,14 @@ from streamhouse.commits.segments import Uploader
 from streamhouse.config import Settings
 from streamhouse.errors import BufferFullError, StoreError, StoreUnavailableError, TransactionError
 from streamhouse.format.block import EncodedBlock
+from streamhouse.format.columns import Columns
 from streamhouse.format.commit import Append
 from streamhouse.runtime import Runtime
 from streamhouse.write.batch import RECORD_OVERHEAD_BYTES, Batch, Pair
 from streamhouse.write.delivery import Bulk
 from streamhouse.write.destination import Destination, repeated
 from streamhouse.write.encoder import Assign, Rows
+from streamhouse.write.frames import frame_parts
 from streamhouse.write.gate import Gate
 from streamhouse.write.outbox import Outbox
 from streamhouse.write.shipment import Parts, Shipment
@@ -165,6 +167,33 @@ class Draft:
             spread = destination.topic.partitions if partition is None and rows.keys is not None else 1
             raw = raw_bytes * len(piece) // len(rows)
             parts = self._outbox.encoder.begin(piece, assign, raw, spread).finish()
+            for part, blocks in parts:
+                bulk.counts[part] = bulk.counts.get(part, 0) + _records(blocks)
+            self._adopt(bulk, parts, taken)
+        return bulk
+
+    def add_columns(
+        self,
+        destination: Destination,
+        columns: Sequence[Columns],
+        partition: int | None,
+        timeout: float | None,
+    ) -> DraftBulk:
+        """Add records that come in columns; see :meth:`add_rows`."""
+        bulk = DraftBulk(self, destination.topic)
+        if not columns:
+            bulk.settle(None)
+            return bulk
+        self._meet(destination.topic)
+        self._shipments.add(bulk)
+        self._encode_open(destination.topic.id)
+        for each in columns:
+            taken = each.nbytes
+            self.make_room(taken, timeout)
+            timeout = None
+            if partition is None and not any(each.key.validity or b"\1"):
+                partition = destination.assign(Rows([None], None, 0, None))[0]  # all of them stay together
+            parts = frame_parts(destination, [each], partition)
             for part, blocks in parts:
                 bulk.counts[part] = bulk.counts.get(part, 0) + _records(blocks)
             self._adopt(bulk, parts, taken)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from streamhouse.format.columns import Columns
 from streamhouse.runtime import Runtime
 from streamhouse.write.batch import Extras, Pair
 from streamhouse.write.bulk import listed, make_rows
@@ -17,6 +18,7 @@ from streamhouse.write.fields import (
     headers_tuple,
     timestamp_ms,
 )
+from streamhouse.write.frames import frame_columns
 from streamhouse.write.serializers import Serializers
 
 
@@ -62,6 +64,20 @@ class Inputs:
             pair = (*pair[:2], Extras(stored, partition, stamp))
         check_record_bytes(size, self.record_bytes_max)
         return pair, size
+
+    def columns(
+        self, destination: Destination, frame: Any, keys: Any, headers: Any, timestamps: Any
+    ) -> list[Columns]:
+        """Many records that come in columns.
+
+        Raises:
+            InvalidRecordError: They do not fit the schema, or the topic has none.
+            RecordTooLargeError: A record may exceed ``record_bytes_max``.
+        """
+        stamps = self._runtime.time_ms() if timestamps is None else timestamps
+        return frame_columns(
+            destination, self._serializers, frame, keys, headers, stamps, self.record_bytes_max
+        )
 
     def rows(
         self,

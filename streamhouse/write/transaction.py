@@ -9,7 +9,7 @@ given up leaves nothing behind.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
@@ -39,10 +39,11 @@ from streamhouse.errors import (
 from streamhouse.format.commit import Transaction as TransactionOperation
 from streamhouse.records import TopicPartition
 from streamhouse.runtime import Runtime
+from streamhouse.schema.frames import is_frame
 from streamhouse.write.batch import RECORD_OVERHEAD_BYTES
 from streamhouse.write.bulk import payload_bytes
 from streamhouse.write.delivery import BatchDelivery, Delivery
-from streamhouse.write.draft import Draft, Place
+from streamhouse.write.draft import Draft, DraftBulk, Place
 from streamhouse.write.fields import HeadersInput
 from streamhouse.write.gate import Gate
 from streamhouse.write.identity import Identity
@@ -176,7 +177,7 @@ class Transaction:
         topic: str,
         values: Iterable[Any],
         *,
-        keys: Iterable[Any] | None = None,
+        keys: Iterable[Any] | str | None = None,
         headers: HeadersInput | Sequence[HeadersInput] = None,
         partition: int | None = None,
         timestamps: Any = None,
@@ -203,10 +204,16 @@ class Transaction:
             destination = self._outbox.destination(topic)
             if partition is not None:
                 destination.check_partition(partition)
-            rows = self._inputs.rows(destination, values, keys, headers, timestamps)
-            raw_bytes = payload_bytes(rows, self._inputs.record_bytes_max)
+            add: Callable[[], DraftBulk]
+            if is_frame(values):
+                columns = self._inputs.columns(destination, values, keys, headers, timestamps)
+                add = partial(self._draft.add_columns, destination, columns, partition, timeout)
+            else:
+                rows = self._inputs.rows(destination, values, keys, headers, timestamps)
+                raw_bytes = payload_bytes(rows, self._inputs.record_bytes_max)
+                add = partial(self._draft.add_rows, destination, rows, raw_bytes, partition, timeout)
             try:
-                return BatchDelivery(self._draft.add_rows(destination, rows, raw_bytes, partition, timeout))
+                return BatchDelivery(add())
             except BufferFullError:
                 raise
             except BaseException as error:

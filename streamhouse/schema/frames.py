@@ -1,0 +1,417 @@
+"""DataFrames and Arrow data as typed columns, by way of DuckDB: nothing here looks at single records.
+
+DuckDB reads pandas, Polars, PyArrow and whatever speaks the Arrow PyCapsule protocol, casts each column to
+the type of its field, and hands Arrow arrays back, whose buffers are those that a block stores. A cast that
+DuckDB would make but that changes what is meant (text to a number, a time without a zone to one with) is
+refused before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from streamhouse.errors import InvalidRecordError, InvalidSchemaError, nearest
+from streamhouse.format.arrays import cut_array, layout_of
+from streamhouse.format.columns import ArrowColumn, BinaryColumn, Bound
+from streamhouse.format.integers import (
+    OFFSET_BYTES,
+    bitmap,
+    bitmap_bytes,
+    last_offset,
+    unpack_bitmap,
+)
+from streamhouse.schema.declare import type_of_sql
+from streamhouse.schema.model import INTEGERS, Field, Schema, Type, quoted
+from streamhouse.schema.rows import unscaled
+from streamhouse.schema.shred import NUMBER, VALUE, known_bounds
+
+_SETTINGS: Final = (
+    "set TimeZone = 'UTC'",
+    "set arrow_lossless_conversion = true",
+    "set produce_arrow_string_view = false",
+    "set arrow_large_buffer_size = false",
+)
+_FRAME: Final = "frame"
+_CHUNK: Final = "chunk"
+_KEY: Final = "k"
+_TIME: Final = "t"
+
+
+class Chunk(NamedTuple):
+    """Some records of a frame.
+
+    Attributes:
+        value: A struct, with bounds.
+        key: The column of keys, where there is one.
+        timestamps: int64 milliseconds, where there is a column of them.
+    """
+
+    value: ArrowColumn
+    key: BinaryColumn | None
+    timestamps: bytes | None
+
+
+def is_frame(values: Any) -> bool:
+    """Whether this is data in columns: a DataFrame, something Arrow, or a capsule of that."""
+    kind = type(values)
+    return (
+        hasattr(values, "__arrow_c_stream__")
+        or hasattr(values, "__arrow_c_array__")
+        or kind.__name__ == "PyCapsule"
+        or (kind.__name__ == "DataFrame" and kind.__module__.partition(".")[0] == "pandas")
+    )
+
+
+def chunks_of(
+    schema: Schema, frame: Any, key: str | None = None, timestamp: str | None = None
+) -> list[Chunk]:
+    """The records of a frame.
+
+    Args:
+        schema: Of the topic. Columns are matched by name; optional fields may be missing.
+        frame: See :func:`is_frame`.
+        key: The column that has the keys, text or bytes. It need not be a field.
+        timestamp: Likewise the timestamps, as times or milliseconds since 1970.
+
+    Raises:
+        InvalidRecordError: A column is missing, unknown, of a wrong type, or has a value that does not fit.
+    """
+    import duckdb
+
+    with duckdb.connect(":memory:", config={"python_enable_replacements": False}) as connection:
+        for setting in _SETTINGS:
+            connection.execute(setting)
+        try:
+            return _Frame(connection, schema, frame, key, timestamp).chunks()
+        except duckdb.Error as error:
+            raise InvalidRecordError(f"the frame cannot be read: {error}") from error
+
+
+class _Frame:
+    def __init__(
+        self, connection: Any, schema: Schema, frame: Any, key: str | None, timestamp: str | None
+    ) -> None:
+        self._connection = connection
+        self._schema = schema
+        self._key = key
+        self._timestamp = timestamp
+        if type(frame).__name__ == "DuckDBPyRelation":
+            frame = _Streamed(frame)  # a relation of another database, which would be refused as such
+        connection.register(_FRAME, frame)
+        if not hasattr(frame, "__len__"):  # a stream can be read only once
+            connection.execute(f"create temp table kept as from {_FRAME}")
+            connection.unregister(_FRAME)
+            connection.execute(f"create temp view {_FRAME} as from kept")
+        described = connection.execute(f"describe {_FRAME}").fetchall()
+        self._types = {row[0]: row[1] for row in described}
+
+    def chunks(self) -> list[Chunk]:
+        """All records."""
+        self._check_names()
+        selected = [f"{self._cast(field)} as f{index}" for index, field in enumerate(self._schema.fields)]
+        if self._key is not None:
+            selected.append(f"{self._key_cast(self._key)} as {_KEY}")
+        if self._timestamp is not None:
+            selected.append(f"{self._time_cast(self._timestamp)} as {_TIME}")
+        self._check_whole_numbers()
+        return list(self._read(selected))
+
+    def _read(self, selected: Sequence[str]) -> Iterator[Chunk]:
+        import duckdb
+        from nanoarrow.c_array_stream import c_array_stream
+
+        query = f"select {', '.join(selected)} from {_FRAME}"  # noqa: S608 - names are quoted
+        try:
+            arrays = list(c_array_stream(self._connection.sql(query)))
+        except (duckdb.Error, RuntimeError) as error:
+            raise self._culprit(error) from None
+        for array in arrays:
+            yield self._chunk(array)
+
+    def _culprit(self, error: Exception) -> InvalidRecordError:
+        """The error with the name of the field, found by casting one column after the other."""
+        import duckdb
+
+        for field in self._schema.fields:
+            try:
+                self._connection.execute(f"select max({self._cast(field)}) from {_FRAME}").fetchall()  # noqa: S608
+            except duckdb.Error as found:
+                return InvalidRecordError(f"field {field.name}: {_plain(found)}")
+        return InvalidRecordError(f"the frame does not fit the schema: {_plain(error)}")
+
+    # --- what goes where ---------------------------------------------------------------------------
+
+    def _check_names(self) -> None:
+        names = [field.name for field in self._schema.fields]
+        for name in self._types:
+            if name not in names and name not in (self._key, self._timestamp):
+                raise InvalidRecordError(
+                    f"the frame has a column {name!r} that is no field of the schema{nearest(name, names)}"
+                )
+        for field in self._schema.fields:
+            if field.name not in self._types and not field.optional:
+                raise InvalidRecordError(
+                    f"field {field.name}: the frame has no such column, and it is required"
+                )
+        for what, name in (("keys", self._key), ("timestamps", self._timestamp)):
+            if name is not None and name not in self._types:
+                raise InvalidRecordError(
+                    f"{what}={name!r} is no column of the frame{nearest(name, self._types)}"
+                )
+
+    def _cast(self, field: Field) -> str:
+        source = self._types.get(field.name)
+        if source is None:
+            return f"null::{field.type.sql}"
+        name = quoted(field.name)
+        if field.type.kind == "json" and source != "JSON":
+            return f"to_json({name})"
+        if not _fits(field.name, source, field.type):
+            hint = _hint(source, field.type)
+            raise InvalidRecordError(
+                f"field {field.name}: a column of {source} does not become {field.type}{hint}"
+            )
+        return f"{name}::{field.type.sql}"
+
+    def _key_cast(self, name: str) -> str:
+        source = self._types[name]
+        if source == "BLOB":
+            return quoted(name)
+        if source == "VARCHAR" or source.startswith("ENUM"):
+            return f"encode({quoted(name)}::varchar)"
+        raise InvalidRecordError(f"keys={name!r} is a column of {source}: keys are text or bytes")
+
+    def _time_cast(self, name: str) -> str:
+        source = self._types[name]
+        if source == "TIMESTAMP WITH TIME ZONE":
+            return f"epoch_ms({quoted(name)})"
+        if source == "BIGINT":
+            return quoted(name)
+        raise InvalidRecordError(
+            f"timestamps={name!r} is a column of {source}: use times with a time zone, or BIGINT milliseconds"
+        )
+
+    def _check_whole_numbers(self) -> None:
+        """See that no fraction is lost without a word; with nulls, integers of pandas are floats."""
+        doubtful = [
+            field
+            for field in self._schema.fields
+            if field.type.kind in INTEGERS and self._types.get(field.name, "").split("(")[0] in _FRACTIONAL
+        ]
+        if not doubtful:
+            return
+        tests = [f"bool_or({quoted(f.name)} != trunc({quoted(f.name)}))" for f in doubtful]
+        (found,) = self._connection.execute(f"select {', '.join(tests)} from {_FRAME}").fetchall()  # noqa: S608
+        for field, fraction in zip(doubtful, found, strict=True):
+            if fraction:
+                raise InvalidRecordError(f"field {field.name}: the column has numbers that are not whole")
+
+    # --- Arrow arrays to columns ---------------------------------------------------------------------
+
+    def _chunk(self, array: Any) -> Chunk:
+        fields = self._schema.fields
+        columns = [_column(field.name, field.type, array.child(index)) for index, field in enumerate(fields)]
+        for field, column in zip(fields, columns, strict=True):
+            _check_required(field.name, field, column, None)
+        bounds = self._bounds(array)
+        children = tuple(
+            msgspec.structs.replace(column, bounds=bounds.get(index)) for index, column in enumerate(columns)
+        )
+        key = timestamps = None
+        rest = len(fields)
+        if self._key is not None:
+            column = _column(_KEY, Type("blob"), array.child(rest))
+            key = BinaryColumn(column.validity, *column.buffers)
+            rest += 1
+        if self._timestamp is not None:
+            column = _column(_TIME, Type("bigint"), array.child(rest))
+            if column.validity is not None:
+                raise InvalidRecordError(f"timestamps={self._timestamp!r} has a null")
+            (timestamps,) = column.buffers
+        return Chunk(ArrowColumn(VALUE, "+s", array.length, None, (), children), key, timestamps)
+
+    def _bounds(self, array: Any) -> dict[int, tuple[Bound, Bound]]:
+        ordered = {
+            index: field.type for index, field in enumerate(self._schema.fields) if _ordered(field.type)
+        }
+        if not ordered:
+            return {}
+        self._connection.register(_CHUNK, array)
+        wanted = [
+            f"epoch_us({function}(f{index}))" if type_.kind == "timestamptz" else f"{function}(f{index})"
+            for index, type_ in ordered.items()
+            for function in ("min", "max")
+        ]
+        (found,) = self._connection.execute(f"select {', '.join(wanted)} from {_CHUNK}").fetchall()  # noqa: S608
+        self._connection.unregister(_CHUNK)
+        bounds = {}
+        for place, (index, type_) in enumerate(ordered.items()):
+            low, high = found[2 * place : 2 * place + 2]
+            if low is not None:
+                name = self._schema.fields[index].name
+                known = known_bounds(_unit(name, type_, low), _unit(name, type_, high))
+                if known is not None:
+                    bounds[index] = known
+        return bounds
+
+
+class _Streamed:
+    """Something whose Arrow stream is all that is wanted of it."""
+
+    def __init__(self, source: Any) -> None:
+        self._source = source
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        return self._source.__arrow_c_stream__(requested_schema)
+
+
+def _fits(path: str, source: str, target: Type) -> bool:
+    """Whether a column of that type means what the field means."""
+    base = source.split("(", maxsplit=1)[0]
+    kind = target.kind
+    if source == '"NULL"':
+        return True
+    if source.endswith("]"):
+        if kind != "list":
+            return False
+        return _fits(path, source[: source.rindex("[")], target.fields[0].type)
+    if kind in {"struct", "map"} and base in {"STRUCT", "MAP"}:
+        return _nested_fits(path, source, target)
+    if kind in INTEGERS:
+        return base in _WHOLE or base in _FRACTIONAL
+    if kind in {"float", "double", "decimal"}:
+        return base in _WHOLE or base in _FRACTIONAL
+    return base in _SOURCES.get(kind, ())
+
+
+def _nested_fits(path: str, source: str, target: Type) -> bool:
+    try:
+        parsed = type_of_sql(path, source)
+    except InvalidSchemaError:
+        return False
+    if parsed.kind != target.kind:
+        return False
+    theirs = {field.name: field.type for field in parsed.fields}
+    mine = {field.name: field for field in target.fields}
+    return theirs.keys() <= mine.keys() and all(
+        _fits(f"{path}.{name}", theirs[name].sql, field.type) if name in theirs else field.optional
+        for name, field in mine.items()
+    )
+
+
+def _hint(source: str, target: Type) -> str:
+    if source.startswith("TIMESTAMP") and target.kind == "timestamptz":
+        return ": give the times a zone, such as UTC"
+    return ""
+
+
+def _column(name: str, type_: Type, array: Any) -> ArrowColumn:
+    """A nanoarrow array as a column of our own."""
+    length, offset = array.length, array.offset
+    count = offset + length
+    layout, width = layout_of(type_.arrow)
+    first, *rest = [
+        memoryview(buffer).cast("B") if memoryview(buffer) else b"" for buffer in array.view().buffers
+    ]
+    validity = _validity(bytes(first), count) if array.null_count and len(first) else None
+    buffers: tuple[bytes, ...] = ()
+    children: tuple[ArrowColumn, ...] = ()
+    if layout == "bits":
+        buffers = (_bits(array, bytes(rest[0]), count),)
+    elif layout == "fixed":
+        buffers = (bytes(rest[0][: width * count]),)
+    elif layout == "struct":
+        children = tuple(
+            _column(field.name, field.type, array.child(index)) for index, field in enumerate(type_.fields)
+        )
+    else:
+        offsets = bytes(rest[0][: OFFSET_BYTES * (count + 1)]) or bytes(OFFSET_BYTES)
+        buffers = (offsets,)
+        if layout == "binary":
+            buffers += (bytes(rest[1][: last_offset(offsets)]),)
+        elif type_.kind == "list":
+            item = type_.fields[0]
+            children = (_column(item.name, item.type, array.child(0)),)
+        else:
+            children = (_column("entries", Type("struct", fields=type_.fields), array.child(0)),)
+    column = ArrowColumn(name, type_.arrow, count, validity, buffers, children)
+    return cut_array(column, offset, count) if offset else column
+
+
+def _validity(buffer: bytes, count: int) -> bytes | None:
+    flags = unpack_bitmap(buffer, 0, count)
+    return bitmap(flags) if 0 in flags else None
+
+
+def _bits(array: Any, buffer: bytes, count: int) -> bytes:
+    if array.schema.format == "c":  # DuckDB has a byte for each
+        return bitmap(buffer[:count].translate(_ONE_IF_ANY))
+    return buffer[: bitmap_bytes(count)]
+
+
+def _check_required(path: str, field: Field, column: ArrowColumn, within: bytes | None) -> None:
+    """See that there is no null where none may be, nulls of what is around it excepted."""
+    if not field.optional and column.validity is not None:
+        missing = ~int.from_bytes(column.validity, "little") & ((1 << column.count) - 1)
+        if missing & (missing if within is None else int.from_bytes(within, "little")):
+            raise InvalidRecordError(f"field {path}: the column has a null, and it is required")
+    if field.type.kind == "struct":
+        for inner, child in zip(field.type.fields, column.children, strict=True):
+            _check_required(f"{path}.{inner.name}", inner, child, column.validity)
+    elif field.type.kind == "list":
+        _check_required(f"{path}[]", field.type.fields[0], column.children[0], None)
+    elif field.type.kind == "map":
+        for inner, child in zip(field.type.fields, column.children[0].children, strict=True):
+            _check_required(f"{path}.{inner.name}", inner, child, None)
+
+
+def _ordered(type_: Type) -> bool:
+    return type_.kind in INTEGERS or type_.kind in {"float", "double", "decimal", "varchar", *NUMBER}
+
+
+def _unit(name: str, type_: Type, value: Any) -> Bound:
+    """A value that DuckDB gave as the number or the bytes that are stored."""
+    if type_.kind == "varchar":
+        return value.encode()  # type: ignore[no-any-return]
+    if type_.kind == "decimal":
+        return unscaled(type_, value)
+    if type_.kind in NUMBER and type_.kind != "timestamptz":
+        if isinstance(value, str):  # what Python's calendar does not have, DuckDB gives as text
+            raise InvalidRecordError(f"field {name}: {value} is outside the years 1 to 9999")
+        return NUMBER[type_.kind](value)
+    if type_.kind == "timestamptz" and not _MICROS_MIN <= value <= _MICROS_MAX:
+        raise InvalidRecordError(f"field {name}: {value} microseconds are outside the years 1 to 9999")
+    return value  # type: ignore[no-any-return]
+
+
+def _plain(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]
+
+
+_MICROS_MIN: Final = -62_135_596_800_000_000
+_MICROS_MAX: Final = 253_402_300_799_999_999
+_ONE_IF_ANY: Final = b"\0" + b"\1" * 255
+_WHOLE: Final = frozenset(
+    (
+        *("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT"),
+        *("UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT"),
+    )
+)
+_FRACTIONAL: Final = frozenset(("FLOAT", "DOUBLE", "DECIMAL"))
+_TIMES: Final = ("DATE", "TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS", "VARCHAR")
+_SOURCES: Final = {
+    "boolean": ("BOOLEAN",),
+    "varchar": ("VARCHAR", "ENUM", "JSON"),
+    "json": ("JSON",),
+    "blob": ("BLOB",),
+    "uuid": ("UUID", "VARCHAR"),
+    "date": ("DATE", "VARCHAR"),
+    "time": ("TIME", "VARCHAR"),
+    "timestamp_s": _TIMES,
+    "timestamp_ms": _TIMES,
+    "timestamp": _TIMES,
+    "timestamptz": ("TIMESTAMP WITH TIME ZONE", "TIMESTAMP_NS WITH TIME ZONE", "VARCHAR"),
+}

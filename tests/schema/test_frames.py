@@ -1,0 +1,267 @@
+"""DataFrames, Arrow tables and capsules go into typed topics, and come out as the records they hold."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+import duckdb
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import streamhouse
+from streamhouse.errors import InvalidRecordError, RecordTooLargeError
+from streamhouse.schema.arrow import arrow_array, struct_type
+from streamhouse.schema.assemble import dicts, stored_values
+from streamhouse.schema.frames import chunks_of
+from streamhouse.schema.model import Schema
+from tests.schema.strategies import records_of, same, schemas
+from tests.schema.test_columns import Records, shredded
+
+with_full_records = schemas.flatmap(
+    lambda schema: st.tuples(
+        st.just(schema), records_of(schema).map(lambda rows: [row for row in rows if row is not None])
+    )
+)
+
+
+class Exported:
+    """Arrow data that can be read once."""
+
+    def __init__(self, array: Any) -> None:
+        self._array = array
+
+    def __arrow_c_array__(self, requested: object = None) -> Any:
+        return self._array.__arrow_c_array__(requested)
+
+
+@pytest.fixture
+def log() -> Iterator[streamhouse.Log]:
+    with streamhouse.Log("memory://") as log:
+        yield log
+
+
+def values(log: streamhouse.Log, topic: str = "trades") -> list[Any]:
+    return [record.value for record in log.read(topic)]
+
+
+@given(with_full_records)
+@settings(max_examples=60, deadline=None)
+def test_columns_of_any_type(drawn: tuple[Schema, Records]) -> None:
+    schema, records = drawn
+    column = shredded(schema, records)
+    array = arrow_array(column, struct_type(schema.fields), 0, column.count)
+    chunks = chunks_of(schema, Exported(array))
+    found = [row for chunk in chunks for row in dicts(schema, chunk.value, 0, chunk.value.count)]
+    assert same(found, records)
+    for chunk in chunks:
+        for field, child, sent in zip(schema.fields, chunk.value.children, column.children, strict=True):
+            kept = [value for value in stored_values(child, field.type) or () if value is not None]
+            if child.bounds is not None:
+                assert (min(kept), max(kept)) == child.bounds
+            else:
+                assert sent.bounds is None or field.type.kind == "decimal"
+
+
+FRAMES = [
+    pd.DataFrame({"symbol": ["A", "B", None], "amount": [1.5, 2.0, None], "n": [1, 2, None]}),
+    pl.DataFrame({"symbol": ["A", "B", None], "amount": [1.5, 2.0, None], "n": [1, 2, None]}),
+    pa.table({"symbol": ["A", "B", None], "amount": [1.5, 2.0, None], "n": [1, 2, None]}),
+    pa.table({"symbol": ["A", "B", None], "amount": [1.5, 2.0, None], "n": [1, 2, None]}).to_reader(),
+    pa.record_batch({"symbol": ["A", "B", None], "amount": [1.5, 2.0, None], "n": [1, 2, None]}),
+    pa.table(
+        {"symbol": ["A", "B", None], "amount": [1.5, 2.0, None], "n": [1, 2, None]}
+    ).__arrow_c_stream__(),
+    duckdb.sql(
+        "select * from (values ('A', 1.5, 1), ('B', 2.0, 2), (null, null, null)) t(symbol, amount, n)"
+    ),
+]
+
+
+@pytest.mark.parametrize("frame", FRAMES, ids=lambda frame: type(frame).__name__)
+def test_every_kind_of_frame(log: streamhouse.Log, frame: Any) -> None:
+    log.create_topic(
+        "trades", schema={"n": "SMALLINT", "symbol": "VARCHAR", "amount": "DECIMAL(18,2)", "x": "DATE"}
+    )
+    with log.producer() as producer:
+        result = producer.send_many("trades", frame, timestamps=7, headers={"a": "b"}).result()
+    assert result.partitions == {0: range(3)}
+    assert values(log) == [
+        {"n": 1, "symbol": "A", "amount": Decimal("1.50"), "x": None},
+        {"n": 2, "symbol": "B", "amount": Decimal("2.00"), "x": None},
+        {"n": None, "symbol": None, "amount": None, "x": None},
+    ]
+    assert {(record.timestamp, record.headers) for record in log.read("trades")} == {(7, (("a", b"b"),))}
+
+
+def test_keys_and_timestamps_from_columns(log: streamhouse.Log) -> None:
+    log.create_topic("trades", partitions=4, schema={"symbol": "VARCHAR", "n": "BIGINT"})
+    log.create_topic("plain", partitions=4)
+    begin = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
+    count = 500
+    frame = pl.DataFrame(
+        {
+            "symbol": [f"s{n % 50}" for n in range(count)],
+            "n": range(count),
+            "at": [begin + dt.timedelta(seconds=n) for n in range(count)],
+            "id": [f"k{n}".encode() for n in range(count)],
+        }
+    )
+    with log.producer() as producer:
+        with pytest.raises(InvalidRecordError, match="column 'id' that is no field"):
+            producer.send_many("trades", frame, keys="symbol", timestamps="at")
+        sent = producer.send_many("trades", frame.drop("id"), keys="symbol", timestamps="at").result()
+        assert sent.count == count
+        for n in range(count):
+            producer.send("plain", b"", key=f"s{n % 50}")
+        producer.flush()
+        expected = {record.key: record.partition for record in log.read("plain")}
+        found = list(log.read("trades"))
+        assert {record.key: record.partition for record in found} == expected
+        assert sorted(record.value["n"] for record in found) == list(range(count))
+        for record in found:
+            assert record.key == record.value["symbol"].encode()
+            assert record.time == begin + dt.timedelta(seconds=record.value["n"])
+        producer.send_many("trades", frame.drop("at"), keys="id", partition=2).result()
+        producer.send_many("trades", frame.select("n"), keys=[str(n) for n in range(count)]).result()
+    assert len(list(log.read("trades"))) == 3 * count
+
+
+def test_in_transactions(log: streamhouse.Log) -> None:
+    log.create_topic("trades", partitions=3, schema={"n": "BIGINT"})
+    frame = pl.DataFrame({"n": range(10)})
+    with log.producer() as producer:
+        with producer.transaction() as tx:
+            tx.send("trades", {"n": -1})
+            sent = tx.send_many("trades", frame)
+            tx.send_many("trades", frame.with_columns(k=pl.col("n").cast(pl.String)), keys="k")
+            tx.send_many("trades", frame.clear())
+        assert sent.result().count == 10
+        tx = producer.transaction()
+        tx.send_many("trades", frame)
+        tx.abort()
+    assert sorted(value["n"] for value in values(log)) == sorted([-1, *range(10), *range(10)])
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        (
+            {"symbol": ["A"], "amuont": [1]},
+            "column 'amuont' that is no field of the schema; did you mean 'amount'",
+        ),
+        ({"amount": [1]}, "field symbol: the frame has no such column"),
+        ({"symbol": ["A", None]}, "field symbol: the column has a null"),
+        ({"symbol": [1]}, "field symbol: a column of BIGINT does not become VARCHAR"),
+        (
+            {"symbol": ["A"], "amount": ["1"]},
+            r"field amount: a column of VARCHAR does not become DECIMAL\(6,2\)",
+        ),
+        ({"symbol": ["A"], "amount": [1e6]}, "field amount: Conversion Error"),
+        ({"symbol": ["A"], "n": [300]}, "field n: Conversion Error"),
+        ({"symbol": ["A"], "n": [1.5]}, "field n: the column has numbers that are not whole"),
+        ({"symbol": ["A"], "at": [dt.datetime(2024, 1, 1)]}, "field at: .*give the times a zone"),
+        ({"symbol": ["A"], "inner": [{"x": 1, "z": 2}]}, "field inner: a column of STRUCT"),
+        ({"symbol": ["A"], "tags": [[None]]}, "field tags"),
+    ],
+)
+def test_frames_that_do_not_fit(log: streamhouse.Log, columns: dict[str, Any], message: str) -> None:
+    types = {
+        "symbol": "VARCHAR NOT NULL",
+        "amount": "DECIMAL(6,2)",
+        "n": "TINYINT",
+        "at": "TIMESTAMPTZ",
+        "inner": "STRUCT(x INTEGER, y VARCHAR)",
+        "tags": "MAP(VARCHAR, INTEGER)",
+    }
+    log.create_topic("trades", schema=types)
+    with log.producer() as producer, pytest.raises(InvalidRecordError, match=message):
+        producer.send_many("trades", pl.DataFrame(columns))
+    assert values(log) == []
+
+
+def test_other_refusals(log: streamhouse.Log) -> None:
+    log.create_topic("plain")
+    log.create_topic("trades", schema={"n": "BIGINT", "text": "VARCHAR"})
+    frame = pl.DataFrame({"n": [1, 2]})
+    with log.producer() as producer:
+        with pytest.raises(InvalidRecordError, match="'plain' has no schema"):
+            producer.send_many("plain", frame)
+        with pytest.raises(InvalidRecordError, match="keys='m' is no column of the frame"):
+            producer.send_many("trades", frame, keys="m")
+        with pytest.raises(InvalidRecordError, match="keys are text or bytes"):
+            producer.send_many("trades", frame, keys="n")
+        with pytest.raises(InvalidRecordError, match="1 keys for 2 values"):
+            producer.send_many("trades", frame, keys=["a"])
+        with pytest.raises(InvalidRecordError, match="timestamps='text' is a column of VARCHAR"):
+            producer.send_many("trades", pl.DataFrame({"text": ["a"]}), timestamps="text")
+        with pytest.raises(InvalidRecordError, match="has a null"):
+            producer.send_many("trades", pl.DataFrame({"n": [1, None]}), timestamps="n")
+        assert producer.send_many("trades", frame.clear()).result().count == 0
+
+
+def test_limits(tmp_path: Any) -> None:
+    with streamhouse.Log(tmp_path, record_bytes_max=1000, buffer_bytes_max=65536) as log:
+        log.create_topic("trades", schema={"text": "VARCHAR"})
+        with log.producer() as producer:
+            with pytest.raises(RecordTooLargeError, match="record_bytes_max"):
+                producer.send_many("trades", pl.DataFrame({"text": ["x" * 1001]}))
+            producer.send_many("trades", pl.DataFrame({"text": ["x" * 900] * 1000})).result()
+        assert len(values(log)) == 1000
+
+
+def test_what_else_becomes_a_field(log: streamhouse.Log) -> None:
+    log.create_topic(
+        "trades",
+        schema={
+            "id": "UUID",
+            "any": "JSON",
+            "side": "VARCHAR",
+            "at": "TIMESTAMP",
+            "list": "FLOAT[]",
+            "big": "BIGINT",
+        },
+    )
+    frame = pd.DataFrame(
+        {
+            "id": [str(uuid.UUID(int=7))],
+            "any": [{"a": [1]}],
+            "side": pd.Categorical(["buy"]),
+            "at": np.array(["2024-01-01T00:00:00.123456400"], dtype="datetime64[ns]"),
+            "list": [[1, 2]],
+            "big": np.array([5.0]),
+        }
+    )
+    with log.producer() as producer:
+        producer.send_many("trades", frame).result()
+    assert values(log) == [
+        {
+            "id": uuid.UUID(int=7),
+            "any": {"a": [1]},
+            "side": "buy",
+            "at": dt.datetime(2024, 1, 1, 0, 0, 0, 123456),
+            "list": [1.0, 2.0],
+            "big": 5,
+        }
+    ]
+
+
+def test_large_frames_become_large_blocks(tmp_path: Any) -> None:
+    count = 300_000
+    with streamhouse.Log(tmp_path) as log:
+        log.create_topic("trades", schema={"n": "BIGINT", "x": "DOUBLE"})
+        frame = pl.DataFrame({"n": range(count), "x": np.arange(count) / 2})
+        with log.producer() as producer:
+            assert producer.send_many("trades", frame).result().count == count
+        with log.consumer("trades") as consumer:
+            batches = consumer.poll_batches(timeout=5)
+            assert len(batches[0]) > 100_000
+        assert sum(value["n"] for value in values(log)) == count * (count - 1) // 2
