@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Final
 
 from streamhouse.commits.collector import CollectReport
@@ -26,6 +29,10 @@ _CLAIMED_AT_ONCE: Final = 16
 _log: Final = logging.getLogger("streamhouse")
 
 
+class _GiveWay(BaseException):
+    """Upkeep was asked for while the background is at it: a signal, not an error."""
+
+
 class Upkeep:
     """Keeps a log in order, one round at a time. Any thread may ask for one.
 
@@ -44,10 +51,11 @@ class Upkeep:
         self._tools = Tools(commits, sources, claims, runtime, settings.block_bytes_target)
         self._due = due.Due(commits, runtime)
         self._busy = threading.Lock()
+        self._asking: set[object] = set()  # who wait for the background to give way
 
     def thorough(self) -> UpkeepReport:
         """Do now whatever can be done."""
-        with self._busy:
+        with self._before_the_background():
             tally = Tally()
             self._commits.refresh()
             self._trim(tally)
@@ -62,13 +70,30 @@ class Upkeep:
             pause: See :data:`~streamhouse.upkeep.work.Pause`.
             tally: Where to count, also when it comes to nothing good in the end.
         """
-        with self._busy:
+        with self._busy, suppress(_GiveWay):
             if due.expired(self._commits, self._runtime):
                 self._commits.refresh()
                 self._trim(tally)
             places = self._due.now()
             if places:
-                self._work(places, tally, thorough=False, pause=pause)
+                self._work(places, tally, thorough=False, pause=partial(self._pause, pause))
+
+    def _pause(self, pause: Pause, seconds: float) -> None:
+        """Let the background rest, unless somebody waits who would do the work without resting."""
+        if self._asking:
+            raise _GiveWay
+        pause(seconds)
+
+    @contextmanager
+    def _before_the_background(self) -> Iterator[None]:
+        me = object()
+        self._asking.add(me)
+        try:
+            with self._busy:
+                self._asking.discard(me)
+                yield
+        finally:
+            self._asking.discard(me)
 
     def collect(self, saved_seq: int) -> CollectReport:
         """Save the state, to show later what was referred to now, and remove what is garbage already.

@@ -258,6 +258,35 @@ class Racing(SystemRuntime):
         return int(self.monotonic() * 1000)
 
 
+def test_the_background_gives_way_to_who_asks(open_log: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It rests for as long as it works. Who calls for upkeep does not want to wait for all that."""
+    resting, go_on = threading.Event(), threading.Event()
+    log = open_log(upkeep=True, upkeep_seconds=0.01)
+
+    def rest(seconds: float) -> None:
+        if seconds:
+            resting.set()
+            assert go_on.wait(30)
+
+    monkeypatch.setattr(log._worker, "_rest", rest)
+    log.create_topic("t", partitions=8)
+    for number in range(8):
+        write(log, [b"%d" % n for n in range(100)], partition=number)
+    assert resting.wait(30)
+    reports: list[streamhouse.UpkeepReport] = []
+    asking = threading.Thread(target=lambda: reports.append(log.upkeep()))
+    asking.start()
+    wait_until(lambda: bool(log._upkeep._asking))
+    go_on.set()
+    asking.join(30)
+    (report,) = reports
+    assert report.skipped == []
+    assert report.segments_written >= 6  # the background had just begun
+    assert all(len(state_of(log, number=number).base_offsets) <= 2 for number in range(8))
+    assert log._upkeep._asking == set()
+    assert log.stats().upkeep.last_error is None
+
+
 _HANGING = """
 import sys, threading
 import msgspec
