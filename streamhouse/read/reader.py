@@ -19,6 +19,7 @@ from streamhouse.format.block import decode_block
 from streamhouse.format.columns import Columns
 from streamhouse.format.integers import int64s
 from streamhouse.read.cache import BlockCache, CacheStats
+from streamhouse.read.parts import PartReader
 from streamhouse.read.prefetch import BackgroundJobs
 from streamhouse.store.base import ObjectStore
 
@@ -32,6 +33,7 @@ class BlockReader:
     def __init__(self, store: ObjectStore, settings: Settings) -> None:
         self._store = store
         self._cache = BlockCache(settings.cache_bytes_max)
+        self._parts = PartReader(store)
         self._block_bytes = settings.block_bytes_target
         self._unread_bytes_max = settings.cache_bytes_max // 2
         self.prefetch_blocks = min(settings.prefetch_blocks, self._unread_bytes_max // self._block_bytes)
@@ -76,6 +78,26 @@ class BlockReader:
             raise ClosedError("the log is closed; open it again")
         return self._fetch(ref, source, only)
 
+    def fetch_fields(self, ref: BlockRef, source: str, only: Collection[str]) -> tuple[Columns, int]:
+        """Some columns of a block of a typed topic, and how many bytes were read. See :meth:`fetch_part`.
+
+        Args:
+            ref: Where it is.
+            source: Topic and partition, for messages.
+            only: Columns wanted; ``value.<name>`` is a field. The others are not even fetched from a large
+                block.
+        """
+        if self._closed:
+            raise ClosedError("the log is closed; open it again")
+        if self._parts.worthwhile(ref):
+            try:
+                found = self._fetch_parts(ref, source, only)
+            except CorruptionError:
+                found = self._fetch_parts(ref, source, only)
+            if found is not None:
+                return found
+        return self._fetch(ref, source, only), ref.length
+
     def prefetch(self, ref: BlockRef, source: str = "") -> bool:
         """Fetch a block in the background that will be asked for soon.
 
@@ -115,23 +137,40 @@ class BlockReader:
             return self._fetch_once(ref, source, only)
 
     def _fetch_once(self, ref: BlockRef, source: str, only: Collection[str] | None) -> Columns:
-        offsets = f"offsets {ref.base_offset} to {ref.next_offset - 1}"
-        holds = f"{offsets} of {source}" if source else offsets
+        holds, where = _described(ref, source)
         try:
             data = self._store.get(ref.object_name, ref.position, ref.position + ref.length)
         except ObjectNotFoundError as error:
-            raise ObjectNotFoundError(
-                f"{ref.object_name} is gone from {self._store.url}; it held {holds}"
-            ) from error
-        where = f"{ref.object_name} at byte {ref.position}, {holds}"
+            raise self._gone(ref, holds) from error
         if len(data) != ref.length:
             raise CorruptionError(
                 f"{where}: {len(data)} bytes are left of {ref.length}; the object was cut short"
             )
-        columns = decode_block(data, where, only)
-        if not matches(columns, ref):
-            raise CorruptionError(f"{where}: the block holds {columns.count} records, not these")
-        return columns
+        return _matching(decode_block(data, where, only), ref, where)
+
+    def _fetch_parts(self, ref: BlockRef, source: str, only: Collection[str]) -> tuple[Columns, int] | None:
+        holds, where = _described(ref, source)
+        try:
+            found = self._parts.fetch(ref, where, only)
+        except ObjectNotFoundError as error:
+            raise self._gone(ref, holds) from error
+        return found and (_matching(found[0], ref, where), found[1])
+
+    def _gone(self, ref: BlockRef, holds: str) -> ObjectNotFoundError:
+        return ObjectNotFoundError(f"{ref.object_name} is gone from {self._store.url}; it held {holds}")
+
+
+def _described(ref: BlockRef, source: str) -> tuple[str, str]:
+    """What a block holds, and where it is."""
+    offsets = f"offsets {ref.base_offset} to {ref.next_offset - 1}"
+    holds = f"{offsets} of {source}" if source else offsets
+    return holds, f"{ref.object_name} at byte {ref.position}, {holds}"
+
+
+def _matching(columns: Columns, ref: BlockRef, where: str) -> Columns:
+    if not matches(columns, ref):
+        raise CorruptionError(f"{where}: the block holds {columns.count} records, not these")
+    return columns
 
 
 def _key(ref: BlockRef) -> tuple[str, int]:

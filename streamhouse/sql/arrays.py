@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import compress, repeat
 from operator import ge, le
 from typing import Any, Final
@@ -35,9 +35,11 @@ from streamhouse.read.arrow import (
     offset_buffer,
 )
 from streamhouse.read.window import offset_at, place
+from streamhouse.schema.arrow import arrow_array, arrow_type
 from streamhouse.schema.assemble import json_values
-from streamhouse.schema.conform import conform
-from streamhouse.schema.model import Schema
+from streamhouse.schema.conform import conform, conform_field
+from streamhouse.schema.model import Field, Schema
+from streamhouse.sql.fields import columns_of
 from streamhouse.sql.intervals import Intervals
 from streamhouse.sql.plan import COLUMNS, BlockScan
 from streamhouse.sql.text import text_column, text_headers
@@ -47,15 +49,17 @@ _RUN: Final = re.compile(rb"\x01+")
 _COMMON: Final = (TEXT, INT32, INT64, TIME)
 
 
-def schema_of(columns: Sequence[str], *, raw: bool) -> Any:
+def schema_of(columns: Sequence[str], fields: Mapping[str, Field], *, raw: bool) -> Any:
     """The Arrow schema of some columns of a topic.
 
     Args:
-        columns: Names out of ``plan.COLUMNS``.
+        columns: Names out of ``plan.COLUMNS``, or of fields.
+        fields: Of a typed topic.
         raw: Keys, values and header values as BLOB instead of text.
     """
     own = (BYTES, BYTES, HEADERS) if raw else (TEXT, TEXT, TEXT_HEADERS)
     types = dict(zip(COLUMNS, (*_COMMON, *own), strict=True))
+    types |= {name: arrow_type(fields[name].type) for name in columns if name in fields}
     return na.c_schema(na.struct({name: types[name] for name in columns}))
 
 
@@ -70,7 +74,8 @@ class Wrapper:
     """
 
     def __init__(self, topic: str, columns: Sequence[str], schema: Schema | None, *, raw: bool) -> None:
-        self.schema = schema_of(columns, raw=raw)
+        self._fields = columns_of(schema, COLUMNS)
+        self.schema = schema_of(columns, self._fields, raw=raw)
         self._topic = topic
         self._name = topic.encode()
         self._names = self._name
@@ -127,6 +132,10 @@ class Wrapper:
                 headers = text_headers(headers)
             return headers_array(headers, count, start, text=not self._raw)
         value = block.key if column == "key" else block.value
+        if column in self._fields:
+            field = self._fields[column]
+            assert isinstance(value, ArrowColumn)
+            return arrow_array(conform_field(field, value, block.count), field.type, start, stop)
         if isinstance(value, ArrowColumn):
             return self._bytes(self._json(value, start, stop), 0, count)
         return self._bytes(value, start, stop)

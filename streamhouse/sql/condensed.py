@@ -79,5 +79,5 @@ class CondensedScan:
         if block is not None:
             self._notes.cached(scan)
             return block
-        self._notes.read(scan)
+        self._notes.read(scan, scan.ref.length)
         return self._workers.reader.fetch(ref, f"partition {partition.number} of {self._topic.name!r}")

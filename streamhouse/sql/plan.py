@@ -14,6 +14,8 @@ from typing import Any, Final
 import msgspec
 
 from streamhouse.commits.state import BlockRef
+from streamhouse.format.blockheader import FIELD
+from streamhouse.sql.fields import columns_of, stored_name
 from streamhouse.sql.intervals import ALL, Intervals
 from streamhouse.sql.predicates import Restriction, restrict
 from streamhouse.sql.snapshot import PartitionView, TopicView
@@ -48,10 +50,12 @@ def plan(topic: TopicView, columns: Sequence[str], conditions: Sequence[Any]) ->
         columns: Those the query wants.
         conditions: Filters that were taken from DuckDB, all of which hold.
     """
+    fields = columns_of(topic.schema, COLUMNS)
+    wanted = frozenset(stored_name(fields[name]) if name in fields else name for name in columns)
     for partition in topic.partitions:
         restriction = restrict(conditions, topic.name, partition.number)
         if not restriction.impossible:
-            yield from _plan_partition(partition, frozenset(columns), restriction)
+            yield from _plan_partition(partition, wanted, restriction)
 
 
 def whole_block(partition: int, ref: BlockRef, stored: frozenset[str]) -> BlockScan:
@@ -84,7 +88,7 @@ def _indices(partition: PartitionView, offsets: Intervals, first: int) -> Iterat
 
 
 def _stored(columns: frozenset[str], ref: BlockRef, windows: Intervals, times: Intervals) -> frozenset[str]:
-    stored = columns & STORED
+    stored = frozenset(name for name in columns if name in STORED or name.startswith(FIELD))
     if not times.everything:
         stored |= {"timestamp"}
     whole = windows.covers(ref.base_offset, ref.next_offset - 1)

@@ -124,8 +124,12 @@ class TopicScan:
         if block is not None:
             self._notes.cached(scan)
             return block
-        self._notes.read(scan)
         source = f"partition {scan.partition} of {self._topic.name!r}"
+        if self._topic.schema is not None and "value" not in scan.stored:
+            block, size = reader.fetch_fields(scan.ref, source, scan.stored)
+            self._notes.read(scan, size)
+            return block
+        self._notes.read(scan, scan.ref.length)
         if keep:
             return reader.fetch(scan.ref, source)
         return reader.fetch_part(scan.ref, source, scan.stored)

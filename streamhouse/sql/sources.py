@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from streamhouse.sql.condensed import CONDENSED, CondensedScan
+from streamhouse.sql.fields import columns_of
 from streamhouse.sql.plan import COLUMNS
 from streamhouse.sql.predicates import understood
 from streamhouse.sql.scan import TopicScan, Workers
@@ -48,7 +49,6 @@ class TopicSource(_ScanSource):  # type: ignore[misc]
 
     one_shot = False
     schema_is_stable = True
-    columns: Sequence[str] = COLUMNS
 
     def __init__(
         self,
@@ -65,7 +65,11 @@ class TopicSource(_ScanSource):  # type: ignore[misc]
         self._raw = raw
         self._began = began
         self._failed = failed
+        self.columns = self._column_names()
         self._whole = self._scan(self.columns, ())
+
+    def _column_names(self) -> Sequence[str]:
+        return *COLUMNS, *columns_of(self._topic.schema, COLUMNS)
 
     def rows(self) -> int:
         """How many there are, for the order of joins; those trimmed within a block are counted too."""
@@ -107,7 +111,8 @@ class TopicSource(_ScanSource):  # type: ignore[misc]
 class CondensedSource(TopicSource):
     """A topic of which only counts and extremes are wanted."""
 
-    columns = CONDENSED
+    def _column_names(self) -> Sequence[str]:
+        return CONDENSED
 
     def rows(self) -> int:
         """Two per partition."""

@@ -88,11 +88,11 @@ class ScanNotes:
         self._read = self._cached = self._unread = self._bytes = 0
         self._objects: set[str] = set()
 
-    def read(self, scan: BlockScan) -> None:
-        """A block is fetched."""
+    def read(self, scan: BlockScan, size: int) -> None:
+        """A block is fetched, or so many bytes of it."""
         with self._lock:
             self._read += 1
-            self._bytes += scan.ref.length
+            self._bytes += size
             self._objects.add(scan.ref.object_name)
 
     def cached(self, _scan: BlockScan) -> None:
