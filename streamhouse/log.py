@@ -48,7 +48,7 @@ from streamhouse.store.base import ObjectStore
 from streamhouse.store.metered import MeteredStore, StoreStats
 from streamhouse.store.open import open_store
 from streamhouse.store.probe import probe_atomic_create
-from streamhouse.topic import Topic, Topics, TopicTools, check_partition_count
+from streamhouse.topic import Topic, Topics, TopicTools, check_dead_letter, check_partition_count
 from streamhouse.upkeep.report import UpkeepReport, UpkeepStats
 from streamhouse.upkeep.upkeep import Upkeep
 from streamhouse.upkeep.worker import UpkeepWorker
@@ -222,6 +222,9 @@ class Log:
         checked = make_topic_settings(settings)
         if schema is not None:
             checked = msgspec.structs.replace(checked, schemas=(declared(schema).text,))
+        if checked.dead_letter is not None:
+            self._catalog.refresh()
+            check_dead_letter(self._catalog, name, checked.dead_letter, typed=schema is not None)
         info = self._catalog.create_topic(name, partitions, checked, exist_ok=exist_ok)
         return Topic(self._catalog, info, self._topic_tools)
 

@@ -24,6 +24,7 @@ from streamhouse.write.fields import HeadersInput
 from streamhouse.write.frames import frame_columns, frame_parts
 from streamhouse.write.identity import Identity
 from streamhouse.write.inputs import Inputs
+from streamhouse.write.letters import sort_out
 from streamhouse.write.outbox import Outbox
 from streamhouse.write.serializers import Serializer, SerializerName, Serializers
 from streamhouse.write.transaction import Transaction, TransactionMetadata, check_timeout
@@ -173,7 +174,7 @@ class Producer:
                 larger than that memory is let in when nothing else is pending.
 
         Returns:
-            The delivery of all of them.
+            The delivery of all of them; of those that fit, where the others go to a dead-letter topic.
 
         Raises:
             InvalidRecordError: Some record cannot be stored, or the lists differ in length.
@@ -205,6 +206,20 @@ class Producer:
         stamps = self._runtime.time_ms() if timestamps is None else timestamps
         if isinstance(stamps, Iterable):
             stamps = listed("timestamps", stamps, len(values))
+        dead = sort_out(self._serializers, destination, values, headers)
+        if dead is not None:
+            self.send_many(
+                dead.topic,
+                dead.values,
+                keys=None if keys is None else dead.drop(keys),
+                headers=dead.headers,
+                timestamps=dead.drop(stamps) if isinstance(stamps, Sequence) else stamps,
+                timeout=timeout,
+            )
+            values = dead.keep(values)
+            keys = None if keys is None else dead.keep(keys)
+            headers = dead.keep(headers) if isinstance(headers, Sequence) else headers
+            stamps = dead.keep(stamps) if isinstance(stamps, Sequence) else stamps
         try:
             # Looking at the type of every record costs a tenth of the whole. If the first is bytes, the
             # others are believed to be; when one is not, joining them fails, before anything is sent.
@@ -362,7 +377,9 @@ class Producer:
         """The thorough way."""
         self._check_unnamed()
         destination = self._outbox.destination(topic)
-        pair, size = self._inputs.pair(destination, value, key, headers, partition, timestamp)
+        destination, pair, size = self._inputs.pair(
+            destination, value, key, headers, partition, timestamp, self._outbox.destination
+        )
         return Delivery(*self._outbox.add(destination, pair, size + RECORD_OVERHEAD_BYTES, timeout))
 
     def _send_frame(

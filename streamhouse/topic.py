@@ -201,6 +201,9 @@ class Topic:
             return altered if new is None else evolved(self.name, altered, new)
 
         self._catalog.refresh()
+        if settings.get("dead_letter") is not None:
+            now = self._catalog.current(self._info).settings
+            check_dead_letter(self._catalog, self.name, settings["dead_letter"], typed=bool(now.schemas))
         changes = change if settings or schema is not None else None
         return Topic(self._catalog, self._catalog.alter_topic(self._info, partitions, changes), self._tools)
 
@@ -254,6 +257,26 @@ class Topic:
             raise InvalidInputError(f"refresh_seconds must be 0.05 to 3,600, not {refresh_seconds!r}")
         consume = partial(self._tools.consumer, self.name, start=start)
         return LiveTopic(self.name, consume, rows=rows, refresh_seconds=refresh_seconds)
+
+
+def check_dead_letter(catalog: Catalog, name: str, dead_letter: Any, *, typed: bool) -> None:
+    """Refuse what cannot be the dead-letter topic of a topic.
+
+    Raises:
+        InvalidSettingError: The topic has no schema, or the other one is not there, has one, or is the same.
+    """
+    if not typed:
+        raise InvalidSettingError(
+            f"dead_letter={dead_letter!r}: topic {name!r} has no schema, so everything fits it"
+        )
+    try:
+        other = catalog.topic(str(dead_letter))
+    except TopicNotFoundError as error:
+        raise InvalidSettingError(f"dead_letter={dead_letter!r}: {error}; make it first") from None
+    if other.settings.schemas or other.name == name:
+        raise InvalidSettingError(
+            f"dead_letter={dead_letter!r}: what does not fit a schema goes to a topic without one"
+        )
 
 
 def check_partition_count(count: int) -> None:

@@ -19,6 +19,7 @@ from streamhouse.write.fields import (
     timestamp_ms,
 )
 from streamhouse.write.frames import frame_columns
+from streamhouse.write.letters import Find, route, sort_out
 from streamhouse.write.serializers import Serializers
 
 
@@ -44,15 +45,21 @@ class Inputs:
         headers: HeadersInput,
         partition: int | None,
         timestamp: Any,
-    ) -> tuple[Pair, int]:
+        find: Find,
+    ) -> tuple[Destination, Pair, int]:
         """One record as it is kept until it is encoded, and the bytes of key, value and headers.
+
+        A record that does not fit its topic may go to another one, which ``find`` looks up.
 
         Raises:
             InvalidRecordError: Something of a type that cannot be stored.
             RecordTooLargeError: The record exceeds ``record_bytes_max``.
             PartitionNotFoundError: The topic has no such partition.
         """
-        stored_value = self._serializers.stored(value, destination.decoder)
+        routed = route(self._serializers, destination, value, headers, find)
+        destination, stored_value, headers, dead = routed
+        if dead:
+            partition = None
         pair: Pair = self._serializers.key(key), stored_value
         size = len(pair[0] or b"") + len(pair[1] or b"")
         if headers is not None or partition is not None or timestamp is not None:
@@ -63,7 +70,7 @@ class Inputs:
             stamp = None if timestamp is None else timestamp_ms(timestamp)
             pair = (*pair[:2], Extras(stored, partition, stamp))
         check_record_bytes(size, self.record_bytes_max)
-        return pair, size
+        return destination, pair, size
 
     def columns(
         self, destination: Destination, frame: Any, keys: Any, headers: Any, timestamps: Any
@@ -86,8 +93,11 @@ class Inputs:
         keys: Iterable[Any] | None,
         headers: HeadersInput | Sequence[HeadersInput],
         timestamps: Any,
-    ) -> Rows:
-        """Many records, each of them looked at.
+        find: Find,
+    ) -> list[tuple[Destination, Rows]]:
+        """Many records, each of them looked at, by the topic that they go to.
+
+        That to which they were sent comes last, its dead-letter topic before it, if it gets any.
 
         Raises:
             InvalidRecordError: Some record cannot be stored, or the lists differ in length.
@@ -99,6 +109,23 @@ class Inputs:
         stamps = self._runtime.time_ms() if timestamps is None else timestamps
         if isinstance(stamps, Iterable):
             stamps = listed("timestamps", stamps, len(values))
-        return make_rows(
+        made = []
+        dead = sort_out(self._serializers, destination, values, headers)
+        if dead is not None:
+            letters = make_rows(
+                self._serializers,
+                dead.values,
+                None if keys is None else dead.drop(keys),
+                dead.headers,
+                dead.drop(stamps) if isinstance(stamps, Sequence) else stamps,
+                trust=False,
+            )
+            made.append((find(dead.topic), letters))
+            values = dead.keep(values)
+            keys = None if keys is None else dead.keep(keys)
+            headers = dead.keep(headers) if isinstance(headers, Sequence) else headers
+            stamps = dead.keep(stamps) if isinstance(stamps, Sequence) else stamps
+        rows = make_rows(
             self._serializers, values, keys, headers, stamps, trust=False, decoder=destination.decoder
         )
+        return [*made, (destination, rows)]

@@ -161,7 +161,9 @@ class Transaction:
         with self._lock:
             self._check()
             destination = self._outbox.destination(topic)
-            pair, size = self._inputs.pair(destination, value, key, headers, partition, timestamp)
+            destination, pair, size = self._inputs.pair(
+                destination, value, key, headers, partition, timestamp, self._outbox.destination
+            )
             size += RECORD_OVERHEAD_BYTES
             try:
                 self._draft.make_room(size, timeout)
@@ -204,16 +206,18 @@ class Transaction:
             destination = self._outbox.destination(topic)
             if partition is not None:
                 destination.check_partition(partition)
-            add: Callable[[], DraftBulk]
+            adds: list[Callable[[], DraftBulk]] = []
             if is_frame(values):
                 columns = self._inputs.columns(destination, values, keys, headers, timestamps)
-                add = partial(self._draft.add_columns, destination, columns, partition, timeout)
+                adds.append(partial(self._draft.add_columns, destination, columns, partition, timeout))
             else:
-                rows = self._inputs.rows(destination, values, keys, headers, timestamps)
-                raw_bytes = payload_bytes(rows, self._inputs.record_bytes_max)
-                add = partial(self._draft.add_rows, destination, rows, raw_bytes, partition, timeout)
+                find = self._outbox.destination
+                for target, rows in self._inputs.rows(destination, values, keys, headers, timestamps, find):
+                    raw_bytes = payload_bytes(rows, self._inputs.record_bytes_max)
+                    chosen = partition if target is destination else None
+                    adds.append(partial(self._draft.add_rows, target, rows, raw_bytes, chosen, timeout))
             try:
-                return BatchDelivery(add())
+                return BatchDelivery([add() for add in adds][-1])
             except BufferFullError:
                 raise
             except BaseException as error:

@@ -1,0 +1,99 @@
+"""Records that do not fit their topic go to its dead-letter topic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import streamhouse
+from streamhouse.errors import InvalidRecordError, InvalidSettingError, TopicNotFoundError
+
+
+@pytest.fixture
+def log() -> Iterator[streamhouse.Log]:
+    with streamhouse.Log("memory://") as log:
+        log.create_topic("dead")
+        log.create_topic("trades", partitions=3, schema={"n": "INTEGER NOT NULL"}, dead_letter="dead")
+        yield log
+
+
+def numbers(log: streamhouse.Log) -> list[int]:
+    return sorted(record.value["n"] for record in log.read("trades"))
+
+
+def letters(log: streamhouse.Log) -> list[Any]:
+    return list(log.read("dead"))
+
+
+def test_one_by_one(log: streamhouse.Log) -> None:
+    with log.producer() as producer:
+        assert producer.send("trades", {"n": 1}).result().topic == "trades"
+        stored = producer.send(
+            "trades", {"n": "x"}, key="k", headers={"h": "1"}, partition=2, timestamp=9
+        ).result()
+        assert (stored.topic, stored.partition) == ("dead", 0)
+        producer.send("trades", b"\xff nonsense")
+        producer.send("trades", "text")
+        producer.flush()
+        with pytest.raises(InvalidRecordError):
+            producer.send("trades", object())
+    assert numbers(log) == [1]
+    first, second, third = letters(log)
+    assert (first.key, first.value, first.timestamp) == (b"k", b'{"n":"x"}', 9)
+    headers = dict(first.headers)
+    assert headers["h"] == b"1"
+    assert headers["topic"] == b"trades"
+    assert headers["error"] == b"field n: Expected `int`, got `str`"
+    assert (second.value, third.value) == (b"\xff nonsense", b"text")
+
+
+@pytest.mark.parametrize("within", [False, True])
+def test_many(log: streamhouse.Log, within: bool) -> None:
+    values = [{"n": 1}, {"n": None}, b'{"n": 2}', {}, {"n": 3}]
+    options: dict[str, Any] = {"keys": list("abcde"), "headers": [{"at": str(n)} for n in range(5)]}
+    with log.producer() as producer:
+        if within:
+            with producer.transaction() as tx:
+                sent = tx.send_many("trades", values, timestamps=[1, 2, 3, 4, 5], **options)
+                tx.send("trades", {"n": "bad"}, key="z")
+        else:
+            sent = producer.send_many("trades", values, timestamps=[1, 2, 3, 4, 5], **options)
+            producer.send("trades", {"n": "bad"}, key="z")
+            producer.flush()
+        assert sent.result().count == 3
+    assert numbers(log) == [1, 2, 3]
+    found = [(record.key, record.value, record.timestamp) for record in letters(log)][:2]
+    assert found == [(b"b", b'{"n":null}', 2), (b"d", b"{}", 4)]
+    assert [dict(record.headers).get("at") for record in letters(log)] == [b"1", b"3", None]
+    assert {record.key: record.timestamp for record in log.read("trades")} == {b"a": 1, b"c": 3, b"e": 5}
+
+
+def test_all_bad_and_all_good(log: streamhouse.Log) -> None:
+    with log.producer() as producer:
+        assert producer.send_many("trades", [{"n": 1}]).result().count == 1
+        assert producer.send_many("trades", [{}, {}]).result().count == 0
+    assert (len(letters(log)), numbers(log)) == (2, [1])
+
+
+def test_settings(log: streamhouse.Log) -> None:
+    schema = {"a": "INTEGER"}
+    for name, options, message in (
+        ("x", {"schema": schema, "dead_letter": "daed"}, "no topic 'daed'; did you mean 'dead'"),
+        ("x", {"schema": schema, "dead_letter": "trades"}, "goes to a topic without one"),
+        ("x", {"dead_letter": "dead"}, "has no schema"),
+    ):
+        with pytest.raises(InvalidSettingError, match=message):
+            log.create_topic(name, **options)
+    with pytest.raises(InvalidSettingError, match="goes to a topic without one"):
+        log.alter_topic("trades", dead_letter="trades")
+    assert log.alter_topic("trades", dead_letter=None).settings.dead_letter is None
+    with log.producer() as producer:
+        with pytest.raises(InvalidRecordError):
+            producer.send("trades", {})
+        log.alter_topic("trades", dead_letter="dead")
+        producer.send("trades", {}).result()
+        log.delete_topic("dead")
+        with pytest.raises(TopicNotFoundError, match="dead"):
+            producer.send("trades", {}).result()
