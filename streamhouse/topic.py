@@ -23,7 +23,8 @@ from streamhouse.notebook import require_extra
 from streamhouse.notebook.throughput import Measure, plot
 from streamhouse.records import Positions
 from streamhouse.schema.declare import SchemaInput, declared
-from streamhouse.schema.model import Schema
+from streamhouse.schema.infer import inferred
+from streamhouse.schema.model import Schema, quoted
 from streamhouse.schema.versions import evolved, schema_of
 
 if TYPE_CHECKING:
@@ -162,6 +163,34 @@ class Topic:
     def schema(self) -> Schema | None:
         """What the values of a typed topic are, as of now; ``None``: they are bytes."""
         return schema_of(self.settings)
+
+    def infer_schema(self, *, records: int = 10_000) -> Schema:
+        """Propose a schema from the JSON values of this topic, for ``create_topic`` of another one.
+
+        All of its fields are optional; :attr:`~streamhouse.schema.model.Schema.types` shows them as a dict to
+        change to taste. Values that are no JSON objects are passed over.
+
+        Args:
+            records: How many to look at, at most.
+
+        Raises:
+            InvalidInputError: ``records`` is not positive.
+            InvalidSchemaError: There is no JSON object among them.
+            TopicNotFoundError: The topic was deleted.
+
+        Example:
+            >>> import streamhouse
+            >>> with streamhouse.Log("memory://") as log:
+            ...     raw = log.create_topic("raw")
+            ...     with log.producer() as producer:
+            ...         stored = producer.send("raw", {"amount": 9.5, "day": "2024-05-01"}).result()
+            ...     raw.infer_schema().types
+            {'amount': 'DOUBLE', 'day': 'DATE'}
+        """
+        if type(records) is not int or records < 1:
+            raise InvalidInputError(f"records={records!r} is no number of records to look at")
+        query = f"select value from {quoted(self.name)} where value is not null limit {records}"  # noqa: S608
+        return inferred([value for (value,) in self._tools.sql(query).fetchall()])
 
     def alter(
         self, *, partitions: int | None = None, schema: SchemaInput | None = None, **settings: Any
