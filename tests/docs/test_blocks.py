@@ -43,7 +43,7 @@ def blocks_of(text: str) -> Iterator[Block]:
 
 def run_python(block: Block, page: Path, namespace: dict[str, Any]) -> None:
     """Run a block so that a traceback shows the line in the page."""
-    code = compile("\n" * (block.line - 1) + block.code, str(page), "exec")
+    code = compile("\n" * (block.line - 1) + block.code, str(page), "exec", dont_inherit=True)
     exec(code, namespace)
 
 
