@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from tests.bench import compaction, group_cost, growth, importing, latency, rebalance, speed, tail
+from tests.bench import compaction, group_cost, growth, importing, latency, rebalance, speed, sql_typed, tail
 
 BENCHMARKS = {
     "import": importing.run,
@@ -15,6 +15,7 @@ BENCHMARKS = {
     "compaction": compaction.run,
     "rebalance": rebalance.run,
     "group_cost": group_cost.run,
+    "sql_typed": sql_typed.run,
 }
 
 
