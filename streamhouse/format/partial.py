@@ -1,9 +1,9 @@
 """Parts of a block with typed values: its header first, then only the columns that somebody wants.
 
 A block of a typed topic may hold a hundred thousand records of twenty fields. A query over one of them reads
-the header, decides by the bounds in it whether the block can hold what is looked for, and then fetches
-the bytes of that column. Header and columns have checksums of their own, so what is read is checked as well
-as a whole block is.
+the header, which says where each column lies and between what bounds its values, and then fetches the bytes
+of that column. Header and columns have checksums of their own, so what is read is checked as well as a
+whole block is.
 """
 
 from __future__ import annotations
