@@ -191,7 +191,7 @@ class Life:
         self._consumer: Any = None
         self._held: dict[tuple[str, int], str] = {}  # what we have, and what we were called when it came
         self._unfinished = False
-        self._late = False  # the background may be ending the membership
+        self._late = ""  # the name under which it was busy for so long that the background may end it
         self._commits = 0
 
     def live(self, stop: threading.Event, seconds: float) -> None:
@@ -259,7 +259,8 @@ class Life:
         )
 
     def _give_back(self, places: Sequence[Any]) -> None:
-        self._give(places, "unfinished" if self._unfinished or self._late else "revoked")
+        late = self._consumer.member_id == self._late
+        self._give(places, "unfinished" if self._unfinished or late else "revoked")
         if not self.auto and not self._unfinished:
             wanted = {tuple(place): self._consumer.position(*place) for place in places}
             self._commit(wanted)
@@ -295,7 +296,6 @@ class Life:
 
         Who is killed over the work has not seen them: a commit in the background must not cover them.
         """
-        self._late = False
         if not records:
             return
         began = time.monotonic()
@@ -309,7 +309,8 @@ class Life:
         self._notes.write(delivered)
         if not self.auto and self._dice.random() < 0.3:
             self._commit_some(records)
-        self._late = self._limited and time.monotonic() - began > _MAX_POLL_SECONDS * 0.8
+        if self._limited and time.monotonic() - began > _MAX_POLL_SECONDS * 0.8:
+            self._late = delivered.member
 
     def _work(self) -> None:
         chance = self._dice.random()

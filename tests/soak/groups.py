@@ -36,6 +36,7 @@ from tests.soak.worker import Notes
 
 _PRELOAD = ["streamhouse.log", "s3fs", "tests.soak.group_worker"]
 _SLOTS = 4
+_BEGIN_SECONDS = 60.0
 _DRAIN_SECONDS = 60.0
 _END_SECONDS = 60.0
 _EAGER = ("sticky", "range", "round-robin")
@@ -82,6 +83,7 @@ class Soak:
             with group_worker.open_log(self._url, self._options) as log:
                 for topic, partitions in TOPICS.items():
                     log.create_topic(topic, partitions=partitions)
+                self._begin()
                 self._disturb(log, seconds)
                 self._finish()
                 for group in self._groups:
@@ -92,6 +94,17 @@ class Soak:
                 process.join()
 
     # --- mishaps -----------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        """Wait until there is work to be disturbed, however slow the machine is."""
+        for slot in range(_SLOTS):
+            self._start(slot)
+        ends = time.monotonic() + _BEGIN_SECONDS
+        while time.monotonic() < ends:
+            if any(b'"delivered"' in path.read_bytes() for path in Path(self._folder).glob("*.history")):
+                return
+            time.sleep(0.05)
+        self.complaints.append(f"nothing was delivered within {_BEGIN_SECONDS:g} s")
 
     def _disturb(self, log: streamhouse.Log, seconds: float) -> None:
         ends = time.monotonic() + seconds
@@ -179,7 +192,7 @@ class Soak:
             self.complaints.append(f"{process.name} does not end: {self._said(process)}")
             process.kill()
             process.join()
-        elif process.exitcode not in {0, -signal.SIGKILL}:
+        elif process.exitcode not in {0, -signal.SIGKILL, -signal.SIGTERM}:  # the last: it had not begun
             self.complaints.append(f"{process.name} ended with {process.exitcode}: {self._said(process)}")
 
     def _said(self, process: BaseProcess) -> str:
