@@ -384,7 +384,13 @@ class Transaction:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self._do(self._transaction.__exit__, kind, error, traceback)
+        ending = self._threads.submit(self._transaction.__exit__, kind, error, traceback)
+        try:
+            await asyncio.wrap_future(ending)
+        except asyncio.CancelledError:
+            if ending.cancel():  # no thread has taken it up, nor will one
+                self._threads.submit(self._transaction.abort)
+            raise
 
     @property
     def _transaction(self) -> _producer.Transaction:

@@ -12,30 +12,29 @@ from typing import Any
 import pytest
 
 import streamhouse
-import streamhouse.aio
-from streamhouse import Output, Record
+from streamhouse import Output, Record, aio
 from streamhouse.errors import BufferFullError, InvalidRecordError, TransactionError
 
 
 @pytest.fixture
-async def log() -> AsyncIterator[streamhouse.aio.Log]:
-    async with await streamhouse.aio.open("memory://", buffer_bytes_max=256 << 10) as log:
+async def log() -> AsyncIterator[aio.Log]:
+    async with await aio.open("memory://", buffer_bytes_max=256 << 10) as log:
         await log.create_topic("in", partitions=2)
         await log.create_topic("out")
         yield log
 
 
-async def feed(log: streamhouse.aio.Log, count: int = 10) -> None:
+async def feed(log: aio.Log, count: int = 10) -> None:
     async with await log.producer() as producer:
         for number in range(count):
             await producer.send("in", str(number), partition=number % 2)
 
 
-async def values(log: streamhouse.aio.Log, topic: str = "out") -> list[str]:
+async def values(log: aio.Log, topic: str = "out") -> list[str]:
     return [record.value async for record in log.read(topic, value="str")]
 
 
-async def committed(log: streamhouse.aio.Log) -> int:
+async def committed(log: aio.Log) -> int:
     described = await (await log.group("g")).describe()
     return sum(offset for offset, _, _ in described.offsets.values())
 
@@ -43,7 +42,7 @@ async def committed(log: streamhouse.aio.Log) -> int:
 # --- transactions ------------------------------------------------------------------------------------
 
 
-async def test_a_delivery_cannot_be_awaited_inside(log: streamhouse.aio.Log) -> None:
+async def test_a_delivery_cannot_be_awaited_inside(log: aio.Log) -> None:
     async with await log.producer() as producer, producer.transaction() as tx:
         delivery = await tx.send("out", "a")
         many = await tx.send_many("out", ["b"])
@@ -53,7 +52,7 @@ async def test_a_delivery_cannot_be_awaited_inside(log: streamhouse.aio.Log) -> 
             await many
 
 
-async def test_it_may_end_in_the_block(log: streamhouse.aio.Log) -> None:
+async def test_it_may_end_in_the_block(log: aio.Log) -> None:
     async with await log.producer() as producer:
         async with producer.transaction() as tx:
             await tx.send("out", "a")
@@ -67,7 +66,7 @@ async def test_it_may_end_in_the_block(log: streamhouse.aio.Log) -> None:
     assert await values(log) == ["a"]
 
 
-async def test_before_it_has_begun_it_refuses(log: streamhouse.aio.Log) -> None:
+async def test_before_it_has_begun_it_refuses(log: aio.Log) -> None:
     async with await log.producer() as producer:
         tx = producer.transaction()
         assert "not begun" in repr(tx)
@@ -78,10 +77,10 @@ async def test_before_it_has_begun_it_refuses(log: streamhouse.aio.Log) -> None:
             _ = tx.result
 
 
-async def test_a_cancellation_aborts(log: streamhouse.aio.Log) -> None:
+async def test_a_cancellation_aborts(log: aio.Log) -> None:
     sent = asyncio.Event()
 
-    async def work(producer: streamhouse.aio.Producer) -> None:
+    async def work(producer: aio.Producer) -> None:
         async with producer.transaction() as tx:
             await tx.send("out", "a")
             sent.set()
@@ -99,7 +98,7 @@ async def test_a_cancellation_aborts(log: streamhouse.aio.Log) -> None:
 
 
 async def test_a_cancellation_while_it_begins_leaves_none_open(
-    log: streamhouse.aio.Log, monkeypatch: pytest.MonkeyPatch
+    log: aio.Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begins, goes_on = threading.Event(), threading.Event()
     begin = streamhouse.Producer.transaction
@@ -121,7 +120,7 @@ async def test_a_cancellation_while_it_begins_leaves_none_open(
     assert await values(log) == ["a"]
 
 
-async def persist(producer: streamhouse.aio.Producer, value: str) -> None:
+async def persist(producer: aio.Producer, value: str) -> None:
     """Send in a transaction; what was cancelled before may be under way for a moment."""
     for _ in range(1000):
         try:
@@ -135,9 +134,7 @@ async def persist(producer: streamhouse.aio.Producer, value: str) -> None:
 
 
 @pytest.mark.parametrize("name", [None, "n"])
-async def test_a_cancellation_while_it_commits_leaves_all_or_nothing(
-    log: streamhouse.aio.Log, name: str | None
-) -> None:
+async def test_a_cancellation_while_it_commits_leaves_all_or_nothing(log: aio.Log, name: str | None) -> None:
     async def work(number: int) -> None:
         async with producer.transaction() as tx:
             await tx.send("out", str(number))
@@ -155,7 +152,34 @@ async def test_a_cancellation_while_it_commits_leaves_all_or_nothing(
     assert max(Counter(there).values()) == 1
 
 
-async def test_it_may_be_larger_than_memory(log: streamhouse.aio.Log) -> None:
+@pytest.mark.parametrize("fails", [True, False])
+async def test_a_cancellation_before_it_ends_aborts(log: aio.Log, fails: bool) -> None:
+    """All threads are busy, so that nobody has begun to commit yet."""
+    goes_on = threading.Event()
+    entered = asyncio.Event()
+
+    async def work() -> None:
+        async with producer.transaction() as tx:
+            await tx.send("out", "a")
+            for _ in range(aio._THREADS):
+                log._threads.submit(goes_on.wait, 30)
+            entered.set()
+            if fails:
+                raise ValueError
+
+    async with await log.producer() as producer:
+        task = asyncio.create_task(work())
+        await entered.wait()
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        goes_on.set()
+        await persist(producer, "b")
+    assert await values(log) == ["b"]
+
+
+async def test_it_may_be_larger_than_memory(log: aio.Log) -> None:
     async with await log.producer() as producer, producer.transaction() as tx:
         sent = 0
         with suppress(BufferFullError):  # which says when it would have to wait
@@ -171,7 +195,7 @@ async def test_it_may_be_larger_than_memory(log: streamhouse.aio.Log) -> None:
     assert [int(value[:4]) for value in await values(log)] == list(range(400))
 
 
-async def test_a_consumers_offsets_go_with_it(log: streamhouse.aio.Log) -> None:
+async def test_a_consumers_offsets_go_with_it(log: aio.Log) -> None:
     await feed(log)
     async with (
         await log.producer(transactional_id="p") as producer,
@@ -207,7 +231,7 @@ async def generator(record: Record[Any, str]) -> AsyncIterator[Output]:
 
 
 @pytest.mark.parametrize("function", [plain, coroutine, generator, lambda record: coroutine(record)])
-async def test_every_record_once(log: streamhouse.aio.Log, function: Any) -> None:
+async def test_every_record_once(log: aio.Log, function: Any) -> None:
     await feed(log)
     async with (
         await log.producer(transactional_id="p") as producer,
@@ -218,7 +242,7 @@ async def test_every_record_once(log: streamhouse.aio.Log, function: Any) -> Non
     assert await committed(log) == 10
 
 
-async def test_an_error_of_a_coroutine_undoes_the_transaction(log: streamhouse.aio.Log) -> None:
+async def test_an_error_of_a_coroutine_undoes_the_transaction(log: aio.Log) -> None:
     await feed(log)
     fails = True
 
@@ -241,7 +265,7 @@ async def test_an_error_of_a_coroutine_undoes_the_transaction(log: streamhouse.a
 
 
 @pytest.mark.parametrize("how", ["cancel", "event"])
-async def test_it_stops_between_transactions(log: streamhouse.aio.Log, how: str) -> None:
+async def test_it_stops_between_transactions(log: aio.Log, how: str) -> None:
     await feed(log)
     stop, busy = asyncio.Event(), asyncio.Event()
 
@@ -268,7 +292,7 @@ async def test_it_stops_between_transactions(log: streamhouse.aio.Log, how: str)
     assert Counter(await values(log)) == Counter(map(str, range(10)))
 
 
-async def test_a_poll_that_was_cancelled_takes_nothing_from_it(log: streamhouse.aio.Log) -> None:
+async def test_a_poll_that_was_cancelled_takes_nothing_from_it(log: aio.Log) -> None:
     async with (
         await log.producer(transactional_id="p") as producer,
         await log.consumer("in", group="g", value="str") as consumer,
