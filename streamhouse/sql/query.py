@@ -6,8 +6,6 @@ run of its own, since an open result owns its connection; what they read is the 
 
 from __future__ import annotations
 
-import datetime as dt
-import importlib.util
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -31,7 +29,6 @@ T = TypeVar("T")
 Values: TypeAlias = Sequence[Any] | Mapping[str, Any] | None
 
 RAW: Final = "raw"
-_ZONED: Final = "TIMESTAMP WITH TIME ZONE"
 
 
 class Query(msgspec.Struct, frozen=True):
@@ -120,10 +117,9 @@ class Run:
             return None if tree is None else self._value("select json_deserialize_sql($1)", tree)
         return None
 
-    def rows(self, types: Sequence[Any]) -> None:
+    def rows(self) -> None:
         """Run the statement so that rows can be fetched from the cursor as they come."""
-        text = self._query.text
-        self.guard(lambda: self.cursor.execute(zone_free(text, types), self._query.values))
+        self.guard(lambda: self.cursor.execute(self._query.text, self._query.values))
 
     def guard(self, work: Callable[[], T]) -> T:
         """Do something with the cursor, within the limit of time, and translate what it raises.
@@ -187,43 +183,6 @@ class Run:
     def _time_out(self) -> None:
         self._timed_out = True
         self.cursor.interrupt()
-
-
-def zone_free(text: str, types: Sequence[Any]) -> str:
-    """A query whose rows can be fetched without pytz, which DuckDB wants for timestamps with a zone.
-
-    They come out in UTC then, without saying so; :func:`with_zone` says it again.
-    """
-    if not zoned(types):
-        return text
-    return f"select {zone_free_columns(types)} from (\n{text.strip().rstrip(';')}\n)"  # noqa: S608 - the user's own
-
-
-def zone_free_columns(types: Sequence[Any]) -> str:
-    """All columns, as SQL, those with a zone without it."""
-    return ", ".join(
-        f"#{place} at time zone 'UTC'" if str(type_) == _ZONED else f"#{place}"
-        for place, type_ in enumerate(types, 1)
-    )
-
-
-def with_zone(rows: Iterable[tuple[Any, ...]], places: Sequence[int]) -> list[tuple[Any, ...]]:
-    """Rows of a :func:`zone_free` query as they should be."""
-    marked = []
-    for row in rows:
-        cells = list(row)
-        for place in places:
-            if cells[place] is not None:
-                cells[place] = cells[place].replace(tzinfo=dt.UTC)
-        marked.append(tuple(cells))
-    return marked
-
-
-def zoned(types: Iterable[Any]) -> list[int]:
-    """Places of columns that are fetched without their zone; none where pytz is installed."""
-    if importlib.util.find_spec("pytz") is not None:
-        return []
-    return [place for place, type_ in enumerate(types) if str(type_) == _ZONED]
 
 
 def unknown_relation(name: str, capture: Capture, known: Iterable[str]) -> Exception:

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 
 from streamhouse.errors import MissingExtraError, QueryLimitError
 from streamhouse.sql.journal import Entry
-from streamhouse.sql.query import Query, Run, with_zone, zone_free_columns, zoned
+from streamhouse.sql.query import Query, Run
 from streamhouse.sql.stats import QueryStats
 
 T = TypeVar("T")
@@ -93,9 +93,8 @@ class Result:
         """All rows; after :meth:`fetchone` or :meth:`fetchmany`, those that are left."""
         if self._rows is not None:
             return list(self._rows)
-        if zoned(self._types) and self._streams:
-            return list(self._streamed())
-        return self._whole(self._fetched)
+        rows: list[tuple[Any, ...]] = self._whole(self._relation.fetchall)
+        return rows
 
     def fetchnumpy(self) -> dict[str, Any]:
         """All rows as a NumPy array per column."""
@@ -179,21 +178,13 @@ class Result:
 
     def _streamed(self) -> Iterator[tuple[Any, ...]]:
         run = self._open()
-        bare = zoned(self._types)
         try:
             with self._entry.running(run):
-                run.rows(self._types)
+                run.rows()
                 while rows := run.guard(lambda: run.cursor.fetchmany(_FETCHED_AT_ONCE)):
-                    yield from (with_zone(rows, bare) if bare else rows)
+                    yield from rows
         finally:
             run.close()
-
-    def _fetched(self) -> list[tuple[Any, ...]]:
-        bare = zoned(self._types)
-        if not bare:
-            rows: list[tuple[Any, ...]] = self._relation.fetchall()
-            return rows
-        return with_zone(self._relation.project(zone_free_columns(self._types)).fetchall(), bare)
 
     def _whole(self, work: Callable[[], T]) -> T:
         """Do something with the relation, one at a time: it has one cursor."""

@@ -95,7 +95,7 @@ def test_times_that_do_not_rise(log: streamhouse.Log) -> None:
         "select partition, count(*) from events group by partition",
         "select min(offset), max(offset) from events",
         "select min(timestamp), max(timestamp), count(*) from events",
-        "select partition, max(timestamp) - min(timestamp), count(*) n from events group by all order by n",
+        "select partition, max(timestamp) - min(timestamp), count(*) n from events group by all",
         "select max(partition), min(topic), max(offset) from events having count(*) > 3",
         "select sum(offset), count(distinct partition) from events",
         "select count(*) from events where timestamp >= '2026-01-01' and timestamp < '2036-01-01'",
@@ -107,7 +107,7 @@ def test_what_references_know_is_not_read(cold: Cold, query: str) -> None:
     (scan,) = read.stats.scans
     assert (scan.blocks_read, scan.blocks_cached) == (0, 0)
     assert scan.blocks_unread > 0
-    assert read.rows == plainly(cold.log, query)
+    assert sorted(read.rows) == sorted(plainly(cold.log, query))
 
 
 def plainly(log: streamhouse.Log, query: str) -> list[tuple[Any, ...]]:

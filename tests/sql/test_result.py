@@ -49,14 +49,8 @@ def test_a_result_larger_than_one_fetch(shop: streamhouse.Log) -> None:
     assert [next(first), next(second), next(first)] == [(0,), (0,), (1,)]
 
 
-@pytest.mark.parametrize("pytz", [True, False])
 @pytest.mark.parametrize("restricted", [True, False])
-def test_times_have_their_zone(
-    shop: streamhouse.Log, monkeypatch: pytest.MonkeyPatch, pytz: bool, restricted: bool
-) -> None:
-    """DuckDB fetches them with the help of pytz, which is no dependency."""
-    if not pytz:
-        monkeypatch.setitem(sys.modules, "pytz", None)
+def test_times_have_their_zone(shop: streamhouse.Log, restricted: bool) -> None:
     with shop.sql_session(restricted=restricted) as session:
         assert session.sql(QUERY).fetchall() == ROWS
         assert list(session.sql(QUERY)) == ROWS
