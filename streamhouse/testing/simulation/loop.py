@@ -40,15 +40,12 @@ class Process:
 
 
 class _Handle:
-    __slots__ = ("args", "callback", "context", "gone", "time")
+    __slots__ = ("args", "callback", "context", "gone")
 
-    def __init__(
-        self, callback: Callable[..., object], args: tuple[Any, ...], context: Context, time: float
-    ) -> None:
+    def __init__(self, callback: Callable[..., object], args: tuple[Any, ...], context: Context) -> None:
         self.callback = callback
         self.args = args
         self.context = context
-        self.time = time
         self.gone = False
 
     def cancel(self) -> None:
@@ -56,9 +53,6 @@ class _Handle:
 
     def cancelled(self) -> bool:
         return self.gone
-
-    def when(self) -> float:
-        return self.time
 
 
 class SimLoop(asyncio.BaseEventLoop):
@@ -83,7 +77,7 @@ class SimLoop(asyncio.BaseEventLoop):
     def call_soon(  # type: ignore[override]
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> _Handle:
-        handle = _Handle(callback, args, copy_context() if context is None else context, self._now)
+        handle = _Handle(callback, args, copy_context() if context is None else context)
         if not self._over:
             self._due.append(handle)
         return handle
@@ -93,7 +87,7 @@ class SimLoop(asyncio.BaseEventLoop):
     def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> _Handle:
-        handle = _Handle(callback, args, copy_context() if context is None else context, when)
+        handle = _Handle(callback, args, copy_context() if context is None else context)
         self._timers_made += 1
         heapq.heappush(self._timers, (when, self._timers_made, handle))
         return handle
@@ -101,10 +95,9 @@ class SimLoop(asyncio.BaseEventLoop):
     def call_later(  # type: ignore[override]
         self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> _Handle:
-        when = self._now + delay
-        handle = _Handle(callback, args, copy_context() if context is None else context, when)
+        handle = _Handle(callback, args, copy_context() if context is None else context)
         self._timers_made += 1
-        heapq.heappush(self._timers, (when, self._timers_made, handle))
+        heapq.heappush(self._timers, (self._now + delay, self._timers_made, handle))
         return handle
 
     def create_task(
@@ -155,11 +148,11 @@ class SimLoop(asyncio.BaseEventLoop):
         self._closed = True
 
     def _step(self) -> None:
-        due, outside = self._due, self.outside
+        due, outside, take = self._due, self.outside, self._due.popleft
         if not due:
             self._next_timers()
         while due:
-            handle = due.popleft()
+            handle = take()
             if handle.gone:
                 continue
             context = handle.context

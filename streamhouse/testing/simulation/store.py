@@ -44,10 +44,12 @@ class Bucket:
     def __init__(self, loop: SimLoop, clock_skew_seconds: float) -> None:
         self.objects: dict[str, bytes] = {}
         self.lock_holder: str | None = None
+        self.on_change: Callable[[str], None] = _unheard  # an object was deleted or overwritten by another
         self._loop = loop
         self._skew = clock_skew_seconds
         self._names: list[str] = []
         self._written: dict[str, float] = {}
+        self._infos: dict[str, ObjectInfo] = {}  # of those that were asked for
         self._deleted: list[tuple[float, ObjectInfo]] = []
 
     def put_if_absent(self, name: str, data: bytes) -> PutOutcome:
@@ -59,8 +61,11 @@ class Bucket:
     def put(self, name: str, data: bytes) -> None:
         if name not in self.objects:
             insort(self._names, name)
+        elif self.objects[name] != data:
+            self.on_change(name)
         self.objects[name] = data
         self._written[name] = self._loop.time()
+        self._infos.pop(name, None)
 
     def get(self, name: str, start: int = 0, end: int | None = None) -> bytes:
         data = self.objects.get(name)
@@ -93,12 +98,16 @@ class Bucket:
         for name in names:
             if name in self.objects:
                 self._deleted.append((self._loop.time(), self._info(name)))
-                del self.objects[name], self._written[name]
+                del self.objects[name], self._written[name], self._infos[name]
                 del self._names[bisect_left(self._names, name)]
+                self.on_change(name)
 
     def _info(self, name: str) -> ObjectInfo:
-        modified_ms = _EPOCH_MS + int((self._written[name] + self._skew) * 1000)
-        return ObjectInfo(name, len(self.objects[name]), modified_ms)
+        info = self._infos.get(name)
+        if info is None:
+            modified_ms = _EPOCH_MS + int((self._written[name] + self._skew) * 1000)
+            info = self._infos[name] = ObjectInfo(name, len(self.objects[name]), modified_ms)
+        return info
 
 
 class Endpoint:
@@ -181,7 +190,7 @@ class Network:
         reads = kind in _READS
         if not reads and kind.startswith("put"):
             args = (args[0], b"".join(args[1]))
-        answer: asyncio.Future[Any] = loop.create_future()
+        answer: asyncio.Future[Any] = asyncio.Future(loop=loop)
         seconds = (self._latency.get if reads else self._latency.put) * (0.5 + 2.0 * random() * random())
         if faults.slow and random() < faults.slow:
             seconds *= 100
@@ -202,7 +211,7 @@ class Network:
 
     def pause(self, seconds: float) -> asyncio.Future[None]:
         """Like ``asyncio.sleep``, which takes twice as long to set up."""
-        over: asyncio.Future[None] = self._loop.create_future()
+        over: asyncio.Future[None] = asyncio.Future(loop=self._loop)
         self._loop.call_later(seconds, _wake, over)
         return over
 
@@ -216,6 +225,10 @@ class Network:
                 if dice < threshold:
                     return fate
         return None
+
+
+def _unheard(name: str) -> None:
+    """Of a bucket whose objects nobody holds on to."""
 
 
 def _nothing(process: Process, kind: str, name: str) -> str | None:  # noqa: ARG001
@@ -377,10 +390,11 @@ class SimIO(StoreIO):
         self._network = network
         self._process = process
 
-    async def call(self, function: Callable[..., T], *args: Any) -> T:
-        result: T = await self._network.send(self._process, function, args)
-        return result
+    # Futures rather than coroutines: these two are most of what is awaited.
 
-    async def sleep(self, seconds: float) -> None:
+    def call(self, function: Callable[..., T], *args: Any) -> asyncio.Future[T]:  # type: ignore[override]
+        return self._network.send(self._process, function, args)
+
+    def sleep(self, seconds: float) -> asyncio.Future[None]:  # type: ignore[override]
         # The once-a-second look for impatient waiters would be most of what happens in idle hours.
-        await self._network.pause(seconds if seconds != _LOOK_SECONDS else seconds * 5)
+        return self._network.pause(seconds if seconds != _LOOK_SECONDS else seconds * 5)
