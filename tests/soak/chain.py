@@ -39,6 +39,7 @@ _PRELOAD = ["streamhouse.log", "streamhouse.sql", "s3fs", "tests.soak.chain_work
 _STAGE_SLOTS = 2
 _PATIENCE_SECONDS = 60.0
 _DISPUTE_SECONDS = 5.0
+_MISHAPS = ("kill", "kill", "pause", "long pause", "replace", "replace", "restart")
 _ASSIGNORS = ("cooperative-sticky", "sticky", "range", "round-robin")
 _decode_look = msgspec.json.Decoder(Look).decode
 
@@ -119,10 +120,11 @@ class Chain:
                 self._mishap(now)
 
     def _mishap(self, now: float) -> None:
-        slot = self._dice.choice([slot for slot in self._slots if slot.role != "watch"])
+        weights = {"feed": 1, "watch": 0, "stage-1": 2, "stage-2": 2}
+        (slot,) = self._dice.choices(self._slots, [weights[slot.role] for slot in self._slots])
         if slot.process is None or slot.wakes_at:
             return
-        what = self._dice.choice(("kill", "kill", "pause", "pause", "long pause", "replace", "restart"))
+        what = self._dice.choice(_MISHAPS)
         self.happened[what] += 1
         if what == "kill":
             slot.process.kill()
@@ -183,16 +185,15 @@ class Chain:
                 self._start(slot)
 
     def _ended(self, process: BaseProcess, *, may_be_fenced: bool = True) -> None:
-        process.join(60)
+        process.join(_PATIENCE_SECONDS)
         if process.exitcode is None:
-            self.complaints.append(f"{process.name} does not end")
+            self.complaints.append(f"does not end: {self._stack(process)}")
             process.kill()
             process.join()
         elif process.exitcode == FENCED and may_be_fenced:
             self.happened["fenced"] += 1
-        elif process.exitcode not in {0, -signal.SIGKILL}:
-            said = Path(self._folder, f"{process.name}.err").read_text()
-            self.complaints.append(f"{process.name} ended with {process.exitcode}: {said[-3000:]}")
+        elif process.exitcode not in {0, -signal.SIGKILL, -signal.SIGTERM}:  # SIGTERM: before it had begun
+            self.complaints.append(f"ended with {process.exitcode}: {self._said(process)}")
 
     def _send(self, process: BaseProcess, number: signal.Signals) -> None:
         if process.is_alive() and process.pid is not None:
@@ -228,18 +229,20 @@ class Chain:
             self._look_after()
             if time.monotonic() >= ends:
                 groups = [repr(log.groups[name].describe()) for name in GROUPS]
-                said = [f"{complaint} after {_PATIENCE_SECONDS:g} s", *groups, *self._stacks()]
+                alive = [slot.process for slot in self._slots if slot.process is not None]
+                said = [f"{complaint} after {_PATIENCE_SECONDS:g} s", *groups, *map(self._stack, alive)]
                 self.complaints.append("\n".join(said))
                 break
 
-    def _stacks(self) -> Iterator[str]:
-        """What each process is doing."""
-        alive = [slot.process for slot in self._slots if slot.process is not None]
-        for process in alive:
-            self._send(process, signal.SIGUSR1)
+    def _stack(self, process: BaseProcess) -> str:
+        """What it is doing."""
+        self._send(process, signal.SIGUSR1)
         time.sleep(1.0)
-        for process in alive:
-            yield f"{process.name}: {Path(self._folder, f'{process.name}.err').read_text()}"
+        return self._said(process)
+
+    def _said(self, process: BaseProcess) -> str:
+        path = Path(self._folder, f"{process.name}.err")
+        return f"{process.name} said {path.read_text() if path.exists() else 'nothing'}"
 
 
 def _ends(log: streamhouse.Log) -> dict[tuple[str, int], int]:

@@ -35,6 +35,8 @@ _KEYS = 24
 _FEED_SECONDS = 0.05
 _WATCH_SECONDS = 0.05
 _SESSION_SECONDS = 2.0
+_SLOW_PART = 0.05
+_SLOW_SECONDS = 0.1
 _LOOK = """
     select topic, '' as "group", partition, high_watermark as "offset" from streamhouse.partitions
     union all select topic, "group", partition, "offset" from streamhouse.consumer_offsets
@@ -313,6 +315,8 @@ class _Stage(_Worker):
                 consumer.seek(topic, partition, 0 if found is None else found.offset)
 
     def _outputs(self, record: streamhouse.Record[Any, str]) -> Iterator[streamhouse.Output]:
+        if self.dice.random() < _SLOW_PART:  # most of the time somebody is in the middle of a transaction
+            time.sleep(self.dice.random() * _SLOW_SECONDS)
         origin = {"from": f"{record.partition}:{record.offset}".encode()}
         for value in outputs(self.number, record.value.rstrip()):
             yield streamhouse.Output(self.target, value, record.key, origin)
