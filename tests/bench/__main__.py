@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import sys
 
-from tests.bench import compaction, group_cost, growth, importing, latency, rebalance, speed, sql_typed, tail
+from tests.bench import (
+    compaction,
+    group_cost,
+    growth,
+    importing,
+    latency,
+    rebalance,
+    speed,
+    sql,
+    sql_typed,
+    tail,
+)
 
 BENCHMARKS = {
     "import": importing.run,
@@ -16,6 +27,7 @@ BENCHMARKS = {
     "rebalance": rebalance.run,
     "group_cost": group_cost.run,
     "sql_typed": sql_typed.run,
+    "sql": sql.run,
 }
 
 
