@@ -289,7 +289,7 @@ class Committer:
     async def _place(self, flush: PendingFlush) -> None:
         """One attempt at a commit of our own."""
         with self._io.store.commit_lock(_LOCK_SECONDS) as locked:
-            if locked:
+            if locked and self.contention.active(self.agent):  # who is alone knows the next slot
                 await self._advance()
             if flush.applied or not self._owns(flush):
                 return
