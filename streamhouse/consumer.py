@@ -23,7 +23,7 @@ from streamhouse.errors import (
     StreamhouseError,
     TransactionError,
 )
-from streamhouse.format.commit import CommitOffsets
+from streamhouse.format.operations import CommitOffsets
 from streamhouse.groups.agent import GroupAgent
 from streamhouse.groups.offsets import What
 from streamhouse.groups.options import GroupOptions, check_topics

@@ -26,10 +26,15 @@ INDEX_BYTES_MAX: Final = 64 * MIB
 
 PRODUCERS_MAX: Final = 100_000  # identities remembered by the fold, least recently used first out
 PRODUCER_BATCHES_REMEMBERED: Final = 5  # as in Kafka: a late retry still learns its offset
+PRODUCER_EPOCH_MAX: Final = 32_766  # 16 bits on Kafka's wire, of which the last value means none
 
 TRANSACTION_SECONDS_MAX: Final = 900.0  # what it uploaded may be collected after SLOT_KEEP_SECONDS
 TRANSACTION_BLOCKS_MAX: Final = 100_000  # they all stand in the index of one commit
 TRANSACTION_SEGMENT_BYTES: Final = 16 * MIB  # compressed blocks that wait in memory for the commit
+
+ENTRIES_MAX: Final = 100_000  # named values that the log remembers
+ENTRY_NAME_CHARS_MAX: Final = 1_000
+ENTRY_BYTES_MAX: Final = 64 * KIB
 
 SNAPSHOT_COMMITS: Final = 1_000
 BOUNDARY_STEP_COMMITS: Final = 100  # below that an advance is not worth an object that stays for ever

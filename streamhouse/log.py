@@ -27,7 +27,7 @@ from streamhouse.errors import (
     ForkedError,
     InvalidTopicNameError,
 )
-from streamhouse.format.commit import Append
+from streamhouse.format.operations import Append
 from streamhouse.groups.admin import Groups
 from streamhouse.groups.agent import GroupAgent
 from streamhouse.groups.options import Assignor, OnChange, check_reset, make_group_options

@@ -23,7 +23,7 @@ from streamhouse.errors import (
     TransactionError,
 )
 from streamhouse.format import names
-from streamhouse.format.commit import LeaveGroup
+from streamhouse.format.operations import LeaveGroup
 from streamhouse.producer import Producer
 from streamhouse.runtime import SystemRuntime
 from streamhouse.store.memory import MemoryStore

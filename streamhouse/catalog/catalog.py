@@ -20,7 +20,8 @@ from streamhouse.errors import (
     nearest,
     topic_deleted,
 )
-from streamhouse.format.commit import AlterTopic, Commit, CreateTopic, DeleteTopic, Trim
+from streamhouse.format.commit import Commit
+from streamhouse.format.operations import AlterTopic, CreateTopic, DeleteTopic, Trim
 
 _NO_RECORDS = PartitionState()
 

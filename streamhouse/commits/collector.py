@@ -29,7 +29,7 @@ from streamhouse.commits.boundary import BoundaryGuard
 from streamhouse.commits.io import StoreIO
 from streamhouse.commits.state import INLINE, State, lane_object, segment_object
 from streamhouse.format import names
-from streamhouse.format.commit import SealLane
+from streamhouse.format.operations import SealLane
 from streamhouse.format.snapshot import Boundary
 from streamhouse.runtime import Runtime
 from streamhouse.store.base import ObjectInfo
@@ -143,11 +143,10 @@ class Collector:
     def _oldest_live_slot(self) -> int:
         """The first commit with a block that somebody may still read."""
         oldest = self._state.seq + 1
-        for topic in self._state.topics.values():
-            for partition in topic.partitions.values():
-                # Not the first that comes: where blocks were replaced they are not in order of commit.
-                places = zip(partition.lanes, partition.objects, strict=True)
-                oldest = min(oldest, min((obj for lane, obj in places if lane == INLINE), default=oldest))
+        for partition in self._state.partitions():
+            # Not the first that comes: where blocks were replaced they are not in order of commit.
+            places = zip(partition.lanes, partition.objects, strict=True)
+            oldest = min(oldest, min((obj for lane, obj in places if lane == INLINE), default=oldest))
         return oldest
 
     async def _garbage(self, now_ms: int) -> list[ObjectInfo]:
@@ -267,9 +266,8 @@ class _Upload(NamedTuple):
 def _unused(state: State, uploads: list[_Upload], *, past_only: bool = True) -> list[_Upload]:
     """Those that no block refers to and no flush can refer to any more."""
     live: set[tuple[int, int]] = set()
-    for topic in state.topics.values():
-        for partition in topic.partitions.values():
-            live.update(zip(partition.lanes, partition.objects, strict=True))
+    for partition in state.partitions():
+        live.update(zip(partition.lanes, partition.objects, strict=True))
     unused = []
     for upload in uploads:
         lane = state.lanes.get(upload.agent)

@@ -31,7 +31,8 @@ from streamhouse.errors import (
     StoreError,
     UnsupportedFormatError,
 )
-from streamhouse.format.commit import Commit, Operation, Snapshotted
+from streamhouse.format.commit import Commit
+from streamhouse.format.operations import Operation, Snapshotted
 from streamhouse.runtime import Runtime
 
 _LATE = 1.1  # anybody saves the state when the one whose turn it was has not

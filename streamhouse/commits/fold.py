@@ -28,29 +28,32 @@ from typing import Any
 
 import msgspec
 
-from streamhouse.commits import fold_appends, fold_groups, fold_topics
+from streamhouse.commits import fold_appends, fold_entries, fold_groups, fold_open, fold_topics
 from streamhouse.commits.fold_appends import NO_PRODUCER, Placement
 from streamhouse.commits.guards import ALL_GUARDS, Guards
 from streamhouse.commits.sanity import FlushCheck
 from streamhouse.commits.state import HASH_BYTES, State
 from streamhouse.commits.verdicts import ACCEPTED, Applied, Code, Verdict
-from streamhouse.format.commit import (
+from streamhouse.format.commit import Commit, Flush
+from streamhouse.format.operations import (
+    AddToTransaction,
     AlterTopic,
     Append,
     ClaimCompaction,
     Cleaned,
-    Commit,
     CommitOffsets,
     CreateTopic,
     DeleteGroup,
     DeleteTopic,
-    Flush,
+    EndTransaction,
     InitProducer,
     JoinGroup,
+    KeepClassicGroup,
     LeaveGroup,
     ReleasePartitions,
     Replace,
     SealLane,
+    SetEntry,
     Snapshotted,
     Transaction,
     Trim,
@@ -141,7 +144,9 @@ def _commit_offsets(state: State, context: _Context, operation: CommitOffsets) -
 _APPLY: dict[type, Callable[[State, _Context, Any], Verdict]] = {
     Append: lambda state, c, op: fold_appends.append(state, c.placement, op),
     Transaction: lambda state, c, op: fold_appends.transaction(state, c.placement, c.time_ms, op),
-    InitProducer: lambda state, _, op: fold_appends.init_producer(state, op),
+    AddToTransaction: lambda state, c, op: fold_open.add_to_transaction(state, c.placement, c.time_ms, op),
+    EndTransaction: lambda state, c, op: fold_open.end_transaction(state, c.placement, c.time_ms, op),
+    InitProducer: lambda state, c, op: fold_appends.init_producer(state, c.placement.guards, op),
     CreateTopic: lambda state, c, op: fold_topics.create_topic(state, c.seq, c.time_ms, op),
     AlterTopic: lambda state, c, op: fold_topics.alter_topic(state, c.seq, op),
     DeleteTopic: lambda state, c, op: fold_topics.delete_topic(state, c.seq, op),
@@ -152,7 +157,11 @@ _APPLY: dict[type, Callable[[State, _Context, Any], Verdict]] = {
     JoinGroup: lambda state, c, op: fold_groups.join_group(state, c.seq, op),
     LeaveGroup: lambda state, c, op: fold_groups.leave_group(state, c.seq, op),
     ReleasePartitions: lambda state, c, op: fold_groups.release_partitions(state, c.seq, op),
+    KeepClassicGroup: lambda state, c, op: fold_groups.keep_classic_group(
+        state, c.seq, c.placement.guards, op
+    ),
     DeleteGroup: lambda state, _, op: fold_groups.delete_group(state, op),
+    SetEntry: lambda state, c, op: fold_entries.set_entry(state, c.seq, op),
     CommitOffsets: _commit_offsets,
     SealLane: _seal_lane,
     Snapshotted: _snapshotted,

@@ -9,6 +9,7 @@ from streamhouse.commits.fold_groups import commit_offsets, refuse_offsets
 from streamhouse.commits.guards import Guards
 from streamhouse.commits.state import (
     LaneState,
+    NamedProducer,
     PartitionState,
     ProducerState,
     State,
@@ -17,13 +18,13 @@ from streamhouse.commits.state import (
     segment_object,
 )
 from streamhouse.commits.verdicts import Code, Verdict
-from streamhouse.format.commit import (
+from streamhouse.format.commit import BlockEntry, Flush, Segment
+from streamhouse.format.operations import (
+    AddToTransaction,
     Append,
     AppendPart,
-    BlockEntry,
-    Flush,
+    EndTransaction,
     InitProducer,
-    Segment,
     Transaction,
 )
 
@@ -91,21 +92,19 @@ def append(state: State, placement: Placement, operation: Append) -> Verdict:
     blocks = [block for part in operation.parts for block in placement.blocks_of(part)]
     if not placement.use_segments(blocks):
         return Verdict(Code.EXPIRED)
-    refusal = _refuse_append(state, placement, operation)
+    refusal = refuse_append(state, placement, operation)
     return refusal or Verdict(Code.ACCEPTED, tuple(_add_records(state, placement, operation)))
 
 
 def transaction(state: State, placement: Placement, time_ms: int, operation: Transaction) -> Verdict:
     """Append to any topics and commit offsets, all of it or nothing."""
-    parts = [part for each in operation.appends for part in each.parts]
-    if not placement.use_segments([block for part in parts for block in placement.blocks_of(part)]):
-        return Verdict(Code.EXPIRED)
-    if placement.guards.fenced and _is_fenced(state, operation):
-        return Verdict(Code.FENCED)
-    appends = [(each, _refuse_append(state, placement, each)) for each in operation.appends]
+    refusal = refuse_early(state, placement, operation)
+    if refusal is not None:
+        return refusal
+    appends = [(each, refuse_append(state, placement, each)) for each in operation.appends]
     offsets = [(each, refuse_offsets(state, each, placement.guards)) for each in operation.offsets]
     if placement.guards.atomic:
-        refusal = _refuse_transaction([r for _, r in appends], [r for _, r in offsets])
+        refusal = refuse_together([r for _, r in appends], [r for _, r in offsets])
         if refusal is not None:
             return refusal
     bases = [
@@ -120,12 +119,27 @@ def transaction(state: State, placement: Placement, time_ms: int, operation: Tra
     return Verdict(Code.ACCEPTED, tuple(bases))
 
 
-def _is_fenced(state: State, operation: Transaction) -> bool:
+def refuse_early(
+    state: State, placement: Placement, operation: Transaction | AddToTransaction
+) -> Verdict | None:
+    """Why nothing of a transaction can count, before one looks at what is in it."""
+    parts = [part for each in operation.appends for part in each.parts]
+    if not placement.use_segments([block for part in parts for block in placement.blocks_of(part)]):
+        return Verdict(Code.EXPIRED)
+    if placement.guards.fenced and is_fenced(state, operation):
+        return Verdict(Code.FENCED)
+    return None
+
+
+def is_fenced(state: State, operation: Transaction | AddToTransaction | EndTransaction) -> bool:
+    """Whether a newer producer has the name."""
     name = operation.transactional_id
-    return bool(name) and state.named_producers.get(name) != (operation.producer, operation.epoch)
+    present = state.named_producers.get(name)
+    return bool(name) and (present is None or not present.is_now(operation.producer, operation.epoch))
 
 
-def _refuse_transaction(appends: list[Verdict | None], offsets: list[Verdict | None]) -> Verdict | None:
+def refuse_together(appends: list[Verdict | None], offsets: list[Verdict | None]) -> Verdict | None:
+    """Why none of the parts of a transaction can count, if one of them cannot."""
     repeated = [verdict for verdict in appends if verdict is not None and verdict.code is Code.DUPLICATE]
     if repeated and len(repeated) == len(appends):
         return Verdict(Code.DUPLICATE, tuple(value for verdict in repeated for value in verdict.values))
@@ -136,16 +150,26 @@ def _refuse_transaction(appends: list[Verdict | None], offsets: list[Verdict | N
     return None
 
 
-def init_producer(state: State, operation: InitProducer) -> Verdict:
-    """Give a named producer the next epoch."""
-    producer, epoch = state.named_producers.get(operation.transactional_id, (operation.producer, -1))
-    if operation.again and producer != operation.producer:
+def init_producer(state: State, guards: Guards, operation: InitProducer) -> Verdict:
+    """Give a named producer the next epoch; what its older incarnation has open is given up."""
+    name = operation.transactional_id
+    present = state.named_producers.get(name) or NamedProducer(operation.producer, -1)
+    if operation.again and present.identity != operation.producer:
         return Verdict(Code.FENCED)
-    state.named_producers[operation.transactional_id] = operation.producer, epoch + 1
-    return Verdict(Code.ACCEPTED, (operation.producer, epoch + 1))
+    if operation.instead_of is not None and not present.is_now(*operation.instead_of):
+        return Verdict(Code.FENCED)
+    epoch = present.epoch + 1
+    if epoch > limits.PRODUCER_EPOCH_MAX and present.identity != operation.producer:
+        epoch = 0  # the identity is another one, so nobody mistakes it for an old epoch
+    state.named_producers[name] = NamedProducer(operation.producer, epoch)
+    if guards.abandoned:
+        abandoned = state.transactions.pop(name, None)
+        state.block_count -= 0 if abandoned is None else abandoned.block_count
+    return Verdict(Code.ACCEPTED, (operation.producer, epoch))
 
 
-def _refuse_append(state: State, placement: Placement, operation: Append) -> Verdict | None:
+def refuse_append(state: State, placement: Placement, operation: Append) -> Verdict | None:
+    """Why records cannot be added, if so."""
     topic = state.topics.get(operation.topic)
     if topic is None:
         return Verdict(Code.UNKNOWN_TOPIC)
@@ -191,11 +215,12 @@ def _add_records(state: State, placement: Placement, operation: Append) -> list[
             placement.add(partition, entry)
         state.block_count += part.block_count
     if operation.producer != NO_PRODUCER and placement.guards.producer_sequence:
-        _remember(state, placement, operation, bases)
+        remember(state, placement, operation, bases)
     return bases
 
 
-def _remember(state: State, placement: Placement, operation: Append, bases: list[int]) -> None:
+def remember(state: State, placement: Placement, operation: Append, bases: list[int]) -> None:
+    """Note the sequences of an append, and the base offset of each part."""
     producer = state.producers.pop(operation.producer, None)
     if producer is None or operation.epoch > producer.epoch:
         producer = ProducerState(operation.epoch)

@@ -6,17 +6,28 @@ from streamhouse.commits.groups import GroupState, MemberState, OffsetState
 from streamhouse.commits.guards import Guards
 from streamhouse.commits.state import State
 from streamhouse.commits.verdicts import ACCEPTED, Code, Verdict
-from streamhouse.format.commit import CommitOffsets, DeleteGroup, JoinGroup, LeaveGroup, ReleasePartitions
+from streamhouse.format.operations import (
+    CommitOffsets,
+    DeleteGroup,
+    JoinGroup,
+    KeepClassicGroup,
+    LeaveGroup,
+    ReleasePartitions,
+)
 
 
 def join_group(state: State, seq: int, operation: JoinGroup) -> Verdict:
     """Take a member in, or note that it subscribes to something else."""
     group = state.groups.get(operation.group)
+    if operation.again and (group is None or operation.member not in group.members):
+        return Verdict(Code.UNKNOWN_MEMBER)
     if group is None:
         group = state.groups[operation.group] = GroupState()
     member = MemberState(
         operation.member, operation.process, operation.instance, operation.session_ms, operation.topics
     )
+    if group.has_classic_members:
+        return Verdict(Code.OTHER_PROTOCOL)
     before = group.members.get(member.id) or group.static_member(member.instance)
     others = [present for present in group.members.values() if present is not before]
     if others and group.assignor != operation.assignor:
@@ -54,12 +65,29 @@ def release_partitions(state: State, seq: int, operation: ReleasePartitions) -> 
     return ACCEPTED
 
 
+def keep_classic_group(state: State, seq: int, guards: Guards, operation: KeepClassicGroup) -> Verdict:
+    """Note the members of a classic group, or that somebody else coordinates it from here on."""
+    group = state.groups.get(operation.group)
+    present = "" if group is None else group.coordinator
+    if present not in {operation.coordinator, operation.instead_of} and guards.coordinator:
+        return Verdict(Code.STALE)
+    if group is not None and group.members:
+        return Verdict(Code.OTHER_PROTOCOL)
+    if group is None:
+        group = state.groups[operation.group] = GroupState()
+    group.coordinator = operation.coordinator
+    if operation.content is not None:
+        group.classic = operation.content
+    group.changed_seq = seq
+    return ACCEPTED
+
+
 def delete_group(state: State, operation: DeleteGroup) -> Verdict:
     """Forget a group."""
     group = state.groups.get(operation.group)
     if group is None:
         return Verdict(Code.UNKNOWN_GROUP)
-    if group.members:
+    if group.inhabited:
         return Verdict(Code.GROUP_NOT_EMPTY)
     del state.groups[operation.group]
     return ACCEPTED
@@ -70,10 +98,13 @@ def refuse_offsets(state: State, operation: CommitOffsets, guards: Guards) -> Ve
     group = state.groups.get(operation.group)
     if not guards.owner:
         group = None
+    elif operation.coordinator:
+        if (group is None or group.coordinator != operation.coordinator) and guards.coordinator:
+            return Verdict(Code.STALE)
     elif operation.member:
         if group is None or operation.member not in group.members:
             return Verdict(Code.UNKNOWN_MEMBER)
-    elif group is not None and group.members:
+    elif group is not None and group.inhabited:
         return Verdict(Code.GROUP_NOT_EMPTY)
     for entry in operation.offsets:
         topic = state.topics.get(entry.topic)
@@ -81,7 +112,7 @@ def refuse_offsets(state: State, operation: CommitOffsets, guards: Guards) -> Ve
             return Verdict(Code.UNKNOWN_TOPIC)
         if not 0 <= entry.partition < topic.partition_count:
             return Verdict(Code.UNKNOWN_PARTITION)
-        if group is not None and operation.member:
+        if group is not None and operation.member and not operation.coordinator:
             owner, since = group.owners.get((entry.topic, entry.partition), ("", 0))
             if owner != operation.member or since > operation.generation:
                 return Verdict(Code.NOT_OWNED)

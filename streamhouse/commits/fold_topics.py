@@ -6,7 +6,7 @@ from streamhouse.commits.fold_appends import Placement
 from streamhouse.commits.fold_groups import topic_changed
 from streamhouse.commits.state import PartitionState, State, TopicState
 from streamhouse.commits.verdicts import ACCEPTED, Code, Verdict
-from streamhouse.format.commit import (
+from streamhouse.format.operations import (
     AlterTopic,
     ClaimCompaction,
     Cleaned,
@@ -62,6 +62,8 @@ def delete_topic(state: State, seq: int, operation: DeleteTopic) -> Verdict:
         for key in [key for key in producer.batches if key[0] == topic.id]:
             del producer.batches[key]
     state.block_count -= sum(len(p.base_offsets) for p in topic.partitions.values())
+    for transaction in state.transactions.values():
+        state.block_count -= transaction.forget_topic(topic.id)
     topic_changed(state, seq, topic.id)
     return Verdict(Code.ACCEPTED, (topic.id,))
 

@@ -8,6 +8,9 @@ the partition, has left, or was found dead. So no partition ever has two owners.
 The assignors that Kafka calls eager make everybody stop: each member releases all it has before anybody is
 given anything of the new generation. With ``cooperative-sticky`` only partitions that move are released
 (KIP-429).
+
+In a *classic* group the members deal out among themselves, as Kafka's older clients do. Somebody coordinates
+them, and keeps here what the next coordinator has to know. A group is one or the other while it has members.
 """
 
 from __future__ import annotations
@@ -18,10 +21,11 @@ from zlib import crc32
 import msgspec
 
 from streamhouse.assignors import EAGER, TopicPartitionId, assign
+from streamhouse.format.operations import ClassicGroup
 
 
 class MemberState(msgspec.Struct, array_like=True, frozen=True):
-    """A member of a group; see :class:`~streamhouse.format.commit.JoinGroup`."""
+    """A member of a group; see :class:`~streamhouse.format.operations.JoinGroup`."""
 
     id: str
     process: str
@@ -49,9 +53,21 @@ class GroupState:
         target: Who shall have a partition.
         owners: Who has it, and since which generation.
         offsets: How far the group has come.
+        classic: The members who deal out among themselves; ``None`` while there never were any.
+        coordinator: Who coordinates those.
     """
 
-    __slots__ = ("assignor", "changed_seq", "generation", "members", "offsets", "owners", "target")
+    __slots__ = (
+        "assignor",
+        "changed_seq",
+        "classic",
+        "coordinator",
+        "generation",
+        "members",
+        "offsets",
+        "owners",
+        "target",
+    )
 
     def __init__(self) -> None:
         self.generation = 0
@@ -61,6 +77,18 @@ class GroupState:
         self.target: dict[TopicPartitionId, str] = {}
         self.owners: dict[TopicPartitionId, tuple[str, int]] = {}
         self.offsets: dict[TopicPartitionId, OffsetState] = {}
+        self.classic: ClassicGroup | None = None
+        self.coordinator = ""
+
+    @property
+    def inhabited(self) -> bool:
+        """Whether it has members, of whichever kind."""
+        return bool(self.members) or self.has_classic_members
+
+    @property
+    def has_classic_members(self) -> bool:
+        """Whether its members deal out among themselves."""
+        return self.classic is not None and bool(self.classic.members)
 
     @property
     def eager(self) -> bool:

@@ -17,6 +17,9 @@ class Guards(msgspec.Struct, frozen=True):
         owner: A member moves offsets only of partitions that it owns.
         atomic: Of a transaction nothing counts unless all of it can.
         fenced: A named producer is refused once a newer one has taken the name.
+        abandoned: Who takes a name over gives up what is open under it.
+        transaction_number: A piece of a transaction that lands after its end has no effect.
+        coordinator: Only who coordinates a classic group now speaks for it.
     """
 
     flush_number: bool = True
@@ -27,6 +30,9 @@ class Guards(msgspec.Struct, frozen=True):
     owner: bool = True
     atomic: bool = True
     fenced: bool = True
+    abandoned: bool = True
+    transaction_number: bool = True
+    coordinator: bool = True
 
 
 ALL_GUARDS = Guards()

@@ -22,7 +22,8 @@ from streamhouse.commits.verdicts import Verdict
 from streamhouse.config import Settings
 from streamhouse.errors import ClosedError, ForkedError
 from streamhouse.format import names
-from streamhouse.format.commit import Commit, Operation, decode_commit
+from streamhouse.format.commit import Commit, decode_commit
+from streamhouse.format.operations import Operation
 from streamhouse.runtime import Runtime, process_id
 from streamhouse.store.base import ObjectStore
 

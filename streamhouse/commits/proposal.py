@@ -22,24 +22,21 @@ from streamhouse.errors import (
     TransactionError,
 )
 from streamhouse.format.block import EncodedBlock
-from streamhouse.format.commit import (
+from streamhouse.format.commit import BlockEntry, Flush, LanePart, Segment, pack_lane
+from streamhouse.format.container import Buffer
+from streamhouse.format.operations import (
+    AddToTransaction,
     AlterTopic,
     Append,
     AppendPart,
-    BlockEntry,
     ClaimCompaction,
     Cleaned,
     DeleteTopic,
-    Flush,
-    LanePart,
     Operation,
     Replace,
-    Segment,
     Transaction,
     Trim,
-    pack_lane,
 )
-from streamhouse.format.container import Buffer
 
 
 class PartBlocks(msgspec.Struct, frozen=True):
@@ -286,7 +283,7 @@ def _shifted(operation: Operation, shift: int) -> Operation:
             AppendPart(p.partition, p.sequence, p.first_block + shift, p.block_count) for p in operation.parts
         ]
         return msgspec.structs.replace(operation, parts=tuple(parts))
-    if isinstance(operation, Transaction):
+    if isinstance(operation, Transaction | AddToTransaction):
         appends = [_shifted(append, shift) for append in operation.appends]
         return msgspec.structs.replace(operation, appends=tuple(appends))
     if isinstance(operation, Replace):

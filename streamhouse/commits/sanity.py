@@ -15,18 +15,21 @@ from typing import Any, Final
 from streamhouse import limits
 from streamhouse.assignors import ASSIGNORS
 from streamhouse.commits.state import LANE_PARTS_MAX
-from streamhouse.format.commit import (
+from streamhouse.format.commit import BlockEntry, Flush
+from streamhouse.format.operations import (
+    AddToTransaction,
     AlterTopic,
     Append,
     AppendPart,
-    BlockEntry,
     CommitOffsets,
     CreateTopic,
-    Flush,
+    EndTransaction,
     InitProducer,
     JoinGroup,
+    KeepClassicGroup,
     Operation,
     Replace,
+    SetEntry,
     Transaction,
 )
 
@@ -91,7 +94,7 @@ def _part(check: FlushCheck, part: AppendPart) -> bool:
     return part.partition >= 0 and part.sequence >= 0 and check.has_blocks(part.first_block, part.block_count)
 
 
-def _transaction(check: FlushCheck, operation: Transaction) -> bool:
+def _transaction(check: FlushCheck, operation: Transaction | AddToTransaction) -> bool:
     # Sequences are compared with what was there before, so a second batch for a partition would pass unseen.
     places = [(each.topic, part.partition) for each in operation.appends for part in each.parts]
     return (
@@ -99,6 +102,33 @@ def _transaction(check: FlushCheck, operation: Transaction) -> bool:
         and (not operation.appends or _distinct(places))
         and all(_offsets(check, each) for each in operation.offsets)
     )
+
+
+def _add_to_transaction(check: FlushCheck, operation: AddToTransaction) -> bool:
+    return (
+        bool(operation.transactional_id)
+        and operation.producer >= 0
+        and operation.number >= 0
+        and 0 <= operation.timeout_ms <= _INT64_MAX
+        and all(append.producer == operation.producer for append in operation.appends)
+        and all(append.epoch == operation.epoch for append in operation.appends)
+        and _transaction(check, operation)
+    )
+
+
+def _end_transaction(_check: FlushCheck, operation: EndTransaction) -> bool:
+    return bool(operation.transactional_id) and operation.number >= 0
+
+
+def _set_entry(_check: FlushCheck, operation: SetEntry) -> bool:
+    return (
+        0 < len(operation.name) <= limits.ENTRY_NAME_CHARS_MAX
+        and len(operation.value or b"") <= limits.ENTRY_BYTES_MAX
+    )
+
+
+def _keep_classic_group(_check: FlushCheck, operation: KeepClassicGroup) -> bool:
+    return bool(operation.group) and bool(operation.coordinator)
 
 
 def _distinct(values: Sequence[object]) -> bool:
@@ -148,5 +178,9 @@ _CHECKS: Final[dict[type, Callable[[FlushCheck, Any], bool]]] = {
     CreateTopic: _create_topic,
     AlterTopic: _alter_topic,
     InitProducer: _init_producer,
+    AddToTransaction: _add_to_transaction,
+    EndTransaction: _end_transaction,
+    KeepClassicGroup: _keep_classic_group,
+    SetEntry: _set_entry,
     JoinGroup: _join_group,
 }

@@ -21,6 +21,8 @@ from streamhouse.commits.state import (
     COLUMNS,
     HASHES_REMEMBERED,
     LaneState,
+    NamedProducer,
+    OpenTransaction,
     PartitionState,
     ProducerState,
     State,
@@ -36,6 +38,7 @@ from streamhouse.format.snapshot import (
     RolledCommit,
     StateImage,
     TopicImage,
+    TransactionImage,
     pack_rollup,
     pack_snapshot,
     unpack_rollup,
@@ -149,8 +152,12 @@ def image_of(state: State, log_id: str) -> StateImage:
             LaneImage(agent, lane.next_number, lane.sealed)
             for agent, lane in ((agent, state.lanes[agent]) for agent in state.agents)
         ],
-        named_producers=[(name, *named) for name, named in state.named_producers.items()],
+        named_producers=[
+            (name, *msgspec.structs.astuple(named)) for name, named in state.named_producers.items()
+        ],
         groups=[_group_image(name, group) for name, group in state.groups.items()],
+        transactions=[_transaction_image(name, opened) for name, opened in state.transactions.items()],
+        entries=[(name, *entry) for name, entry in state.entries.items()],
     )
 
 
@@ -164,6 +171,20 @@ def _group_image(name: str, group: GroupState) -> GroupImage:
         target=[(*place, member) for place, member in group.target.items()],
         owners=[(*place, *owner) for place, owner in group.owners.items()],
         offsets=[(*place, *msgspec.structs.astuple(o)) for place, o in group.offsets.items()],
+        classic=group.classic,
+        coordinator=group.coordinator,
+    )
+
+
+def _transaction_image(name: str, opened: OpenTransaction) -> TransactionImage:
+    return TransactionImage(
+        transactional_id=name,
+        began_ms=opened.began_ms,
+        timeout_ms=opened.timeout_ms,
+        partitions=[
+            (topic, _partition_image(number, aside)) for (topic, number), aside in opened.partitions.items()
+        ],
+        offsets=[(group, list(entries.values())) for group, entries in opened.offsets.items()],
     )
 
 
@@ -174,17 +195,18 @@ def _topic_image(topic: TopicState) -> TopicImage:
         partition_count=topic.partition_count,
         created_ms=topic.created_ms,
         settings=topic.settings,
-        partitions=[
-            PartitionImage(
-                number,
-                p.log_start,
-                p.high_watermark,
-                p.cleaned,
-                p.claim,
-                *(getattr(p, column).tobytes() for column in COLUMNS),
-            )
-            for number, p in topic.partitions.items()
-        ],
+        partitions=[_partition_image(number, p) for number, p in topic.partitions.items()],
+    )
+
+
+def _partition_image(number: int, partition: PartitionState) -> PartitionImage:
+    return PartitionImage(
+        number,
+        partition.log_start,
+        partition.high_watermark,
+        partition.cleaned,
+        partition.claim,
+        *(getattr(partition, column).tobytes() for column in COLUMNS),
     )
 
 
@@ -216,8 +238,13 @@ def restore(image: StateImage) -> State:
     for ordinal, lane in enumerate(image.lanes):
         state.agents.append(lane.agent)
         state.lanes[lane.agent] = LaneState(ordinal, lane.next_number, lane.sealed)
-    state.named_producers = {name: (id_, epoch) for name, id_, epoch in image.named_producers}
+    state.named_producers = {name: NamedProducer(*fields) for name, *fields in image.named_producers}
     state.groups = {group.name: _restore_group(group) for group in image.groups}
+    for transaction_image in image.transactions:
+        opened = _restore_transaction(transaction_image)
+        state.transactions[transaction_image.transactional_id] = opened
+        state.block_count += opened.block_count
+    state.entries = {name: (version, value) for name, version, value in image.entries}
     return state
 
 
@@ -230,7 +257,18 @@ def _restore_group(image: GroupImage) -> GroupState:
     group.target = {(t, p): member for t, p, member in image.target}
     group.owners = {(t, p): (member, since) for t, p, member, since in image.owners}
     group.offsets = {(t, p): OffsetState(o, note, ms) for t, p, o, note, ms in image.offsets}
+    group.classic = image.classic
+    group.coordinator = image.coordinator
     return group
+
+
+def _restore_transaction(image: TransactionImage) -> OpenTransaction:
+    opened = OpenTransaction(image.began_ms, image.timeout_ms)
+    for topic, partition in image.partitions:
+        opened.partitions[topic, partition.partition] = _restore_partition(partition)
+    for group, entries in image.offsets:
+        opened.offsets[group] = {(entry.topic, entry.partition): entry for entry in entries}
+    return opened
 
 
 def _restore_partition(image: PartitionImage) -> PartitionState:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import deque
+from collections.abc import Iterator
 from itertools import accumulate
 from zlib import crc32
 
@@ -18,6 +19,7 @@ import msgspec
 from streamhouse.commits.groups import GroupState
 from streamhouse.config import TopicSettings
 from streamhouse.format import names
+from streamhouse.format.operations import OffsetEntry
 
 HASH_BYTES = 16
 HASHES_REMEMBERED = 256  # how far back a commit's witness can be checked
@@ -138,6 +140,21 @@ class PartitionState:
         self.timestamp_mins.append(earliest)
         self.high_watermark += count
 
+    def extend(self, other: PartitionState) -> int:
+        """Append the blocks of another one; the offset that its first record gets."""
+        base = self.high_watermark
+        for index, count in enumerate(other.counts):
+            self.add(
+                other.lanes[index],
+                other.objects[index],
+                other.positions[index],
+                other.lengths[index],
+                count,
+                (other.timestamp_mins[index], other.timestamps[index]),
+                other.raw_lengths[index],
+            )
+        return base
+
     def trim(self, before: int) -> int:
         """Move the log start up to an offset; how many blocks went."""
         self.log_start = max(self.log_start, min(before, self.high_watermark))
@@ -229,6 +246,58 @@ class ProducerState:
         self.batches: dict[tuple[int, int], list[tuple[int, int, int]]] = {}
 
 
+class NamedProducer(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Who has a transactional id now.
+
+    Attributes:
+        identity: Its producer's identity.
+        epoch: How often the name was taken over; older ones are fenced.
+        ended: Transactions that came bit by bit and have ended since then. A piece of an earlier one that
+            lands late is told by that.
+    """
+
+    identity: int
+    epoch: int
+    ended: int = 0
+
+    def is_now(self, identity: int, epoch: int) -> bool:
+        """Whether it is that producer, and no newer one."""
+        return self.identity == identity and self.epoch == epoch
+
+
+class OpenTransaction:
+    """What a named producer has added to its transaction so far.
+
+    Attributes:
+        began_ms: When it was opened, by the clock of who did.
+        timeout_ms: How long it may be open.
+        partitions: The blocks, per topic and partition; their offsets count from 0.
+        offsets: Of groups.
+    """
+
+    __slots__ = ("began_ms", "offsets", "partitions", "timeout_ms")
+
+    def __init__(self, began_ms: int, timeout_ms: int) -> None:
+        self.began_ms = began_ms
+        self.timeout_ms = timeout_ms
+        self.partitions: dict[tuple[int, int], PartitionState] = {}
+        self.offsets: dict[str, dict[tuple[int, int], OffsetEntry]] = {}
+
+    @property
+    def block_count(self) -> int:
+        """How many blocks it has."""
+        return sum(len(partition.counts) for partition in self.partitions.values())
+
+    def forget_topic(self, topic: int) -> int:
+        """Drop what was added for a topic that was deleted; how many blocks that were."""
+        before = self.block_count
+        self.partitions = {place: p for place, p in self.partitions.items() if place[0] != topic}
+        for offsets in self.offsets.values():
+            for place in [place for place in offsets if place[0] == topic]:
+                del offsets[place]
+        return before - self.block_count
+
+
 class LaneState:
     """How far the flushes, or the segments, of one agent have been applied."""
 
@@ -252,8 +321,10 @@ class State:
         self.topics: dict[int, TopicState] = {}
         self.topic_ids: dict[str, int] = {}
         self.producers: dict[int, ProducerState] = {}  # least recently used first
-        self.named_producers: dict[str, tuple[int, int]] = {}  # transactional id: identity and epoch
+        self.named_producers: dict[str, NamedProducer] = {}  # by transactional id
+        self.transactions: dict[str, OpenTransaction] = {}  # by transactional id
         self.groups: dict[str, GroupState] = {}
+        self.entries: dict[str, tuple[int, bytes]] = {}  # named values, each with the commit that set it
         self.lanes: dict[str, LaneState] = {}
         self.agents: list[str] = []  # by lane ordinal
         self.block_count = 0
@@ -265,6 +336,13 @@ class State:
             lane = self.lanes[agent] = LaneState(len(self.agents), 0, sealed=False)
             self.agents.append(agent)
         return lane
+
+    def partitions(self) -> Iterator[PartitionState]:
+        """Everything that refers to blocks."""
+        for topic in self.topics.values():
+            yield from topic.partitions.values()
+        for transaction in self.transactions.values():
+            yield from transaction.partitions.values()
 
     def replace(self, other: State) -> None:
         """Become another state; whoever holds this object sees the new one."""

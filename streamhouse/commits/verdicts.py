@@ -28,6 +28,8 @@ class Code(enum.IntEnum):
     GROUP_NOT_EMPTY = 15
     OTHER_ASSIGNOR = 16
     INVALID = 17  # nonsense in any state
+    OTHER_PROTOCOL = 18  # the group is a classic one, or is not
+    FULL = 19  # a limit is reached
 
 
 class Verdict(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -35,7 +37,7 @@ class Verdict(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
     ``values`` are the base offsets of an append's parts (-1 where a duplicate's is forgotten), those of all
     appends of a transaction in a row, the id of a topic that was made or already there, identity and epoch of
-    a named producer, or generation and fingerprint of a group's assignment.
+    a named producer, generation and fingerprint of a group's assignment, or the commit that set an entry.
     """
 
     code: Code

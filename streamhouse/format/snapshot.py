@@ -16,6 +16,7 @@ from streamhouse import limits
 from streamhouse.config import TopicSettings
 from streamhouse.errors import CorruptionError, NotALogError, UnsupportedFormatError
 from streamhouse.format.container import FORMAT_VERSION, Buffer, Kind, pack, unpack
+from streamhouse.format.operations import ClassicGroup, OffsetEntry
 
 T = TypeVar("T")
 _RAW_BYTES_MAX: Final = 16 * limits.GIB
@@ -75,6 +76,8 @@ class GroupImage(msgspec.Struct, array_like=True):
         target: Topic, partition and member.
         owners: Topic, partition, member and generation.
         offsets: Topic, partition, offset, metadata and time.
+        classic: Members who deal out among themselves.
+        coordinator: Who coordinates those.
     """
 
     name: str
@@ -85,6 +88,23 @@ class GroupImage(msgspec.Struct, array_like=True):
     target: list[tuple[int, int, str]]
     owners: list[tuple[int, int, str, int]]
     offsets: list[tuple[int, int, int, str, int]]
+    classic: ClassicGroup | None
+    coordinator: str
+
+
+class TransactionImage(msgspec.Struct, array_like=True):
+    """An open transaction: what was added to it so far.
+
+    Attributes:
+        partitions: Topic and partition, with the blocks for it.
+        offsets: Groups, each with what was added for it.
+    """
+
+    transactional_id: str
+    began_ms: int
+    timeout_ms: int
+    partitions: list[tuple[int, PartitionImage]]
+    offsets: list[tuple[str, list[OffsetEntry]]]
 
 
 class StateImage(msgspec.Struct, array_like=True):
@@ -98,8 +118,10 @@ class StateImage(msgspec.Struct, array_like=True):
     topics: list[TopicImage]
     producers: list[ProducerImage]
     lanes: list[LaneImage]
-    named_producers: list[tuple[str, int, int]]
+    named_producers: list[tuple[str, int, int, int]]
     groups: list[GroupImage]
+    transactions: list[TransactionImage]
+    entries: list[tuple[str, int, bytes]]
 
 
 class RolledCommit(msgspec.Struct, array_like=True):

@@ -22,7 +22,7 @@ from streamhouse.errors import (
     InvalidPositionError,
     nearest,
 )
-from streamhouse.format.commit import CommitOffsets, DeleteGroup, OffsetEntry
+from streamhouse.format.operations import CommitOffsets, DeleteGroup, OffsetEntry
 from streamhouse.groups.offsets import GroupOffsets, Offset, as_offset
 from streamhouse.groups.rollcall import RollCall
 from streamhouse.notebook import require_extra

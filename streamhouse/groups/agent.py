@@ -20,7 +20,8 @@ from streamhouse.commits.groups import GroupState, MemberState
 from streamhouse.commits.log import CommitLog
 from streamhouse.commits.verdicts import Applied
 from streamhouse.errors import StreamhouseError
-from streamhouse.format.commit import Commit, LeaveGroup
+from streamhouse.format.commit import Commit
+from streamhouse.format.operations import LeaveGroup
 from streamhouse.groups.heartbeat import Heartbeat, Watch, beat_seconds, next_in_ring
 from streamhouse.groups.membership import Membership
 from streamhouse.groups.options import GroupOptions

@@ -14,7 +14,7 @@ from streamhouse.commits.log import CommitLog
 from streamhouse.commits.state import State
 from streamhouse.commits.verdicts import Code, Verdict
 from streamhouse.errors import ClosedError, GroupError, InconsistentAssignorError
-from streamhouse.format.commit import JoinGroup, LeaveGroup, ReleasePartitions
+from streamhouse.format.operations import JoinGroup, LeaveGroup, ReleasePartitions
 from streamhouse.groups.options import GroupOptions
 from streamhouse.groups.subscription import Subscription, topics_token
 from streamhouse.records import TopicPartition
@@ -136,11 +136,16 @@ class Membership:
         self.id = self._runtime.random_bytes(_MEMBER_BYTES).hex()
         self._announce()
 
-    def join(self, topics: tuple[int, ...]) -> None:
+    def join(self, topics: tuple[int, ...], *, again: bool = False) -> None:
         """Become a member, or change what it subscribes to. May be repeated when the outcome is unknown.
+
+        Args:
+            topics: What it subscribes to.
+            again: It is a member. If it is none any more, nothing happens.
 
         Raises:
             InconsistentAssignorError: The other members use another assignor.
+            GroupError: The group is one of Kafka clients who deal out among themselves.
             StreamhouseError: The store fails.
         """
         options = self.options
@@ -153,8 +158,16 @@ class Membership:
                 options.assignor,
                 round(options.session_timeout * 1000),
                 topics,
+                again,
             )
         )
+        if again and verdict.code is Code.UNKNOWN_MEMBER:
+            return  # it will find out
+        if verdict.code is Code.OTHER_PROTOCOL:
+            raise GroupError(
+                f"group {options.group!r} has members that are Kafka clients of the classic protocol; stop"
+                " them first, let them use group.protocol=consumer, or take another group"
+            )
         if verdict.code is Code.OTHER_ASSIGNOR:
             with self._commits.lock:
                 group = self._commits.state.groups.get(options.group)

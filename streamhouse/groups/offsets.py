@@ -18,7 +18,7 @@ from streamhouse.errors import (
     OffsetOutOfRangeError,
     StaleMemberError,
 )
-from streamhouse.format.commit import CommitOffsets, OffsetEntry
+from streamhouse.format.operations import CommitOffsets, OffsetEntry
 from streamhouse.groups.membership import go_on, wait_for
 from streamhouse.read.cursor import Cursor
 from streamhouse.records import OffsetAndMetadata, Record

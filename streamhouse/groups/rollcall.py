@@ -15,7 +15,7 @@ from typing import Final
 
 from streamhouse.commits.log import CommitLog
 from streamhouse.format import names
-from streamhouse.format.commit import LeaveGroup
+from streamhouse.format.operations import LeaveGroup
 from streamhouse.groups.heartbeat import beat_seconds
 from streamhouse.runtime import Runtime
 from streamhouse.store.base import ObjectStore

@@ -32,7 +32,7 @@ from streamhouse.errors import (
     TopicNotFoundError,
     topic_deleted,
 )
-from streamhouse.format.commit import CommitOffsets, OffsetEntry
+from streamhouse.format.operations import CommitOffsets, OffsetEntry
 from streamhouse.groups.membership import Membership, Standing, wait_for
 from streamhouse.groups.offsets import GroupOffsets, What
 from streamhouse.groups.options import GroupOptions, OnChange
@@ -155,7 +155,7 @@ class Session:
             return False
         self._joining = False  # it went through after all, when its outcome was unknown
         if standing.subscribed != standing.topics:
-            membership.join(standing.topics)
+            membership.join(standing.topics, again=True)
             return False
         gone = [id_ for id_, a in self._adopted.items() if standing.owned.get(id_, (None, -1))[1] != a.since]
         if gone:

@@ -14,7 +14,8 @@ import msgspec
 from streamhouse.commits.groups import GroupState
 from streamhouse.commits.state import State
 from streamhouse.config import Settings
-from streamhouse.format.commit import Append, Commit, Transaction
+from streamhouse.format.commit import Commit
+from streamhouse.format.operations import Append, Transaction
 from streamhouse.sql.snapshot import TopicView
 from streamhouse.store.cost import DOLLARS_PER_GET, DOLLARS_PER_PUT
 from streamhouse.store.metered import StoreStats
@@ -246,13 +247,13 @@ def rows_of_offsets(state: State) -> list[Row]:
 
 def rows_of_producers(state: State) -> list[Row]:
     """The table ``producers``."""
-    names = {identity: name for name, (identity, _) in state.named_producers.items()}
+    names = {named.identity: name for name, named in state.named_producers.items()}
     rows: list[Row] = [
         (_signed(identity), producer.epoch, names.pop(identity, None), len(producer.batches))
         for identity, producer in state.producers.items()
     ]
     rows.extend(
-        (_signed(identity), state.named_producers[name][1], name, 0) for identity, name in names.items()
+        (_signed(identity), state.named_producers[name].epoch, name, 0) for identity, name in names.items()
     )
     return rows
 

@@ -15,7 +15,7 @@ from streamhouse.commits.log import CommitLog
 from streamhouse.commits.verdicts import Code, Verdict
 from streamhouse.errors import ClosedError, PartitionNotFoundError, TopicNotFoundError
 from streamhouse.format import names
-from streamhouse.format.commit import ClaimCompaction, Cleaned
+from streamhouse.format.operations import ClaimCompaction, Cleaned
 from streamhouse.runtime import Runtime
 from streamhouse.store.base import ObjectStore
 from streamhouse.upkeep.survey import Survey

@@ -8,7 +8,7 @@ import msgspec
 
 from streamhouse.commits.log import CommitLog
 from streamhouse.commits.state import PartitionState, TopicState
-from streamhouse.format.commit import Trim
+from streamhouse.format.operations import Trim
 from streamhouse.runtime import Runtime
 from streamhouse.upkeep.retention import new_log_start
 from streamhouse.upkeep.survey import FIRST_SEGMENT, Survey

@@ -14,7 +14,7 @@ from streamhouse.commits.verdicts import Code, Verdict
 from streamhouse.errors import PartitionNotFoundError, TopicNotFoundError
 from streamhouse.format.block import EncodedBlock
 from streamhouse.format.columns import Columns, null_column
-from streamhouse.format.commit import Replace
+from streamhouse.format.operations import Replace
 from streamhouse.upkeep.survey import Survey
 
 _NOTHING: Final = Columns(0, b"", 0, 0, null_column(0), null_column(0))

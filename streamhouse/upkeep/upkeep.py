@@ -14,7 +14,7 @@ from streamhouse.commits.collector import CollectReport
 from streamhouse.commits.log import CommitLog
 from streamhouse.config import Settings
 from streamhouse.errors import CorruptionError, StreamhouseError, TopicNotFoundError
-from streamhouse.format.commit import Trim
+from streamhouse.format.operations import Trim
 from streamhouse.runtime import Runtime
 from streamhouse.store.base import ObjectStore
 from streamhouse.upkeep import due

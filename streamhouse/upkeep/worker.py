@@ -16,7 +16,8 @@ from streamhouse import limits
 from streamhouse.commits.log import CommitLog
 from streamhouse.commits.verdicts import Applied
 from streamhouse.errors import StreamhouseError
-from streamhouse.format.commit import AlterTopic, Commit, CreateTopic, DeleteTopic, Replace, Trim
+from streamhouse.format.commit import Commit
+from streamhouse.format.operations import AlterTopic, CreateTopic, DeleteTopic, Replace, Trim
 from streamhouse.runtime import Runtime
 from streamhouse.upkeep import due
 from streamhouse.upkeep.report import Tally, UpkeepStats, add

@@ -24,7 +24,7 @@ from streamhouse.config import Settings
 from streamhouse.errors import BufferFullError, StoreError, StoreUnavailableError, TransactionError
 from streamhouse.format.block import EncodedBlock
 from streamhouse.format.columns import Columns
-from streamhouse.format.commit import Append
+from streamhouse.format.operations import Append
 from streamhouse.runtime import Runtime
 from streamhouse.write.batch import RECORD_OVERHEAD_BYTES, Batch, Pair
 from streamhouse.write.delivery import Bulk

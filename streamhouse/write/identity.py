@@ -18,7 +18,7 @@ from typing import Any, Final
 from streamhouse.commits.log import CommitLog
 from streamhouse.commits.verdicts import Code
 from streamhouse.errors import InvalidInputError, ProducerFencedError, SequenceError
-from streamhouse.format.commit import InitProducer
+from streamhouse.format.operations import InitProducer
 from streamhouse.runtime import Runtime
 
 _IDENTITY_BYTES: Final = 8
@@ -68,7 +68,8 @@ class Identity:
         """
         if self.name and not self._fenced and not self._spoilt:
             with self._commits.lock:
-                self._fenced = self._commits.state.named_producers.get(self.name) != self._current
+                present = self._commits.state.named_producers.get(self.name)
+                self._fenced = present is None or not present.is_now(*self._current)
         if self._fenced:
             raise self._fenced_error()
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol, TypeAlias
 
 from streamhouse.errors import InvalidInputError
-from streamhouse.format.commit import CommitOffsets, OffsetEntry
+from streamhouse.format.operations import CommitOffsets, OffsetEntry
 from streamhouse.write.outbox import Outbox
 
 Offsets: TypeAlias = Mapping[tuple[str, int], int | tuple[int, str]]

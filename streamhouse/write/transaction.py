@@ -36,7 +36,7 @@ from streamhouse.errors import (
     TopicNotFoundError,
     TransactionError,
 )
-from streamhouse.format.commit import Transaction as TransactionOperation
+from streamhouse.format.operations import Transaction as TransactionOperation
 from streamhouse.records import TopicPartition
 from streamhouse.runtime import Runtime
 from streamhouse.schema.frames import is_frame

@@ -10,7 +10,8 @@ from streamhouse.commits.fold import Verdict, apply
 from streamhouse.commits.groups import GroupState
 from streamhouse.commits.snapshots import image_of, restore
 from streamhouse.commits.state import PartitionState, State
-from streamhouse.format.commit import BlockEntry, Commit, Flush, Operation, Segment
+from streamhouse.format.commit import BlockEntry, Commit, Flush, Segment
+from streamhouse.format.operations import Operation
 from streamhouse.format.snapshot import StateImage, pack_snapshot, unpack_snapshot
 
 AUTHOR = "a1"
@@ -68,10 +69,16 @@ def check_state(state: State) -> None:
             assert 0 <= number < topic.partition_count
             check_partition(state, partition)
             found += len(partition.base_offsets)
+    for transaction in state.transactions.values():
+        for (topic_id, number), partition in transaction.partitions.items():
+            assert 0 <= number < state.topics[topic_id].partition_count
+            check_partition(state, partition)
+            found += len(partition.base_offsets)
     assert state.block_count == found
     assert [state.lanes[agent].ordinal for agent in state.agents] == list(range(len(state.agents)))
     for group in state.groups.values():
         check_group(state, group)
+        assert not (group.members and group.has_classic_members)
 
 
 def check_partition(state: State, partition: PartitionState) -> None:

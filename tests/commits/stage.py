@@ -12,7 +12,7 @@ import msgspec
 from streamhouse.commits.proposal import PartBlocks, append_operation
 from streamhouse.format.block import EncodedBlock, encode_block
 from streamhouse.format.columns import columns_from_lists
-from streamhouse.format.commit import CreateTopic
+from streamhouse.format.operations import CreateTopic
 from streamhouse.testing.simulation.faults import CALM
 from streamhouse.testing.simulation.plan import Profile, draw_plan
 from streamhouse.testing.simulation.run import ALL_GUARDS

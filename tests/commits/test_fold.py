@@ -8,17 +8,8 @@ from hypothesis import strategies as st
 from streamhouse.commits.fold import Code, apply
 from streamhouse.commits.snapshots import image_of, restore
 from streamhouse.commits.state import State
-from streamhouse.format.commit import (
-    Append,
-    AppendPart,
-    BlockEntry,
-    Commit,
-    CreateTopic,
-    DeleteTopic,
-    Flush,
-    Operation,
-    SealLane,
-)
+from streamhouse.format.commit import BlockEntry, Commit, Flush
+from streamhouse.format.operations import Append, AppendPart, CreateTopic, DeleteTopic, Operation, SealLane
 from streamhouse.format.snapshot import pack_snapshot, unpack_snapshot
 
 AGENTS = ["a1", "b2", "c3"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,7 +11,7 @@ from streamhouse.assignors import ASSIGNORS
 from streamhouse.commits.fold import Code
 from streamhouse.commits.groups import GroupState
 from streamhouse.commits.state import State
-from streamhouse.format.commit import (
+from streamhouse.format.operations import (
     AlterTopic,
     CommitOffsets,
     CreateTopic,
@@ -189,3 +190,16 @@ def test_a_topic_that_is_made_after_somebody_subscribed_to_its_id() -> None:
     assert group_of(state).target == {}
     do_one(state, CreateTopic("z", 2))
     assert group_of(state).owned("m1") == [(3, 0), (3, 1)]
+
+
+def test_who_was_thrown_out_does_not_come_back_by_subscribing_to_something_else() -> None:
+    state = State()
+    do_one(state, CreateTopic("first", 2))
+    join = JoinGroup("g", "m1", "p", "i", "sticky", 1000, (1,))
+    do_one(state, join)
+    again = msgspec.structs.replace(join, topics=(), again=True)
+    assert do_one(state, again).code is Code.ACCEPTED
+    do_one(state, msgspec.structs.replace(join, member="m2"))  # the same instance, started anew
+    assert do_one(state, again).code is Code.UNKNOWN_MEMBER
+    assert list(state.groups["g"].members) == ["m2"]
+    check_state(state)

@@ -7,15 +7,14 @@ from hypothesis import strategies as st
 
 from streamhouse.commits.fold import Code
 from streamhouse.commits.state import PartitionState, State
-from streamhouse.format.commit import (
+from streamhouse.format.commit import BlockEntry, Segment
+from streamhouse.format.operations import (
     Append,
     AppendPart,
-    BlockEntry,
     ClaimCompaction,
     Cleaned,
     CreateTopic,
     Replace,
-    Segment,
     Trim,
 )
 from tests.commits.folding import block, check_state, content, do_one

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from streamhouse.commits.fold import Code
 from streamhouse.commits.state import State
-from streamhouse.format.commit import (
+from streamhouse.format.commit import Segment
+from streamhouse.format.operations import (
     Append,
     AppendPart,
     CommitOffsets,
@@ -16,7 +17,6 @@ from streamhouse.format.commit import (
     JoinGroup,
     OffsetEntry,
     SealLane,
-    Segment,
     Transaction,
 )
 from tests.commits.folding import block, check_state, content, do_one

@@ -9,27 +9,31 @@ from hypothesis import strategies as st
 from streamhouse import limits
 from streamhouse.commits.fold import Code, apply
 from streamhouse.commits.state import State
-from streamhouse.format.commit import (
+from streamhouse.format.commit import BlockEntry, Flush, Segment
+from streamhouse.format.operations import (
+    AddToTransaction,
     AlterTopic,
     Append,
     AppendPart,
-    BlockEntry,
     ClaimCompaction,
+    ClassicGroup,
+    ClassicMember,
     Cleaned,
     CommitOffsets,
     CreateTopic,
     DeleteGroup,
     DeleteTopic,
-    Flush,
+    EndTransaction,
     InitProducer,
     JoinGroup,
+    KeepClassicGroup,
     LeaveGroup,
     OffsetEntry,
     Operation,
     ReleasePartitions,
     Replace,
     SealLane,
-    Segment,
+    SetEntry,
     Snapshotted,
     Transaction,
     Trim,
@@ -56,7 +60,14 @@ parts = st.lists(st.builds(AppendPart, partitions, mostly(0, 4), mostly(0, 3), m
 )
 appends = st.builds(Append, topics, mostly(-1, 2), mostly(0, 1), parts)
 offsets = st.lists(st.builds(OffsetEntry, topics, partitions, mostly(-1, 9), st.just("x")), max_size=3)
-offset_commits = st.builds(CommitOffsets, groups, members, mostly(0, 4), offsets.map(tuple))
+coordinators = st.sampled_from(["", "", "c1", "c2"])
+offset_commits = st.builds(CommitOffsets, groups, members, mostly(0, 4), offsets.map(tuple), coordinators)
+classic_members = st.builds(
+    ClassicMember, members, *[st.just("x")] * 3, mostly(0, 9), mostly(0, 9), st.just(()), st.just(b"")
+)
+classic_groups = st.builds(
+    ClassicGroup, mostly(0, 4), *[st.just("x")] * 3, st.lists(classic_members, max_size=2).map(tuple)
+)
 operations = st.one_of(
     appends,
     offset_commits,
@@ -86,7 +97,32 @@ operations = st.one_of(
         mostly(0, 2),
     ),
     st.builds(Cleaned, topics, partitions, st.sampled_from("wv"), mostly(0, 9)),
-    st.builds(InitProducer, st.sampled_from(["", "tx"]), mostly(0, 2)),
+    st.builds(
+        InitProducer,
+        st.sampled_from(["", "tx"]),
+        mostly(0, 2),
+        st.booleans(),
+        st.none() | st.tuples(mostly(0, 2), mostly(0, 2)),
+    ),
+    st.builds(
+        AddToTransaction,
+        st.sampled_from(["", "tx"]),
+        *[mostly(0, 2)] * 2,
+        st.lists(appends, max_size=2).map(tuple),
+        st.lists(offset_commits, max_size=2).map(tuple),
+        mostly(0, 1),
+        mostly(0, 9),
+    ),
+    st.builds(
+        EndTransaction,
+        st.sampled_from(["", "tx"]),
+        *[mostly(0, 2)] * 2,
+        mostly(0, 1),
+        st.booleans(),
+        st.booleans(),
+    ),
+    st.builds(KeepClassicGroup, groups, coordinators, coordinators, st.none() | classic_groups),
+    st.builds(SetEntry, st.sampled_from(["", "n", "m"]), st.none() | st.binary(max_size=3), mostly(-1, 9)),
     st.builds(
         JoinGroup,
         groups,
@@ -156,6 +192,20 @@ NONSENSE: list[Operation] = [
     AlterTopic(1, 1 << 40, None),
     InitProducer("", 5),
     InitProducer("name", -1),
+    AddToTransaction("", 5, 0, (Append(1, 5, 0, (AppendPart(0, 0, 0, 1),)),), (), 0, 1),
+    AddToTransaction("tx", -1, 0, (Append(1, -1, 0, (AppendPart(0, 0, 0, 1),)),), (), 0, 1),
+    AddToTransaction("tx", 5, 0, (Append(1, 6, 0, (AppendPart(0, 0, 0, 1),)),), (), 0, 1),
+    AddToTransaction("tx", 5, 0, (Append(1, 5, 1, (AppendPart(0, 0, 0, 1),)),), (), 0, 1),
+    AddToTransaction("tx", 5, 0, (Append(1, 5, 0, ()),), (), 0, 1),
+    AddToTransaction("tx", 5, 0, (), (), 0, -1),
+    AddToTransaction("tx", 5, 0, (), (), -1, 1),
+    EndTransaction("", 5, 0, 0, True),
+    EndTransaction("tx", 5, 0, -1, True),
+    KeepClassicGroup("", "c", "", None),
+    KeepClassicGroup("g", "", "", None),
+    SetEntry("", b"", -1),
+    SetEntry("n" * (limits.ENTRY_NAME_CHARS_MAX + 1), b"", -1),
+    SetEntry("n", bytes(limits.ENTRY_BYTES_MAX + 1), -1),
     JoinGroup("g", "", "p", "", "range", 1, (1,)),
     JoinGroup("g", "m", "p", "", "nobody", 1, (1,)),
     Cleaned(1, 0, "w", 99),

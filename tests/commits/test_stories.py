@@ -9,7 +9,8 @@ import pytest
 from streamhouse.commits.fold import Code
 from streamhouse.commits.proposal import StoredBlock, entry_of
 from streamhouse.errors import DeliveryTimeoutError, StateDivergedError, StoreFullError
-from streamhouse.format.commit import Replace, Segment
+from streamhouse.format.commit import Segment
+from streamhouse.format.operations import Replace
 from streamhouse.testing.simulation import guards_without
 from streamhouse.testing.simulation.world import Agent
 from tests.commits.stage import BLOCK, HOUR, Stage

@@ -9,22 +9,33 @@ from hypothesis import strategies as st
 
 from streamhouse.errors import CorruptionError, UnsupportedFormatError
 from streamhouse.format.commit import (
-    Append,
-    AppendPart,
     BlockEntry,
     Commit,
-    CreateTopic,
-    DeleteTopic,
     Flush,
     LanePart,
-    SealLane,
-    Snapshotted,
     decode_commit,
     decode_lane,
     pack_commit,
     pack_lane,
 )
 from streamhouse.format.container import Kind, unpack
+from streamhouse.format.operations import (
+    AddToTransaction,
+    Append,
+    AppendPart,
+    ClassicGroup,
+    ClassicMember,
+    CommitOffsets,
+    CreateTopic,
+    DeleteTopic,
+    EndTransaction,
+    InitProducer,
+    KeepClassicGroup,
+    OffsetEntry,
+    SealLane,
+    SetEntry,
+    Snapshotted,
+)
 
 numbers = st.integers(0, 2**62)
 hashes = st.binary(min_size=16, max_size=16)
@@ -36,8 +47,39 @@ appends = st.builds(
     epoch=numbers,
     parts=st.lists(st.builds(AppendPart, numbers, numbers, numbers, numbers), max_size=3).map(tuple),
 )
+places = st.lists(st.builds(OffsetEntry, numbers, numbers, numbers, st.text(max_size=3)), max_size=2)
+offsets = st.builds(
+    CommitOffsets, st.text(max_size=4), st.text(max_size=4), numbers, places.map(tuple), st.text(max_size=4)
+)
+members = st.builds(
+    ClassicMember,
+    *[st.text(max_size=4)] * 4,
+    numbers,
+    numbers,
+    st.lists(st.tuples(st.text(max_size=4), st.binary(max_size=4)), max_size=2).map(tuple),
+    st.binary(max_size=4),
+)
+classic_groups = st.builds(
+    ClassicGroup, numbers, *[st.text(max_size=4)] * 3, st.lists(members, max_size=2).map(tuple)
+)
 operations = st.one_of(
     appends,
+    st.builds(
+        AddToTransaction,
+        st.text(max_size=4),
+        numbers,
+        numbers,
+        st.lists(appends, max_size=2).map(tuple),
+        st.lists(offsets, max_size=2).map(tuple),
+        numbers,
+        numbers,
+    ),
+    st.builds(EndTransaction, st.text(max_size=4), *[numbers] * 3, st.booleans(), st.booleans()),
+    st.builds(
+        InitProducer, st.text(max_size=4), numbers, st.booleans(), st.none() | st.tuples(numbers, numbers)
+    ),
+    st.builds(KeepClassicGroup, *[st.text(max_size=4)] * 3, st.none() | classic_groups),
+    st.builds(SetEntry, st.text(max_size=4), st.none() | st.binary(max_size=4), numbers),
     st.builds(CreateTopic, name=st.text(max_size=8), partitions=numbers),
     st.builds(DeleteTopic, topic=numbers),
     st.builds(SealLane, agent=agents),

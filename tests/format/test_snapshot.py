@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from streamhouse.config import TopicSettings
 from streamhouse.errors import CorruptionError, NotALogError, UnsupportedFormatError
+from streamhouse.format.operations import ClassicGroup, ClassicMember, OffsetEntry
 from streamhouse.format.snapshot import (
     Boundary,
     GroupImage,
@@ -22,6 +23,7 @@ from streamhouse.format.snapshot import (
     Root,
     StateImage,
     TopicImage,
+    TransactionImage,
     pack_boundary,
     pack_rollup,
     pack_root,
@@ -51,7 +53,7 @@ IMAGE = StateImage(
     ],
     producers=[ProducerImage(7, 1, [(2, 3, [(0, 50, 0)])])],
     lanes=[LaneImage("a1", 5, sealed=False), LaneImage("b2", 0, sealed=True)],
-    named_producers=[("payments", 7, 1)],
+    named_producers=[("payments", 7, 1, 4)],
     groups=[
         GroupImage(
             name="billing",
@@ -62,8 +64,38 @@ IMAGE = StateImage(
             target=[(2, 0, "m1")],
             owners=[(2, 0, "m1", 3)],
             offsets=[(2, 0, 17, "note", 1_000)],
+            classic=None,
+            coordinator="",
+        ),
+        GroupImage(
+            name="reports",
+            generation=0,
+            changed_seq=12,
+            assignor="",
+            members=[],
+            target=[],
+            owners=[],
+            offsets=[],
+            classic=ClassicGroup(
+                4,
+                "consumer",
+                "range",
+                "m1",
+                (ClassicMember("m1", "i1", "client", "/::1", 10_000, 60_000, (("range", b"s"),), b"a"),),
+            ),
+            coordinator="c1",
+        ),
+    ],
+    transactions=[
+        TransactionImage(
+            "payments",
+            began_ms=2_000,
+            timeout_ms=60_000,
+            partitions=[(2, PartitionImage(3, 0, 50, [], None, *[COLUMN] * 9))],
+            offsets=[("billing", [OffsetEntry(2, 0, 18, "note")])],
         )
     ],
+    entries=[("kafka/broker/1", 10, b"value")],
 )
 BOUNDARY = Boundary(100, "snap/99-abc")
 ROLLED = [RolledCommit(5, 40, b"index of five"), RolledCommit(6, 44, b"index of six")]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from streamhouse import Consumer, Log, TopicPartition
-from streamhouse.format.commit import LeaveGroup
+from streamhouse.format.operations import LeaveGroup
 
 QUIET = {"auto_commit_interval": 3600.0}
 

@@ -9,7 +9,7 @@ import pytest
 from streamhouse.catalog.catalog import Catalog
 from streamhouse.commits.log import CommitLog
 from streamhouse.config import make_settings
-from streamhouse.format.commit import JoinGroup, LeaveGroup
+from streamhouse.format.operations import JoinGroup, LeaveGroup
 from streamhouse.groups.agent import GroupAgent
 from streamhouse.groups.options import GroupOptions
 from streamhouse.groups.session import Session

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from streamhouse.commits.groups import GroupState
 from streamhouse.commits.state import State
-from streamhouse.format.commit import CreateTopic, JoinGroup, LeaveGroup, ReleasePartitions
+from streamhouse.format.operations import CreateTopic, JoinGroup, LeaveGroup, ReleasePartitions
 from tests.commits.folding import do_one
 
 MEMBERS = ["m1", "m2", "m3", "m4", "m5", "m6"]

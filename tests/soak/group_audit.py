@@ -12,8 +12,9 @@ from streamhouse.commits.state import State
 from streamhouse.config import make_settings
 from streamhouse.errors import ObjectNotFoundError
 from streamhouse.format import names
-from streamhouse.format.commit import CommitOffsets, JoinGroup, LeaveGroup, ReleasePartitions, decode_commit
+from streamhouse.format.commit import decode_commit
 from streamhouse.format.container import Kind, unpack_front
+from streamhouse.format.operations import CommitOffsets, JoinGroup, LeaveGroup, ReleasePartitions
 from streamhouse.runtime import SystemRuntime
 from streamhouse.store.open import open_store
 from streamhouse.testing.group_history import Entry, Noted, Owned, Stored

@@ -28,6 +28,9 @@ WHERE_IT_HURTS: dict[str, Weather] = {
     "owner": "rebalancing",
     "atomic": "rebalancing",
     "fenced": "rebalancing",
+    "abandoned": "rebalancing",
+    "transaction_number": "rebalancing",
+    "coordinator": "rebalancing",
     "grace": "rewriting",
 }
 BUSY_WITH: dict[Weather, list[str]] = {

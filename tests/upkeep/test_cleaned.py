@@ -7,7 +7,7 @@ import pytest
 from streamhouse.commits import fold_topics
 from streamhouse.commits.state import PartitionState, State, TopicState
 from streamhouse.config import TopicSettings
-from streamhouse.format.commit import Cleaned
+from streamhouse.format.operations import Cleaned
 
 DAY_MS = 86_400_000
 

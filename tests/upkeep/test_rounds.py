@@ -6,7 +6,7 @@ import pytest
 
 import streamhouse
 from streamhouse.format import names
-from streamhouse.format.commit import ClaimCompaction
+from streamhouse.format.operations import ClaimCompaction
 from streamhouse.testing.clock import ManualRuntime
 from streamhouse.upkeep import due, survey
 from streamhouse.upkeep.report import Tally

@@ -178,6 +178,7 @@ def _check_append(ledger: Ledger, append: SentAppend, copies: _Copies) -> None:
 
 def _check_transactions(ledger: Ledger, reading: Reading, state: State) -> None:
     """All appends of a transaction are there, or none is."""
+    reached: dict[str, int | None] = {}  # None: what says so may be gone
     for sent in ledger.transactions:
         counts = set()
         for append in sent.appends:
@@ -185,6 +186,18 @@ def _check_transactions(ledger: Ledger, reading: Reading, state: State) -> None:
                 counts |= _Copies(ledger, append, reading, state).counts
         if {0, 1} <= counts:
             ledger.violation("torn transaction", f"transaction {sent.number}")
+        if sent.commits is not None:
+            group, offset = sent.commits
+            before = reached.get(group, 0)
+            if not counts:
+                reached[group] = None
+            elif before is not None:
+                reached[group] = max(before, offset) if 1 in counts else before
+    for group, expected in reached.items():
+        held = state.groups[group].offsets if group in state.groups else {}
+        found = sum(offset.offset for offset in held.values())  # there is one at most
+        if expected is not None and found != expected:
+            ledger.violation("torn transaction", f"{group} is at {found}, not at {expected}")
 
 
 def _check_partition_order(ledger: Ledger, place: Place, runs: Sequence[Run]) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from streamhouse.commits.fold import NO_PRODUCER
 from streamhouse.commits.proposal import append_operation
@@ -21,6 +22,7 @@ from streamhouse.errors import (
     TopicNotFoundError,
 )
 from streamhouse.testing.simulation.checks import HELD_SECONDS, check_blocks, check_held, hold
+from streamhouse.testing.simulation.coordinators import coordinate
 from streamhouse.testing.simulation.members import Member
 from streamhouse.testing.simulation.plan import GroupPlan
 from streamhouse.testing.simulation.records import SentAppend
@@ -172,12 +174,23 @@ async def keep_member(world: World, plan: GroupPlan, number: int) -> None:
 
 async def keep_writing(world: World, name: str) -> None:
     """Keep a producer of transactions running, likewise."""
+    await _keep_at_it(world, name, write_transactions)
+
+
+async def keep_coordinating(world: World, name: str) -> None:
+    """Keep a coordinator of a classic group running, likewise."""
+    await _keep_at_it(world, name, coordinate)
+
+
+async def _keep_at_it(
+    world: World, name: str, work: Callable[[World, Agent, str], Coroutine[Any, Any, None]]
+) -> None:
     while True:
         agent = await _some_agent(world)
-        writing = agent.ask(partial(write_transactions, world, agent, name))
-        await _until_missed(world, agent, writing)
-        if writing.done():
-            _outcome(world, writing, name)
+        working = agent.ask(partial(work, world, agent, name))
+        await _until_missed(world, agent, working)
+        if working.done():
+            _outcome(world, working, name)
 
 
 async def _until_missed(world: World, agent: Agent, living: asyncio.Future[None]) -> None:

@@ -22,6 +22,9 @@ GUARDS: Final[dict[str, str]] = {
     "owner": "a member moves offsets only of partitions that it owns",
     "atomic": "of a transaction nothing counts unless all of it can",
     "fenced": "a named producer is refused once a newer one has its name",
+    "abandoned": "who takes a name over gives up what is open under it",
+    "transaction_number": "a piece of a transaction that lands after its end has no effect",
+    "coordinator": "only who coordinates a classic group now speaks for it",
     "grace": "what compaction took out of the log outlives it by an hour",
 }
 """Names of the guards, and what each says."""

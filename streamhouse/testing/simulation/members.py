@@ -15,7 +15,7 @@ from streamhouse.commits.fold import Code
 from streamhouse.commits.groups import GroupState
 from streamhouse.commits.state import State
 from streamhouse.errors import StaleMemberError
-from streamhouse.format.commit import CommitOffsets, JoinGroup, LeaveGroup, OffsetEntry, ReleasePartitions
+from streamhouse.format.operations import CommitOffsets, JoinGroup, LeaveGroup, OffsetEntry, ReleasePartitions
 from streamhouse.testing.simulation.plan import GroupPlan
 from streamhouse.testing.simulation.records import Place
 from streamhouse.testing.simulation.transactions import Writer
@@ -140,13 +140,16 @@ class Member:
         self._world.members.enter(self)
         await self._subscribe()
 
-    async def _subscribe(self) -> None:
+    async def _subscribe(self, *, again: bool = False) -> None:
         self._topics = tuple(self._world.ledger.topics)
         plan = self.plan
         operation = JoinGroup(
-            plan.name, self.id, self.agent.name, self._instance, plan.assignor, _SESSION_MS, self._topics
+            *(plan.name, self.id, self.agent.name, self._instance, plan.assignor, _SESSION_MS, self._topics),
+            again,
         )
         verdict = await self.agent.commit(operation)
+        if again and verdict.code is Code.UNKNOWN_MEMBER:
+            return  # evicted meanwhile
         if verdict.code is not Code.ACCEPTED:
             self._world.ledger.violation("cannot join", f"{plan.name}: {verdict}")
 
@@ -176,7 +179,7 @@ class Member:
         if await self._give_back(group):
             return True
         if set(self._topics) != set(self._world.ledger.topics) and dice.random() < _RESUBSCRIBES:
-            await self._subscribe()
+            await self._subscribe(again=True)
             return True
         self._take_up(group)
         if dice.random() < _WATCHES:

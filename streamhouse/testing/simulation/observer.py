@@ -7,18 +7,21 @@ verdicts alone, and of who owned what before the commit.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from streamhouse.commits.fold import Applied, Code, Verdict
 from streamhouse.commits.state import State
-from streamhouse.format.commit import (
+from streamhouse.format.commit import Commit, Flush
+from streamhouse.format.operations import (
+    AddToTransaction,
     Append,
-    Commit,
+    AppendPart,
     CommitOffsets,
     DeleteTopic,
-    Flush,
+    EndTransaction,
     InitProducer,
     JoinGroup,
+    KeepClassicGroup,
     LeaveGroup,
     Operation,
     ReleasePartitions,
@@ -41,6 +44,8 @@ class Observer:
         self._ends: dict[Place, int] = {}
         self._offsets: dict[tuple[str, Place], int] = {}
         self._named: dict[str, tuple[int, ...]] = {}
+        self._open: dict[str, _Opened] = {}
+        self._coordinators: dict[str, str] = {}
         self._owners: dict[str, dict[Place, tuple[str, int]]] = {}
         self._appended: set[Place] = set()
         self._moved: set[tuple[str, Place]] = set()
@@ -78,19 +83,14 @@ class Observer:
             place = operation.topic, part.partition
             self._appended.add(place)
             base = next(bases, None)
-            if base is None:
-                continue
-            if base != self._ends.get(place, 0):
-                self._ledger.violation("wrong base", f"{place} of commit {self._seq}: {base}")
-            blocks = flush.blocks[part.first_block : part.first_block + part.block_count]
-            self._ends[place] = base + sum([block.count for block in blocks])
+            if base is not None:
+                self._place(place, base, _count(part, flush))
 
     def _transaction(self, operation: Transaction, verdict: Verdict, flush: Flush) -> None:
-        name = operation.transactional_id
         accepted = verdict.code is Code.ACCEPTED
         self.transactions += accepted
-        if accepted and name and self._named.get(name) != (operation.producer, operation.epoch):
-            self._ledger.violation("fenced producer wrote", f"{name} epoch {operation.epoch}")
+        if accepted:
+            self._check_fenced(operation)
         values = list(verdict.values) if accepted else []
         for append in operation.appends:
             mine, values = values[: len(append.parts)], values[len(append.parts) :]
@@ -101,6 +101,51 @@ class Observer:
         for offsets in operation.offsets:
             self._commit_offsets(offsets, verdict, flush)
 
+    def _add_to_transaction(self, operation: AddToTransaction, verdict: Verdict, flush: Flush) -> None:
+        if verdict.code is not Code.ACCEPTED:
+            return
+        self._check_fenced(operation)
+        opened = self._open.setdefault(operation.transactional_id, _Opened({}, []))
+        for append in operation.appends:
+            for part in append.parts:
+                place = append.topic, part.partition
+                opened.records[place] = opened.records.get(place, 0) + _count(part, flush)
+        opened.offsets.extend(operation.offsets)
+
+    def _end_transaction(self, operation: EndTransaction, verdict: Verdict, flush: Flush) -> None:
+        if verdict.code is not Code.ACCEPTED:
+            return
+        self._check_fenced(operation)
+        name = operation.transactional_id
+        opened = self._open.pop(name, _Opened({}, []))
+        if operation.fence:
+            self._named[name] = operation.producer, operation.epoch + 1
+        if not operation.commit:
+            return
+        self.transactions += 1
+        if len(verdict.values) != len(opened.records):
+            self._ledger.violation("torn transaction", f"in commit {self._seq}: {verdict}, {opened}")
+        for (place, records), base in zip(opened.records.items(), verdict.values, strict=False):
+            self._place(place, base, records)
+        for offsets in opened.offsets:
+            self._commit_offsets(offsets, verdict, flush)
+
+    def _check_fenced(self, operation: Transaction | AddToTransaction | EndTransaction) -> None:
+        name = operation.transactional_id
+        if name and self._named.get(name) != (operation.producer, operation.epoch):
+            self._ledger.violation("fenced producer wrote", f"{name} epoch {operation.epoch}")
+
+    def _place(self, place: Place, base: int, records: int) -> None:
+        """Records were put at an offset: the one after those that are there."""
+        self._appended.add(place)
+        if base != self._ends.get(place, 0):
+            self._ledger.violation("wrong base", f"{place} of commit {self._seq}: {base}")
+        self._ends[place] = base + records
+
+    def _keep_classic_group(self, operation: KeepClassicGroup, verdict: Verdict, _flush: Flush) -> None:
+        if verdict.code is Code.ACCEPTED:
+            self._coordinators[operation.group] = operation.coordinator
+
     def _commit_offsets(self, operation: CommitOffsets, verdict: Verdict, _flush: Flush) -> None:
         group, member = operation.group, operation.member
         owners = self._owners.get(group, {})
@@ -110,6 +155,8 @@ class Observer:
             if verdict.code is not Code.ACCEPTED:
                 continue
             owner = owners.get(place, ("", 0))[0]
+            if operation.coordinator:
+                owner, member = self._coordinators.get(group, ""), operation.coordinator
             if owner != member and group not in self._regrouped:
                 self._ledger.violation(
                     "offsets moved by another",
@@ -136,6 +183,7 @@ class Observer:
     def _init_producer(self, operation: InitProducer, verdict: Verdict, _flush: Flush) -> None:
         if verdict.code is Code.ACCEPTED:
             self._named[operation.transactional_id] = verdict.values
+            self._open.pop(operation.transactional_id, None)
 
     def _replace(self, operation: Replace, verdict: Verdict, flush: Flush) -> None:
         if verdict.code is not Code.ACCEPTED:
@@ -183,6 +231,18 @@ class Observer:
         self._check_offsets(state)
 
 
+class _Opened(NamedTuple):
+    """What was added to a transaction so far."""
+
+    records: dict[Place, int]
+    offsets: list[CommitOffsets]
+
+
+def _count(part: AppendPart, flush: Flush) -> int:
+    blocks = flush.blocks[part.first_block : part.first_block + part.block_count]
+    return sum([block.count for block in blocks])
+
+
 def uploader_of(operation: Replace, flush: Flush) -> str:
     """Where the new blocks lie."""
     if not operation.bases:
@@ -203,7 +263,10 @@ _HANDLERS: Final[dict[type, Callable[[Observer, Any, Verdict, Flush], None]]] = 
     Append: Observer._append,
     Transaction: Observer._transaction,
     CommitOffsets: Observer._commit_offsets,
+    AddToTransaction: Observer._add_to_transaction,
+    EndTransaction: Observer._end_transaction,
     InitProducer: Observer._init_producer,
+    KeepClassicGroup: Observer._keep_classic_group,
     Replace: Observer._replace,
     JoinGroup: Observer._regroup,
     LeaveGroup: Observer._regroup,

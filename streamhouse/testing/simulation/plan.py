@@ -82,6 +82,8 @@ class Plan(msgspec.Struct, frozen=True):
         trimming: Whether records are trimmed, and topics get more partitions.
         groups: Consumer groups.
         writers: Producers of transactions.
+        piecewise: Producers whose transactions come bit by bit.
+        classic: Classic groups.
     """
 
     seed: int
@@ -108,6 +110,8 @@ class Plan(msgspec.Struct, frozen=True):
     trimming: bool = False
     groups: tuple[GroupPlan, ...] = ()
     writers: int = 0
+    piecewise: int = 0
+    classic: int = 0
 
 
 def draw_plan(
@@ -163,6 +167,8 @@ def _guests(plan: Plan, dice: random.Random) -> Plan:
         trimming=dice.random() < 0.5,
         groups=tuple(_draw_group(dice, number) for number in range(dice.choice((0, 1, 1)))),
         writers=dice.choice((0, 0, 1)),
+        piecewise=dice.choice((0, 0, 1)),
+        classic=dice.choice((0, 0, 1)),
     )
 
 
@@ -192,6 +198,8 @@ def _rebalancing(plan: Plan, dice: random.Random) -> Plan:
         trouble=dice.choice((5.0, 10.0)) * (1.0 if plan.profile != "local" else 0.02),
         groups=tuple(_draw_group(dice, number) for number in range(dice.choice((1, 1, 2)))),
         writers=1,
+        piecewise=dice.choice((0, 1)),
+        classic=dice.choice((0, 1)),
     )
 
 
@@ -203,6 +211,7 @@ def _rewriting(plan: Plan, dice: random.Random) -> Plan:
         rewriting=dice.choice((1.0, 4.0)) * (1.0 if plan.profile != "local" else 0.02),
         trimming=dice.random() < 0.5,
         writers=dice.choice((0, 1, 2)),
+        piecewise=dice.choice((0, 1)),
     )
 
 

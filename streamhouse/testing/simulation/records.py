@@ -17,7 +17,7 @@ from streamhouse.commits.proposal import PartBlocks
 from streamhouse.commits.state import BlockRef
 from streamhouse.format.block import EncodedBlock, encode_block
 from streamhouse.format.columns import columns_from_lists
-from streamhouse.format.commit import Replace
+from streamhouse.format.operations import Replace
 
 _STAMP: Final = struct.Struct("<4sIHH")  # magic, append, part, block
 _MAGIC: Final = b"blk:"
@@ -78,11 +78,13 @@ class SentTransaction(msgspec.Struct):
         number: Its number.
         appends: What it writes; of these all are there or none.
         ranges: What it consumes: per partition the offsets from, and up to.
+        commits: A group, of which nobody else is, and how far it is with this transaction.
     """
 
     number: int
     appends: list[SentAppend]
     ranges: Mapping[Place, tuple[int, int]]
+    commits: tuple[str, int] | None = None
 
 
 class Held(NamedTuple):

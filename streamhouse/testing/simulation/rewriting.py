@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from streamhouse.commits.fold import Code
 from streamhouse.commits.proposal import StoredBlock
 from streamhouse.commits.state import BlockRef, PartitionState
-from streamhouse.format.commit import ClaimCompaction, Cleaned, Replace
+from streamhouse.format.operations import ClaimCompaction, Cleaned, Replace
 from streamhouse.testing.simulation.records import Place, Run, merged_block, read_runs
 from streamhouse.testing.simulation.transactions import dawdle
 from streamhouse.testing.simulation.uploads import is_certain

@@ -13,12 +13,20 @@ import msgspec
 from streamhouse.commits.engine import EngineGuards
 from streamhouse.commits.fold import Code
 from streamhouse.errors import DeliveryTimeoutError, StreamhouseError
-from streamhouse.format.commit import AlterTopic, CreateTopic, DeleteTopic, Trim
+from streamhouse.format.operations import AlterTopic, CreateTopic, DeleteTopic, Trim
 from streamhouse.testing.simulation.checks import check_agreement, check_appends
-from streamhouse.testing.simulation.clients import Client, collect, consume, keep_member, keep_writing
+from streamhouse.testing.simulation.clients import (
+    Client,
+    collect,
+    consume,
+    keep_coordinating,
+    keep_member,
+    keep_writing,
+)
 from streamhouse.testing.simulation.faults import CALM
 from streamhouse.testing.simulation.loop import Stuck
 from streamhouse.testing.simulation.members import unfinished
+from streamhouse.testing.simulation.piecewise import write_piecewise
 from streamhouse.testing.simulation.plan import Plan, Profile, Weather, draw_plan
 from streamhouse.testing.simulation.records import Place, Violation
 from streamhouse.testing.simulation.rewriting import rewrite
@@ -140,7 +148,9 @@ class _Run:
     @property
     def _writes(self) -> bool:
         """Whether there are transactions."""
-        return bool(self._plan.writers or any(group.chain for group in self._plan.groups))
+        plan = self._plan
+        chains = any(group.chain for group in plan.groups)
+        return bool(plan.writers or plan.piecewise or plan.classic or chains)
 
     def _inhabit(self) -> None:
         """Start what runs inside the agents."""
@@ -149,7 +159,11 @@ class _Run:
             for number in range(group.members):
                 self._members.append(asyncio.ensure_future(keep_member(world, group, number)))
         for number in range(self._plan.writers):
-            self._background.append(asyncio.ensure_future(keep_writing(world, f"writer-{number}")))
+            self._aside(keep_writing(world, f"writer-{number}"))
+        for number in range(self._plan.piecewise):
+            self._aside(write_piecewise(world, f"piecewise-{number}"))
+        for number in range(self._plan.classic):
+            self._aside(keep_coordinating(world, f"classic-{number}"))
 
     async def _round(self, clients: list[Client]) -> None:
         dice, world = self._dice, self._world

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from streamhouse.commits.proposal import Block, append_operation
-from streamhouse.format.commit import Append, CommitOffsets, InitProducer, Transaction
+from streamhouse.format.operations import Append, CommitOffsets, InitProducer, Transaction
 from streamhouse.testing.simulation.records import Place, SentAppend, SentTransaction
 from streamhouse.testing.simulation.uploads import is_certain
 

@@ -22,7 +22,8 @@ from streamhouse.errors import (
     TopicNotFoundError,
     TransactionError,
 )
-from streamhouse.format.commit import Commit, Operation
+from streamhouse.format.commit import Commit
+from streamhouse.format.operations import Operation
 from streamhouse.testing.simulation.loop import Process, SimLoop
 from streamhouse.testing.simulation.members import Registry
 from streamhouse.testing.simulation.observer import Observer
