@@ -19,6 +19,7 @@ from streamhouse.format.block import decode_block
 from streamhouse.format.columns import Columns
 from streamhouse.format.integers import int64s
 from streamhouse.read.cache import BlockCache, CacheStats
+from streamhouse.read.heap import keep_freed_memory
 from streamhouse.read.parts import PartReader
 from streamhouse.read.prefetch import BackgroundJobs
 from streamhouse.store.base import ObjectStore
@@ -44,6 +45,7 @@ class BlockReader:
             self._prefetch_length_min = 0
         self._jobs = BackgroundJobs(threads, queue_max=4 * max(1, self.prefetch_blocks))
         self._closed = False
+        keep_freed_memory()
 
     def fetch(self, ref: BlockRef, source: str = "") -> Columns:
         """The records of a block.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import compress, repeat
 from operator import ge, le
 from typing import Any, Final
@@ -45,6 +45,7 @@ from streamhouse.sql.plan import COLUMNS, BlockScan
 from streamhouse.sql.text import text_column, text_headers
 
 _RUNS_MAX: Final = 32  # an array costs some 50 us, copying a record 1 us
+_ROWS_KNOWN_MAX: Final = 1 << 17  # in one array
 _RUN: Final = re.compile(rb"\x01+")
 _COMMON: Final = (TEXT, INT32, INT64, TIME)
 
@@ -83,12 +84,10 @@ class Wrapper:
         self._value_schema = schema
         self._raw = raw
 
-    def unread(self, scan: BlockScan) -> Iterator[Any]:
-        """The arrays of a block that need not be read."""
-        for first, last in scan.offsets:
-            whole = (first, last + 1) == (scan.ref.base_offset, scan.ref.next_offset)
-            count = scan.ref.records if whole else last + 1 - first
-            children = [self._known(column, scan.partition, first, count) for column in self._columns]
+    def unread(self, scans: Iterable[BlockScan]) -> Iterator[Any]:
+        """The arrays of blocks that need not be read, as few as possible."""
+        for partition, first, count in _joined(scans, apart="offset" in self._columns):
+            children = [self._known(column, partition, first, count) for column in self._columns]
             yield self._struct(count, children)
 
     def read(self, scan: BlockScan, block: Columns) -> Iterator[Any]:
@@ -166,6 +165,29 @@ class Wrapper:
 
     def _struct(self, count: int, children: list[Any]) -> Any:
         return array_of(self.schema, count, [None], children=children)
+
+
+def _joined(scans: Iterable[BlockScan], *, apart: bool) -> Iterator[tuple[int, int, int]]:
+    """What is known of blocks as runs: the partition, the first offset, and how many records.
+
+    Args:
+        scans: The blocks.
+        apart: Whether offsets matter, so that a run ends where they have a gap.
+    """
+    partition = first = count = 0
+    for scan in scans:
+        for low, last in scan.offsets:
+            whole = (low, last + 1) == (scan.ref.base_offset, scan.ref.next_offset)
+            more = scan.ref.records if whole else last + 1 - low
+            follows = scan.partition == partition and not (apart and low != first + count)
+            if count and (not follows or count + more > _ROWS_KNOWN_MAX):
+                yield partition, first, count
+                count = 0
+            if not count:
+                partition, first = scan.partition, low
+            count += more
+    if count:
+        yield partition, first, count
 
 
 def _numbers(number: int, count: int) -> Any:

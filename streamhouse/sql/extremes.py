@@ -39,6 +39,8 @@ class _OtherQueryError(Exception):
 
 def asks_for_extremes(mentions: Mentions) -> bool:
     """Whether a look at the tree may be worth it."""
+    if "count" in mentions.words:
+        return True
     return not mentions.words.isdisjoint(_AGGREGATES) and not _SWEEPING.isdisjoint(
         map(str.lower, mentions.names)
     )

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import chain, islice
+from itertools import chain, groupby, islice
 from typing import Any, Final
 
 from streamhouse.format.columns import Columns
@@ -23,6 +23,7 @@ from streamhouse.sql.snapshot import TopicView
 from streamhouse.sql.stats import ScanNotes
 
 _CACHED_BLOCKS_MAX: Final = 8
+_UNREAD_AT_ONCE: Final = 1_000
 
 
 class Workers:
@@ -85,37 +86,38 @@ class TopicScan:
         """The Arrow arrays, partition by partition in order of offset."""
         planned = plan(self._topic, self._columns, self._conditions)
         head = list(islice(planned, _CACHED_BLOCKS_MAX + 1))
-        if len(head) <= _CACHED_BLOCKS_MAX:
-            return self._few(head)
-        return self._many(chain(head, planned))
-
-    def _few(self, scans: list[BlockScan]) -> Iterator[Any]:
-        if len(scans) > 1 and any(scan.stored for scan in scans):
-            yield from self._ahead(iter(scans), keep=True)
-        else:
-            for scan in scans:
-                yield from self._arrays_of(scan, keep=True)
-
-    def _many(self, scans: Iterator[BlockScan]) -> Iterator[Any]:
-        yield from self._ahead(scans, keep=False)
-
-    def _ahead(self, scans: Iterator[BlockScan], *, keep: bool) -> Iterator[Any]:
-        coming: deque[Future[list[Any]]] = deque()
+        keep = len(head) <= _CACHED_BLOCKS_MAX
+        if len(head) == 1 and head[0].stored:
+            yield from self._read(head[0], keep)
+            return
+        coming: deque[Future[list[Any]] | Iterator[Any]] = deque()
         try:
-            for scan in scans:
-                coming.append(self._workers.submit(self._arrays_of, scan, keep))
+            for piece in self._pieces(chain(head, planned), keep):
+                coming.append(piece)
                 if len(coming) > self._workers.blocks_ahead:
-                    yield from coming.popleft().result()
+                    yield from _arrays_of(coming.popleft())
             while coming:
-                yield from coming.popleft().result()
+                yield from _arrays_of(coming.popleft())
         finally:
-            for future in coming:
-                future.cancel()
+            for each in coming:
+                if isinstance(each, Future):
+                    each.cancel()
 
-    def _arrays_of(self, scan: BlockScan, keep: bool) -> list[Any]:
-        if not scan.stored:
-            self._notes.unread(scan)
-            return list(self._wrapper.unread(scan))
+    def _pieces(self, scans: Iterator[BlockScan], keep: bool) -> Iterator[Future[list[Any]] | Iterator[Any]]:
+        """Blocks on their way, and runs of those that need not be read."""
+        for stored, group in groupby(scans, lambda scan: bool(scan.stored)):
+            if stored:
+                for scan in group:
+                    yield self._workers.submit(self._read, scan, keep)
+            else:
+                while some := list(islice(group, _UNREAD_AT_ONCE)):
+                    yield self._wrapper.unread(map(self._unread, some))
+
+    def _unread(self, scan: BlockScan) -> BlockScan:
+        self._notes.unread(scan)
+        return scan
+
+    def _read(self, scan: BlockScan, keep: bool) -> list[Any]:
         return list(self._wrapper.read(scan, self._block(scan, keep)))
 
     def _block(self, scan: BlockScan, keep: bool) -> Columns:
@@ -133,3 +135,7 @@ class TopicScan:
         if keep:
             return reader.fetch(scan.ref, source)
         return reader.fetch_part(scan.ref, source, scan.stored)
+
+
+def _arrays_of(piece: Future[list[Any]] | Iterator[Any]) -> Iterable[Any]:
+    return piece.result() if isinstance(piece, Future) else piece

@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 
 import streamhouse
+from streamhouse.sql.arrays import Wrapper
+from streamhouse.sql.plan import plan
+from streamhouse.sql.snapshot import view_of
 from streamhouse.testing.clock import ManualRuntime
 from tests.sql.conftest import BEGIN_MS, Cold
 
@@ -216,3 +219,17 @@ def test_counts_and_extremes_are_exact(seed: int) -> None:
                     check(log)
             log.delete_records("t", before="latest")
             check(log)
+
+
+def test_blocks_that_need_not_be_read_become_few_arrays(cold: Cold) -> None:
+    state = cold.log._commits.state
+    topic = view_of(state, state.topics[state.topic_ids["events"]])
+    for columns, arrays in ((("partition", "offset"), 2), (("topic",), 2)):
+        wrapper = Wrapper("events", columns, None, raw=False)
+        made = list(wrapper.unread(plan(topic, columns, ())))
+        assert [array.length for array in made] == [1000] * arrays
+    scattered = [scan for index, scan in enumerate(plan(topic, ("offset",), ())) if index % 2]
+    made = list(Wrapper("events", ("offset",), None, raw=False).unread(scattered))
+    assert [array.length for array in made] == [50] * 20
+    made = list(Wrapper("events", ("partition",), None, raw=False).unread(scattered))
+    assert [array.length for array in made] == [500, 500]
