@@ -161,7 +161,7 @@ def init_producer(state: State, guards: Guards, operation: InitProducer) -> Verd
     epoch = present.epoch + 1
     if epoch > limits.PRODUCER_EPOCH_MAX and present.identity != operation.producer:
         epoch = 0  # the identity is another one, so nobody mistakes it for an old epoch
-    state.named_producers[name] = NamedProducer(operation.producer, epoch)
+    state.named_producers[name] = NamedProducer(operation.producer, epoch, 0, operation.timeout_ms)
     if guards.abandoned:
         abandoned = state.transactions.pop(name, None)
         state.block_count -= 0 if abandoned is None else abandoned.block_count

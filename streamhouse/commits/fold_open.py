@@ -8,6 +8,8 @@ operation again, and with it all of them get their offsets, or none ever does.
 
 from __future__ import annotations
 
+import msgspec
+
 from streamhouse import limits
 from streamhouse.commits.fold_appends import (
     Placement,
@@ -19,7 +21,7 @@ from streamhouse.commits.fold_appends import (
 )
 from streamhouse.commits.fold_groups import commit_offsets, refuse_offsets
 from streamhouse.commits.guards import Guards
-from streamhouse.commits.state import NamedProducer, OpenTransaction, PartitionState, State
+from streamhouse.commits.state import OpenTransaction, PartitionState, State
 from streamhouse.commits.verdicts import ACCEPTED, Code, Verdict
 from streamhouse.format.operations import AddToTransaction, Append, CommitOffsets, EndTransaction
 
@@ -42,7 +44,7 @@ def add_to_transaction(
     blocks = sum(part.block_count for append in operation.appends for part in append.parts)
     opened = state.transactions.get(operation.transactional_id)
     if opened is None:
-        opened = OpenTransaction(time_ms, operation.timeout_ms)
+        opened = OpenTransaction(time_ms)
     elif opened.block_count + blocks > limits.TRANSACTION_BLOCKS_MAX:
         return Verdict(Code.FULL)
     state.transactions[operation.transactional_id] = opened
@@ -70,8 +72,10 @@ def end_transaction(state: State, placement: Placement, time_ms: int, operation:
             bases = _make_visible(state, time_ms, opened)
         else:
             state.block_count -= opened.block_count
-    epoch = operation.epoch + operation.fence
-    state.named_producers[name] = NamedProducer(operation.producer, epoch, operation.number + 1)
+    present = state.named_producers[name]
+    state.named_producers[name] = msgspec.structs.replace(
+        present, epoch=operation.epoch + operation.fence, ended=operation.number + 1
+    )
     return Verdict(Code.ACCEPTED, tuple(bases))
 
 

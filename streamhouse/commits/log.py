@@ -179,6 +179,11 @@ class CommitLog:
         return self._engine.tail.lock
 
     @property
+    def log_id(self) -> str:
+        """The random name of this log."""
+        return self._log_id
+
+    @property
     def failure(self) -> Exception | None:
         """Why this process can go on no more, if so."""
         return self._engine.failure

@@ -109,7 +109,6 @@ def _add_to_transaction(check: FlushCheck, operation: AddToTransaction) -> bool:
         bool(operation.transactional_id)
         and operation.producer >= 0
         and operation.number >= 0
-        and 0 <= operation.timeout_ms <= _INT64_MAX
         and all(append.producer == operation.producer for append in operation.appends)
         and all(append.epoch == operation.epoch for append in operation.appends)
         and _transaction(check, operation)
@@ -163,7 +162,11 @@ def _alter_topic(_check: FlushCheck, operation: AlterTopic) -> bool:
 
 
 def _init_producer(_check: FlushCheck, operation: InitProducer) -> bool:
-    return bool(operation.transactional_id) and operation.producer >= 0
+    return (
+        bool(operation.transactional_id)
+        and operation.producer >= 0
+        and 0 <= operation.timeout_ms <= _INT64_MAX
+    )
 
 
 def _join_group(_check: FlushCheck, operation: JoinGroup) -> bool:

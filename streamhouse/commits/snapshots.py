@@ -180,7 +180,6 @@ def _transaction_image(name: str, opened: OpenTransaction) -> TransactionImage:
     return TransactionImage(
         transactional_id=name,
         began_ms=opened.began_ms,
-        timeout_ms=opened.timeout_ms,
         partitions=[
             (topic, _partition_image(number, aside)) for (topic, number), aside in opened.partitions.items()
         ],
@@ -263,7 +262,7 @@ def _restore_group(image: GroupImage) -> GroupState:
 
 
 def _restore_transaction(image: TransactionImage) -> OpenTransaction:
-    opened = OpenTransaction(image.began_ms, image.timeout_ms)
+    opened = OpenTransaction(image.began_ms)
     for topic, partition in image.partitions:
         opened.partitions[topic, partition.partition] = _restore_partition(partition)
     for group, entries in image.offsets:

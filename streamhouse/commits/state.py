@@ -254,11 +254,13 @@ class NamedProducer(msgspec.Struct, array_like=True, frozen=True, gc=False):
         epoch: How often the name was taken over; older ones are fenced.
         ended: Transactions that came bit by bit and have ended since then. A piece of an earlier one that
             lands late is told by that.
+        timeout_ms: How long such a transaction may be open; 0: for ever.
     """
 
     identity: int
     epoch: int
     ended: int = 0
+    timeout_ms: int = 0
 
     def is_now(self, identity: int, epoch: int) -> bool:
         """Whether it is that producer, and no newer one."""
@@ -270,16 +272,14 @@ class OpenTransaction:
 
     Attributes:
         began_ms: When it was opened, by the clock of who did.
-        timeout_ms: How long it may be open.
         partitions: The blocks, per topic and partition; their offsets count from 0.
         offsets: Of groups.
     """
 
-    __slots__ = ("began_ms", "offsets", "partitions", "timeout_ms")
+    __slots__ = ("began_ms", "offsets", "partitions")
 
-    def __init__(self, began_ms: int, timeout_ms: int) -> None:
+    def __init__(self, began_ms: int) -> None:
         self.began_ms = began_ms
-        self.timeout_ms = timeout_ms
         self.partitions: dict[tuple[int, int], PartitionState] = {}
         self.offsets: dict[str, dict[tuple[int, int], OffsetEntry]] = {}
 

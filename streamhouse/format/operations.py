@@ -131,12 +131,15 @@ class InitProducer(msgspec.Struct, array_like=True, tag=11, frozen=True):
         again: Only if it has that identity already: an incarnation that wants to be sure that nothing
             which it began is still to come, but not to take the name from a newer one.
         instead_of: Only if it has that identity and that epoch; ``None``: whatever it has.
+        timeout_ms: How long a transaction that comes bit by bit may be open before anybody may end it; 0: for
+            ever.
     """
 
     transactional_id: str
     producer: int
     again: bool = False
     instead_of: tuple[int, int] | None = None
+    timeout_ms: int = 0
 
 
 class OffsetEntry(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -190,7 +193,6 @@ class AddToTransaction(msgspec.Struct, array_like=True, tag=18, frozen=True):
         offsets: Offsets of groups.
         number: How many transactions the producer has ended in that epoch. A piece of an earlier one that
             lands late has no effect.
-        timeout_ms: After that long anybody may end it.
     """
 
     transactional_id: str
@@ -199,7 +201,6 @@ class AddToTransaction(msgspec.Struct, array_like=True, tag=18, frozen=True):
     appends: tuple[Append, ...]
     offsets: tuple[CommitOffsets, ...]
     number: int
-    timeout_ms: int
 
 
 class EndTransaction(msgspec.Struct, array_like=True, tag=19, frozen=True):

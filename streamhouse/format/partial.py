@@ -21,7 +21,7 @@ from streamhouse.format.blockheader import (
     ColumnHeader,
     read_header,
 )
-from streamhouse.format.columns import Bound, Buffer, Columns
+from streamhouse.format.columns import Buffer, Columns
 from streamhouse.format.unpacking import Piece, unpack_columns
 
 FRONT_BYTES = 4 << 10
@@ -59,12 +59,9 @@ class BlockIndex:
         """About the memory it takes."""
         return 400 * len(self.header.columns)
 
-    def bounds(self, field: str) -> tuple[Bound, Bound] | None:
-        """Between which values those of a field lie; ``None``: unknown."""
-        for column in self.header.columns:
-            if column.name == FIELD + field:
-                return column.bounds
-        return None
+    def field(self, name: str) -> ColumnHeader | None:
+        """What the header says of a field; ``None``: the block was written before there was one."""
+        return next((column for column in self.header.columns if column.name == FIELD + name), None)
 
     def spans(self, only: Collection[str]) -> list[tuple[int, int]]:
         """Where the bytes of some columns lie: first and last excluded, in order, neighbours as one.

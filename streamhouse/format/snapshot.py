@@ -102,7 +102,6 @@ class TransactionImage(msgspec.Struct, array_like=True):
 
     transactional_id: str
     began_ms: int
-    timeout_ms: int
     partitions: list[tuple[int, PartitionImage]]
     offsets: list[tuple[str, list[OffsetEntry]]]
 
@@ -118,7 +117,7 @@ class StateImage(msgspec.Struct, array_like=True):
     topics: list[TopicImage]
     producers: list[ProducerImage]
     lanes: list[LaneImage]
-    named_producers: list[tuple[str, int, int, int]]
+    named_producers: list[tuple[str, int, int, int, int]]
     groups: list[GroupImage]
     transactions: list[TransactionImage]
     entries: list[tuple[str, int, bytes]]

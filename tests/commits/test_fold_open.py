@@ -47,7 +47,7 @@ def add(
         CommitOffsets(group, "", 0, (OffsetEntry(topic, partition, offset),))
         for group, offset in more.items()
     )
-    operation = AddToTransaction("tx", PRODUCER, epoch, (append,), offsets, number, 1000)
+    operation = AddToTransaction("tx", PRODUCER, epoch, (append,), offsets, number)
     return do_one(state, operation, blocks=BLOCKS)
 
 
@@ -122,7 +122,7 @@ def test_what_lands_late_has_no_effect() -> None:
     assert end(state, commit=False, fence=True).code is Code.STALE
     assert add(state, 1, 0, 0).code is Code.STALE
     offsets = CommitOffsets("g", "", 0, (OffsetEntry(1, 0, 3),))
-    assert do_one(state, AddToTransaction("tx", PRODUCER, 0, (), (offsets,), 0, 1000)).code is Code.STALE
+    assert do_one(state, AddToTransaction("tx", PRODUCER, 0, (), (offsets,), 0)).code is Code.STALE
     assert content(state) == before
     assert add(state, 1, 0, 1, number=1).code is Code.ACCEPTED
     assert end(state, commit=False).code is Code.STALE

@@ -72,11 +72,15 @@ operations = st.one_of(
         st.lists(appends, max_size=2).map(tuple),
         st.lists(offsets, max_size=2).map(tuple),
         numbers,
-        numbers,
     ),
     st.builds(EndTransaction, st.text(max_size=4), *[numbers] * 3, st.booleans(), st.booleans()),
     st.builds(
-        InitProducer, st.text(max_size=4), numbers, st.booleans(), st.none() | st.tuples(numbers, numbers)
+        InitProducer,
+        st.text(max_size=4),
+        numbers,
+        st.booleans(),
+        st.none() | st.tuples(numbers, numbers),
+        numbers,
     ),
     st.builds(KeepClassicGroup, *[st.text(max_size=4)] * 3, st.none() | classic_groups),
     st.builds(SetEntry, st.text(max_size=4), st.none() | st.binary(max_size=4), numbers),

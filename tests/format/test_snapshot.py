@@ -53,7 +53,7 @@ IMAGE = StateImage(
     ],
     producers=[ProducerImage(7, 1, [(2, 3, [(0, 50, 0)])])],
     lanes=[LaneImage("a1", 5, sealed=False), LaneImage("b2", 0, sealed=True)],
-    named_producers=[("payments", 7, 1, 4)],
+    named_producers=[("payments", 7, 1, 4, 60_000)],
     groups=[
         GroupImage(
             name="billing",
@@ -90,7 +90,6 @@ IMAGE = StateImage(
         TransactionImage(
             "payments",
             began_ms=2_000,
-            timeout_ms=60_000,
             partitions=[(2, PartitionImage(3, 0, 50, [], None, *[COLUMN] * 9))],
             offsets=[("billing", [OffsetEntry(2, 0, 18, "note")])],
         )

@@ -27,7 +27,6 @@ _PIECES_MAX = 3
 _ABORTED = 0.2
 _LEFT_OPEN = 0.15
 _EXPIRED = 0.1
-_TIMEOUT_MS = 60_000
 
 
 class PiecewiseWriter:
@@ -80,7 +79,6 @@ class PiecewiseWriter:
                 (operation,),
                 self._offsets(offset),
                 self._ended,
-                _TIMEOUT_MS,
             )
             verdict = await self._insist(add, blocks)
             if verdict is None or verdict.code not in {Code.ACCEPTED, Code.DUPLICATE}:
