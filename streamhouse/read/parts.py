@@ -58,7 +58,7 @@ class PartReader:
             ObjectNotFoundError: The object is gone.
             StoreError: The store fails.
         """
-        index, total = self._index(ref, where)
+        index, total = self.index(ref, where)
         if index is None:
             return None
         spans: dict[int, bytes] = {}
@@ -67,8 +67,14 @@ class PartReader:
             total += stop - start
         return index.decode(spans, only), total
 
-    def _index(self, ref: BlockRef, where: str) -> tuple[BlockIndex | None, int]:
-        """What lies where in a block, and how many bytes were read to find out."""
+    def index(self, ref: BlockRef, where: str) -> tuple[BlockIndex | None, int]:
+        """What lies where in a block (``None``: it is not typed), and how many bytes were read to find out.
+
+        Raises:
+            CorruptionError: The bytes are not what was written.
+            ObjectNotFoundError: The object is gone.
+            StoreError: The store fails.
+        """
         key = ref.object_name, ref.position
         with self._lock:
             known = self._indexes.get(key)

@@ -18,6 +18,7 @@ from streamhouse.errors import ClosedError, CorruptionError, ObjectNotFoundError
 from streamhouse.format.block import decode_block
 from streamhouse.format.columns import Columns
 from streamhouse.format.integers import int64s
+from streamhouse.format.partial import BlockIndex
 from streamhouse.read.cache import BlockCache, CacheStats
 from streamhouse.read.heap import keep_freed_memory
 from streamhouse.read.parts import PartReader
@@ -99,6 +100,31 @@ class BlockReader:
             if found is not None:
                 return found
         return self._fetch(ref, source, only), ref.length
+
+    def look(self, ref: BlockRef, source: str) -> tuple[BlockIndex | None, int]:
+        """What a large block of a typed topic says of itself, and how many bytes were read for that.
+
+        Args:
+            ref: Where it is.
+            source: Topic and partition, for messages.
+
+        Returns:
+            ``None`` in place of it: the block is read sooner than looked at, or damaged, which who reads it
+            will notice.
+
+        Raises:
+            ObjectNotFoundError: The object is gone.
+            StoreError: The store fails.
+        """
+        if not self._parts.worthwhile(ref):
+            return None, 0
+        holds, where = _described(ref, source)
+        try:
+            return self._parts.index(ref, where)
+        except ObjectNotFoundError as error:
+            raise self._gone(ref, holds) from error
+        except CorruptionError:
+            return None, 0
 
     def prefetch(self, ref: BlockRef, source: str = "") -> bool:
         """Fetch a block in the background that will be asked for soon.

@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from streamhouse.errors import CorruptionError
-from streamhouse.format.columns import ArrowColumn
+from streamhouse.format.columns import ArrowColumn, Bound
 from streamhouse.schema.assemble import CODES, int128s
 from streamhouse.schema.model import Field, Schema, Type
 from streamhouse.schema.shred import known_bounds, null_column_of
@@ -54,28 +54,46 @@ def _with_children(column: ArrowColumn, children: tuple[ArrowColumn, ...]) -> Ar
     return msgspec.structs.replace(column, children=children)
 
 
+def conform_bounds(type_: Type, old: str, bounds: tuple[Bound, Bound] | None) -> tuple[Bound, Bound] | None:
+    """Bounds of a column as a type has them.
+
+    Args:
+        type_: The type.
+        old: What the column is, as an Arrow format string.
+        bounds: Those that were noted with it.
+
+    Raises:
+        CorruptionError: The column cannot be read as that type, which evolution rules out.
+    """
+    if bounds is None or old == type_.arrow:
+        return bounds
+    low, high = (value * _factor(type_, old) for value in bounds)
+    return known_bounds(low, high) if type_.kind not in _FLOATS else (float(low), float(high))
+
+
 def _widened(type_: Type, column: ArrowColumn) -> ArrowColumn:
-    old, new = column.type, type_.kind
-    factor: int | None = None
-    if old in _UNITS and new in _UNITS_PER_DAY:
-        factor, rest = divmod(_UNITS_PER_DAY[new], _UNITS[old])
-        factor = None if rest else factor
-    elif new == "decimal":
-        scale = int(old.split(",")[1]) if old.startswith("d:") else 0
-        if (old.startswith("d:") or old in _NUMBERS) and scale <= type_.scale:
-            factor = 10 ** (type_.scale - scale)
-    elif old in _NUMBERS and new in CODES:
-        factor = 1
-    if factor is None:
-        raise CorruptionError(f"a column of {old} cannot be read as {type_}")
+    old, factor = column.type, _factor(type_, column.type)
     (buffer,) = column.buffers
-    bounds = column.bounds
-    if bounds is not None:
-        low, high = (value * factor for value in bounds)
-        bounds = known_bounds(low, high) if type_.kind not in _FLOATS else (float(low), float(high))
+    bounds = conform_bounds(type_, old, column.bounds)
     same = old.startswith("d:") and factor == 1
     made = buffer if same else _scaled(type_, _numbers(old, buffer), factor)
     return ArrowColumn(column.name, type_.arrow, column.count, column.validity, (made,), (), bounds)
+
+
+def _factor(type_: Type, old: str) -> int:
+    """What the numbers of a column have to be multiplied by, to be in the unit of a wider type."""
+    new = type_.kind
+    if old in _UNITS and new in _UNITS_PER_DAY:
+        factor, rest = divmod(_UNITS_PER_DAY[new], _UNITS[old])
+        if not rest:
+            return factor
+    elif new == "decimal":
+        scale = int(old.split(",")[1]) if old.startswith("d:") else 0
+        if (old.startswith("d:") or old in _NUMBERS) and scale <= type_.scale:
+            return int(10 ** (type_.scale - scale))
+    elif old in _NUMBERS and new in CODES:
+        return 1
+    raise CorruptionError(f"a column of {old} cannot be read as {type_}")
 
 
 def _numbers(old: str, buffer: bytes) -> Sequence[Any]:

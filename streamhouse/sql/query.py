@@ -20,6 +20,8 @@ from streamhouse.sql.database import TOO_LONG, Database, quoted, translated
 from streamhouse.sql.extremes import rewritten
 from streamhouse.sql.rows import RowTable
 from streamhouse.sql.scan import Workers
+from streamhouse.sql.scans import FIRST_MARK, scanned_once
+from streamhouse.sql.snapshot import TopicView
 from streamhouse.sql.sources import CondensedSource, TopicSource, register
 from streamhouse.sql.stats import QueryStats, ScanNotes
 from streamhouse.sql.tables import SCHEMA, TABLES
@@ -44,6 +46,7 @@ class Query(msgspec.Struct, frozen=True):
         database: Where it runs.
         workers: Who reads blocks.
         condensed: Whether it needs no record of its topic; see ``extremes.py``.
+        lone: Sources that it scans just once; see ``scans.py``.
         seconds_max: How long a run may take; no limit by default.
     """
 
@@ -56,6 +59,7 @@ class Query(msgspec.Struct, frozen=True):
     database: Database
     workers: Workers
     condensed: bool = False
+    lone: frozenset[str] = frozenset()
     seconds_max: float | None = None
 
     def open(self) -> Run:
@@ -77,16 +81,17 @@ class Run:
         self._notes: list[ScanNotes] = []
         self._failure: BaseException | None = None
         self._timed_out = False
+        self._sources: dict[str, TopicSource] = {}
         self.cursor = query.database.cursor()
 
     def register(self) -> None:
         """Make the relations known under their names."""
         query = self._query
         for name, topic in query.capture.topics.items():
-            register(self.cursor, name, self._source(topic, raw=False))
+            register(self.cursor, name, self._source(name, topic, raw=False))
         for name in query.raw:
             hidden = f"{RAW}:{name}"  # no topic can be called that
-            register(self.cursor, hidden, self._source(query.capture.topics[name], raw=True))
+            register(self.cursor, hidden, self._source(hidden, query.capture.topics[name], raw=True))
             query.database.make_view(self.cursor, RAW, name, hidden)
         for name, rows in query.capture.tables.items():
             hidden = f"{SCHEMA}:{name}"
@@ -116,6 +121,25 @@ class Run:
             tree = rewritten(self._value("select json_serialize_sql($1)", self._query.text), topic, columns)
             return None if tree is None else self._value("select json_deserialize_sql($1)", tree)
         return None
+
+    def find_lone(self) -> frozenset[str]:
+        """The sources that the query scans just once, which also learn that here."""
+        for number, source in enumerate(self._sources.values()):
+            source.mark = FIRST_MARK + number
+        plan = ""
+        try:
+            with suppress(Exception):  # likewise
+                text = f"explain (format json) {self._query.text}"
+                rows = self.guard(lambda: self.cursor.execute(text, self._query.values).fetchall())
+                plan = rows[0][1]
+        finally:
+            marks = {source.mark: name for name, source in self._sources.items()}
+            for source in self._sources.values():
+                source.mark = None
+        lone = scanned_once(plan, marks)
+        for name in lone:
+            self._sources[name].lone = True
+        return lone
 
     def rows(self) -> None:
         """Run the statement so that rows can be fetched from the cursor as they come."""
@@ -165,9 +189,12 @@ class Run:
     def _relation(self) -> Any:
         return self.cursor.sql(self._query.text, params=self._query.values)
 
-    def _source(self, topic: Any, *, raw: bool) -> TopicSource:
+    def _source(self, name: str, topic: TopicView, *, raw: bool) -> TopicSource:
         kind = CondensedSource if self._query.condensed else TopicSource
-        return kind(self._query.workers, topic, raw=raw, began=self._notes.append, failed=self._fail)
+        source = kind(self._query.workers, topic, raw=raw, began=self._notes.append, failed=self._fail)
+        source.lone = name in self._query.lone
+        self._sources[name] = source
+        return source
 
     def _fail(self, error: BaseException) -> None:
         self._failure = error

@@ -12,13 +12,19 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import chain, groupby, islice
 from typing import Any, Final
 
 from streamhouse.format.columns import Columns
+from streamhouse.format.partial import BlockIndex
 from streamhouse.read.reader import BlockReader
+from streamhouse.schema.conform import conform_bounds
+from streamhouse.schema.model import Field
 from streamhouse.sql.arrays import Wrapper
-from streamhouse.sql.plan import BlockScan, plan
+from streamhouse.sql.bounds import Bounds, may_fit
+from streamhouse.sql.fields import columns_of
+from streamhouse.sql.plan import COLUMNS, BlockScan, plan
 from streamhouse.sql.snapshot import TopicView
 from streamhouse.sql.stats import ScanNotes
 
@@ -60,6 +66,7 @@ class TopicScan:
         topic: The topic as of a commit.
         columns: What the query wants.
         conditions: Filters that were taken from DuckDB.
+        hints: Filters that DuckDB applies itself, on fields of a typed topic; see ``bounds.py``.
         raw: Keys and values as BLOB instead of text.
         notes: Where to write down what was read.
     """
@@ -71,6 +78,7 @@ class TopicScan:
         columns: Sequence[str],
         conditions: Sequence[Any],
         *,
+        hints: Sequence[Any] = (),
         raw: bool,
         notes: ScanNotes,
     ) -> None:
@@ -78,6 +86,8 @@ class TopicScan:
         self._topic = topic
         self._columns = columns
         self._conditions = conditions
+        self._hints = hints
+        self._fields = columns_of(topic.schema, COLUMNS)
         self._notes = notes
         self._wrapper = Wrapper(topic.name, columns, topic.schema, raw=raw)
         self.schema = self._wrapper.schema
@@ -118,15 +128,20 @@ class TopicScan:
         return scan
 
     def _read(self, scan: BlockScan, keep: bool) -> list[Any]:
-        return list(self._wrapper.read(scan, self._block(scan, keep)))
+        block = self._block(scan, keep)
+        return [] if block is None else list(self._wrapper.read(scan, block))
 
-    def _block(self, scan: BlockScan, keep: bool) -> Columns:
+    def _block(self, scan: BlockScan, keep: bool) -> Columns | None:
+        """The columns that are wanted of a block; ``None`` if nothing in it fits."""
         reader = self._workers.reader
         block = reader.cached(scan.ref)
         if block is not None:
             self._notes.cached(scan)
             return block
         source = f"partition {scan.partition} of {self._topic.name!r}"
+        if self._hints and not self._may_fit(scan, source):
+            self._notes.ruled_out(scan)
+            return None
         if self._topic.schema is not None and "value" not in scan.stored:
             block, size = reader.fetch_fields(scan.ref, source, scan.stored)
             self._notes.read(scan, size)
@@ -135,6 +150,16 @@ class TopicScan:
         if keep:
             return reader.fetch(scan.ref, source)
         return reader.fetch_part(scan.ref, source, scan.stored)
+
+    def _may_fit(self, scan: BlockScan, source: str) -> bool:
+        index, size = self._workers.reader.look(scan.ref, source)
+        self._notes.looked(scan, size)
+        return index is None or may_fit(self._hints, self._fields, partial(_bounds, index))
+
+
+def _bounds(index: BlockIndex, field: Field) -> Bounds:
+    header = index.field(field.name)
+    return None if header is None else conform_bounds(field.type, header.type, header.bounds)
 
 
 def _arrays_of(piece: Future[list[Any]] | Iterator[Any]) -> Iterable[Any]:

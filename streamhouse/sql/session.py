@@ -34,6 +34,7 @@ from streamhouse.sql.scan import Workers
 from streamhouse.sql.tables import SCHEMA, TABLES, Surroundings
 
 _ATTEMPTS: Final = 20  # views over views over topics, each found by its own failure
+_FILTERING: Final = frozenset(("where", "on", "having", "qualify"))
 _CHANGING: Final = frozenset(("insert", "update", "delete", "merge", "nextval"))
 _NOT_ALLOWED: Final = "a restricted session runs one query at a time and changes nothing"
 
@@ -132,7 +133,7 @@ class SqlSession:
             query = self._query(text, values, repeatable, taken, mentions, frame)
             run = query.open()
             try:
-                return _condensed(query, run, run.bind(), mentions)
+                return _refined(query, run, run.bind(), mentions)
             except QueryError as error:
                 run.close()
                 mentions = self._mentioned_elsewhere(error, mentions, taken, state, lock)
@@ -261,17 +262,22 @@ class SqlSession:
             raise ClosedError("the session is closed; open another one")
 
 
-def _condensed(query: Query, run: Run, relation: Any, mentions: Mentions) -> tuple[Query, Run, Any]:
-    """The query as it stands, or without its records if it needs none."""
-    if not query.repeatable or len(query.capture.topics) != 1 or not asks_for_extremes(mentions):
+def _refined(query: Query, run: Run, relation: Any, mentions: Mentions) -> tuple[Query, Run, Any]:
+    """The query as it stands; or without its records if it needs none; or knowing what it scans just once."""
+    topics = query.capture.topics
+    if not query.repeatable or not topics:
         return query, run, relation
-    text = run.condensed_text(list(relation.columns))
-    if text is None:
-        return query, run, relation
-    run.close()
-    query = msgspec.structs.replace(query, text=text, condensed=True)
-    run = query.open()
-    return query, run, run.bind()
+    if len(topics) == 1 and asks_for_extremes(mentions):
+        text = run.condensed_text(list(relation.columns))
+        if text is not None:
+            run.close()
+            query = msgspec.structs.replace(query, text=text, condensed=True)
+            run = query.open()
+            return query, run, run.bind()
+    typed = any(topic.schema is not None for topic in topics.values())
+    if typed and not mentions.words.isdisjoint(_FILTERING):
+        query = msgspec.structs.replace(query, lone=run.find_lone())
+    return query, run, relation
 
 
 def _kind(statement: Any) -> str:

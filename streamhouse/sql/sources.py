@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from streamhouse.sql.bounds import tells_apart
 from streamhouse.sql.condensed import CONDENSED, CondensedScan
 from streamhouse.sql.fields import columns_of
 from streamhouse.sql.plan import COLUMNS
@@ -31,6 +32,7 @@ def _scan_source() -> Any:
     return ArrowScanSource
 
 
+_HINTS_MAX: Final = 20
 _ScanSource: Any = _scan_source()
 PUSHDOWN: Final = _ScanSource is not object
 """Whether this DuckDB tells sources what a query needs."""
@@ -45,6 +47,10 @@ class TopicSource(_ScanSource):  # type: ignore[misc]
         raw: Keys and values as BLOB instead of text.
         began: Told of each scan, where it writes down what it reads.
         failed: Told of exceptions, of which DuckDB passes on only the text.
+
+    Attributes:
+        mark: Set while a query is only explained: a number of rows by which its scans are found in the plan.
+        lone: Whether the query scans the topic just once, so that a filter that is offered is for that scan.
     """
 
     one_shot = False
@@ -66,18 +72,28 @@ class TopicSource(_ScanSource):  # type: ignore[misc]
         self._began = began
         self._failed = failed
         self.columns = self._column_names()
+        self._fields = columns_of(topic.schema, COLUMNS)
+        self._hints: dict[str, Any] = {}
         self._whole = self._scan(self.columns, ())
+        self.mark: int | None = None
+        self.lone = False
 
     def _column_names(self) -> Sequence[str]:
         return *COLUMNS, *columns_of(self._topic.schema, COLUMNS)
 
     def rows(self) -> int:
         """How many there are, for the order of joins; those trimmed within a block are counted too."""
-        return self._topic.record_count
+        return self._topic.record_count if self.mark is None else self.mark
 
     def accepts(self, predicate: Any) -> bool:
         """Whether the scan applies a filter itself, exactly."""
-        return understood(predicate)
+        if self.mark is not None:
+            return False
+        if understood(predicate):
+            return True
+        if self.lone and len(self._hints) < _HINTS_MAX and tells_apart(predicate, self._fields):
+            self._hints[_sql(predicate)] = predicate
+        return False
 
     def stream(self, columns: Sequence[int] | None, filters: Sequence[Any]) -> tuple[object, bool]:
         """A stream of these columns, with the records that fit the filters."""
@@ -96,7 +112,7 @@ class TopicSource(_ScanSource):  # type: ignore[misc]
         notes = ScanNotes(
             self._topic.name,
             names,
-            [_sql(condition) for condition in filters],
+            [_sql(condition) for condition in (*filters, *self._hints.values())],
             sum(partition.block_count for partition in partitions),
             sum(partition.stored_bytes for partition in partitions) if noted else 0,
         )
@@ -105,7 +121,15 @@ class TopicSource(_ScanSource):  # type: ignore[misc]
         return self._pass(names, filters, notes)
 
     def _pass(self, names: Sequence[str], filters: Sequence[Any], notes: ScanNotes) -> Any:
-        return TopicScan(self._workers, self._topic, names, filters, raw=self._raw, notes=notes)
+        return TopicScan(
+            self._workers,
+            self._topic,
+            names,
+            filters,
+            hints=list(self._hints.values()),
+            raw=self._raw,
+            notes=notes,
+        )
 
 
 class CondensedSource(TopicSource):
@@ -131,5 +155,9 @@ def register(connection: Any, name: str, source: Any) -> None:
 
 
 def _sql(condition: Any) -> str:
-    text = getattr(condition, "fragment", lambda: repr(condition))()
+    """A condition for people; it must not fail, whatever is in it."""
+    try:
+        text = str(condition.fragment())
+    except (AttributeError, OverflowError, ValueError):
+        text = repr(condition)
     return text[1:-1] if text.startswith("(") and text.endswith(")") else text

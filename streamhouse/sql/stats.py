@@ -21,6 +21,7 @@ class ScanStats(msgspec.Struct, frozen=True):
         blocks_read: Those fetched from the store.
         blocks_cached: Those that were in memory.
         blocks_unread: Those that their references said enough about.
+        blocks_ruled_out: Those that, by the bounds of their columns, hold nothing of what is wanted.
         objects_read: Objects that blocks were fetched from.
         bytes_read: Bytes fetched.
         bytes_stored: Bytes of all blocks of the topic.
@@ -33,6 +34,7 @@ class ScanStats(msgspec.Struct, frozen=True):
     blocks_read: int
     blocks_cached: int
     blocks_unread: int
+    blocks_ruled_out: int
     objects_read: int
     bytes_read: int
     bytes_stored: int
@@ -43,7 +45,8 @@ class ScanStats(msgspec.Struct, frozen=True):
         return (
             f"{self.topic}: {columns}{where}\n"
             f"    {self.blocks_read} of {self.blocks} blocks read from {self.objects_read} objects,"
-            f" {self.blocks_cached} in memory, {self.blocks_unread} known without reading\n"
+            f" {self.blocks_cached} in memory, {self.blocks_unread} known without reading,"
+            f" {self.blocks_ruled_out} ruled out\n"
             f"    {self.bytes_read:,} of {self.bytes_stored:,} bytes read"
         )
 
@@ -85,7 +88,7 @@ class ScanNotes:
         self._blocks = blocks
         self._stored_bytes = stored
         self._lock = threading.Lock()
-        self._read = self._cached = self._unread = self._bytes = 0
+        self._read = self._cached = self._unread = self._ruled_out = self._bytes = 0
         self._objects: set[str] = set()
 
     def read(self, scan: BlockScan, size: int) -> None:
@@ -94,6 +97,18 @@ class ScanNotes:
             self._read += 1
             self._bytes += size
             self._objects.add(scan.ref.object_name)
+
+    def looked(self, scan: BlockScan, size: int) -> None:
+        """So many bytes of a block are fetched, to see whether it can hold anything."""
+        with self._lock:
+            self._bytes += size
+            if size:
+                self._objects.add(scan.ref.object_name)
+
+    def ruled_out(self, _scan: BlockScan) -> None:
+        """A block holds nothing of what is wanted."""
+        with self._lock:
+            self._ruled_out += 1
 
     def cached(self, _scan: BlockScan) -> None:
         """A block was in memory."""
@@ -121,6 +136,7 @@ class ScanNotes:
                 self._read,
                 self._cached,
                 self._unread,
+                self._ruled_out,
                 len(self._objects),
                 self._bytes,
                 self._stored_bytes,

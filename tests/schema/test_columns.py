@@ -126,7 +126,11 @@ def test_a_block_is_read_in_parts(drawn: tuple[Schema, Records]) -> None:
         if name.startswith("value."):
             assert isinstance(part.value, ArrowColumn)
             assert part.value.children == (columns.value.child(name.removeprefix("value.")),)
-    assert index.bounds("nowhere") is None
+    assert index.field("nowhere") is None
+    for field, child in zip(schema.fields, columns.value.children, strict=True):
+        header = index.field(field.name)
+        assert header is not None
+        assert (header.type, header.bounds) == (field.type.arrow, child.bounds)
 
 
 @given(with_records)
