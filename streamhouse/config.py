@@ -10,6 +10,7 @@ from streamhouse import limits
 from streamhouse.errors import InvalidSettingError, nearest
 
 Durability = Literal["fsync", "os"]
+TimestampType = Literal["create", "append"]
 CleanupPolicy = Literal["delete", "compact", "compact,delete"]
 
 
@@ -76,6 +77,8 @@ class TopicSettings(msgspec.Struct, array_like=True, frozen=True, kw_only=True, 
         schemas: Versions of the schema of a typed topic, the present one last; see ``schema=`` of
             :meth:`~streamhouse.Log.create_topic`. Each is a text that ``streamhouse.schema`` understands.
         dead_letter: Topic where records go that do not fit the schema; ``None``: they are refused.
+        timestamp_type: ``"create"``: records have the time that their sender gave them. ``"append"``: that at
+            which they were stored.
     """
 
     cleanup_policy: CleanupPolicy = "delete"
@@ -85,6 +88,7 @@ class TopicSettings(msgspec.Struct, array_like=True, frozen=True, kw_only=True, 
     min_compaction_lag_ms: int = 0
     schemas: tuple[str, ...] = ()
     dead_letter: str | None = None
+    timestamp_type: TimestampType = "create"
 
     @property
     def compacts(self) -> bool:

@@ -11,7 +11,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 import msgspec
 
@@ -72,6 +72,17 @@ class LogStats(StoreStats, frozen=True, kw_only=True):
     """
 
     upkeep: UpkeepStats | None
+
+
+class Inside(NamedTuple):
+    """What a log consists of, for surfaces that need more than its handles."""
+
+    commits: CommitLog
+    catalog: Catalog
+    reader: BlockReader
+    store: ObjectStore
+    agent: GroupAgent
+    runtime: Runtime
 
 
 class Log:
@@ -167,6 +178,12 @@ class Log:
         if self._closed:
             return markup.heading("log", self.url, "closed")
         return markup.heading("log", self.url) + self.topics._repr_html_() + self.groups._repr_html_()
+
+    @property
+    def _inside(self) -> Inside:
+        """For the surfaces of this package."""
+        self._check()
+        return Inside(self._commits, self._catalog, self._reader, self._store, self._agent, self._runtime)
 
     @property
     def url(self) -> str:

@@ -12,6 +12,7 @@ from streamhouse.errors import (
     OffsetOutOfRangeError,
     PartitionNotFoundError,
 )
+from streamhouse.format.integers import int64s
 from streamhouse.read.reader import BlockReader
 from streamhouse.read.window import first_at_time, offset_at, place
 from streamhouse.records import Position, Positions, describe_position
@@ -34,7 +35,8 @@ def resolve(
         OffsetOutOfRangeError: It is an offset below the log start or above the high watermark.
     """
     if isinstance(position, dt.datetime):
-        return _offset_at_time(catalog, reader, topic, partition, milliseconds(position))
+        found = first_since(catalog, reader, topic, partition, milliseconds(position))
+        return catalog.high_watermark(topic.id, partition) if found is None else found[1]
     if position == "earliest":
         return catalog.log_start(topic.id, partition)
     if position == "latest":
@@ -157,9 +159,14 @@ def milliseconds(time: dt.datetime) -> int:
     return -((_EPOCH - time) // _MILLISECOND)
 
 
-def _offset_at_time(
+def first_since(
     catalog: Catalog, reader: BlockReader, topic: TopicInfo, partition: int, timestamp_ms: int
-) -> int:
+) -> tuple[int, int] | None:
+    """The first record with that timestamp or a later one: its timestamp and its offset.
+
+    Raises:
+        StreamhouseError: As from :meth:`~streamhouse.read.reader.BlockReader.fetch`.
+    """
     log_start = catalog.log_start(topic.id, partition)
     first = catalog.block_at_time(topic.id, partition, timestamp_ms)
     offset = None if first is None else max(first.base_offset, log_start)
@@ -171,6 +178,6 @@ def _offset_at_time(
             begin = place(columns, ref.base_offset, log_start)
             found = first_at_time(columns, begin, timestamp_ms)
             if found is not None:
-                return offset_at(columns, ref.base_offset, found)
+                return int64s(columns.timestamps)[found], offset_at(columns, ref.base_offset, found)
         offset = refs[-1].next_offset if refs else None
-    return catalog.high_watermark(topic.id, partition)
+    return None

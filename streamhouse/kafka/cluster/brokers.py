@@ -1,0 +1,248 @@
+"""The gateways of a log, as they are registered there.
+
+Each has an entry with its address. One that ends in order removes its entry; of one that was killed the
+others find out by its heartbeat (see :mod:`streamhouse.groups.heartbeat`), and remove the entry for it. While
+a gateway is alone it writes no heartbeats: nobody would look.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import count
+from typing import Final
+
+import msgspec
+
+from streamhouse.commits.verdicts import Code
+from streamhouse.errors import StreamhouseError
+from streamhouse.format.operations import Operation, SetEntry
+from streamhouse.groups.heartbeat import Heartbeat, Watch, beat_seconds
+from streamhouse.kafka.cluster.placement import chosen, of_group, of_partition, of_transactional_id
+from streamhouse.kafka.parts import Parts
+from streamhouse.kafka.tasks import ended
+
+_PREFIX: Final = "kafka/brokers/"
+_PROCESS_BYTES: Final = 8
+_NEW: Final = 0  # the version of an entry that is not there
+_TWO: Final = 2
+_LOOK_SECONDS: Final = 5.0
+
+
+class Broker(msgspec.Struct, array_like=True, frozen=True):
+    """A gateway.
+
+    Attributes:
+        node_id: Its number.
+        host: Where clients find it ...
+        port: ... and at which port.
+        rack: Where it is, or nothing.
+        process: Whose heartbeat it is.
+        session_ms: After so long without one it is dead.
+    """
+
+    node_id: int
+    host: str
+    port: int
+    rack: str
+    process: str
+    session_ms: int
+
+
+class Brokers:
+    """What one gateway knows of all, and its own place among them. On the gateway's loop only.
+
+    Args:
+        parts: The gateway's.
+        host: What clients are told.
+        port: Likewise.
+        superseded: Called with the reason when another gateway has this one's number.
+    """
+
+    def __init__(self, parts: Parts, host: str, port: int, superseded: Callable[[str], None]) -> None:
+        self._parts = parts
+        self._host = host
+        self._port = port
+        self._superseded = superseded
+        self._process = parts.runtime.random_bytes(_PROCESS_BYTES).hex()
+        self._heartbeat = Heartbeat(parts.store, self._process)
+        self._watch = Watch(parts.store, parts.runtime)
+        self._present: dict[int, tuple[int, Broker]] = {}  # with the commit that registered it
+        self._own: Broker | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._again: asyncio.Task[None] | None = None
+        self._changed = asyncio.Event()
+        parts.events.subscribe(self._notice, SetEntry)
+
+    # --- looking -----------------------------------------------------------------------------------
+
+    @property
+    def own(self) -> Broker:
+        """This gateway."""
+        assert self._own is not None
+        return self._own
+
+    @property
+    def all(self) -> list[Broker]:
+        """All gateways, by number. This one is always among them."""
+        known = {number: broker for number, (_, broker) in self._present.items()}
+        known[self.own.node_id] = self.own
+        return [known[number] for number in sorted(known)]
+
+    @property
+    def nodes(self) -> list[int]:
+        """Their numbers."""
+        return [broker.node_id for broker in self.all]
+
+    def leader(self, topic: int, partition: int) -> int:
+        """Who leads a partition."""
+        return chosen(of_partition(topic, partition), self.nodes)
+
+    def coordinator_of_group(self, group: str) -> Broker:
+        """Who coordinates a group."""
+        return self._broker(chosen(of_group(group), self.nodes))
+
+    def coordinator_of_producer(self, transactional_id: str) -> Broker:
+        """Who coordinates the transactions of a producer."""
+        return self._broker(chosen(of_transactional_id(transactional_id), self.nodes))
+
+    def coordinates_group(self, group: str) -> bool:
+        """Whether this gateway coordinates a group."""
+        return self.coordinator_of_group(group).node_id == self.own.node_id
+
+    def coordinates_producer(self, transactional_id: str) -> bool:
+        """Whether this gateway coordinates the transactions of a producer."""
+        return self.coordinator_of_producer(transactional_id).node_id == self.own.node_id
+
+    def _broker(self, node: int) -> Broker:
+        return next(broker for broker in self.all if broker.node_id == node)
+
+    # --- being there -------------------------------------------------------------------------------
+
+    async def register(self) -> None:
+        """Take a number.
+
+        That is the one that was asked for, that of a gateway that was at this address, or a free one. Whoever
+        had it before is told so by the log, and gives up.
+
+        Raises:
+            StreamhouseError: The store fails.
+        """
+        await self._parts.refresh()
+        while True:
+            self._load()
+            number = self._number()
+            broker = Broker(
+                node_id=number,
+                host=self._host,
+                port=self._port,
+                rack=self._parts.settings.rack or "",
+                process=self._process,
+                session_ms=round(self._parts.settings.broker_session_seconds * 1000),
+            )
+            version, _ = self._present.get(number, (_NEW, None))
+            entry = SetEntry(_name(number), msgspec.msgpack.encode(broker), version)
+            if (await self._parts.propose(entry)).code is Code.ACCEPTED:
+                break
+        self._own = broker
+        self._load()
+        if not self._tasks:
+            self._tasks = [self._parts.loop.create_task(work) for work in (self._beat_on(), self._watch_on())]
+
+    async def leave(self) -> None:
+        """Give the number back."""
+        tasks, self._tasks = self._tasks, []
+        await ended(*tasks)
+        own, self._own = self._own, None
+        if own is not None:
+            version, present = self._present.get(own.node_id, (_NEW, None))
+            if present == own:
+                await self._parts.propose(SetEntry(_name(own.node_id), None, version))
+
+    def _number(self) -> int:
+        if self._own is not None:
+            return self._own.node_id
+        if self._parts.settings.node_id is not None:
+            return self._parts.settings.node_id
+        for number, (_, broker) in self._present.items():
+            if (broker.host, broker.port) == (self._host, self._port):
+                return number  # it cannot be there any more, for we are
+        return next(number for number in count(1) if number not in self._present)
+
+    # --- heartbeats --------------------------------------------------------------------------------
+
+    async def _beat_on(self) -> None:
+        pause = beat_seconds(self.own.session_ms / 1000)
+        while True:
+            if len(self._present) < _TWO:
+                await self._next_change()
+                continue
+            try:
+                await self._parts.aside(self._heartbeat.beat)
+            except StreamhouseError:
+                self._watch.distrust()
+            await asyncio.sleep(pause)
+
+    async def _watch_on(self) -> None:
+        while True:
+            others = {
+                broker.process: broker.session_ms / 1000
+                for _, broker in self._present.values()
+                if broker.node_id != self.own.node_id
+            }
+            if not others:
+                await self._next_change()
+                continue
+            dead, pause = await self._parts.aside(self._watch.look, others)
+            for version, broker in list(self._present.values()):
+                if broker.process in dead:
+                    await self._bury(version, broker)
+            await asyncio.sleep(min(max(pause, 0.05), 1.0))
+
+    async def _bury(self, version: int, broker: Broker) -> None:
+        try:
+            await self._parts.propose(SetEntry(_name(broker.node_id), None, version))
+        except StreamhouseError:
+            return  # the next look tries again
+        self._load()
+
+    async def _next_change(self) -> None:
+        self._changed.clear()
+        with suppress(TimeoutError):  # a state that was loaded is told to nobody
+            await asyncio.wait_for(self._changed.wait(), _LOOK_SECONDS)
+        self._load()
+
+    # --- the log -----------------------------------------------------------------------------------
+
+    def _notice(self, operation: Operation) -> None:
+        if isinstance(operation, SetEntry) and operation.name.startswith(_PREFIX):
+            self._load()
+            self._stand_up()
+
+    def _load(self) -> None:
+        with self._parts.commits.lock:
+            entries = [
+                entry for name, entry in self._parts.commits.state.entries.items() if name.startswith(_PREFIX)
+            ]
+        found = [(version, msgspec.msgpack.decode(value, type=Broker)) for version, value in entries]
+        self._present = {broker.node_id: (version, broker) for version, broker in found}
+        self._changed.set()
+
+    def _stand_up(self) -> None:
+        """Somebody took this gateway for dead, or took its number."""
+        if self._own is None:
+            return
+        _, present = self._present.get(self._own.node_id, (_NEW, None))
+        if present is None:
+            self._again = self._parts.loop.create_task(self.register())
+        elif present.process != self._process:
+            self._own = None
+            self._superseded(
+                f"another gateway, at {present.host}:{present.port}, took node_id={present.node_id}; give"
+                " each one a number of its own, or none"
+            )
+
+
+def _name(number: int) -> str:
+    return f"{_PREFIX}{number}"

@@ -1,0 +1,1 @@
+"""What is answered to each kind of request, a family a file."""

@@ -1,0 +1,156 @@
+"""Fetch: records for clients, at once or as soon as there are enough.
+
+Every request is answered in full: sessions (KIP-227) save some bytes of requests that the log knows by heart
+anyway.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final
+
+from streamhouse.catalog.catalog import TopicInfo
+from streamhouse.errors import PartitionNotFoundError, StreamhouseError, TopicNotFoundError
+from streamhouse.kafka.access import Access
+from streamhouse.kafka.events import Place
+from streamhouse.kafka.handlers.metadata import LEADER_EPOCH
+from streamhouse.kafka.parts import Parts
+from streamhouse.kafka.protocol.errors import ErrorCode, code_of
+from streamhouse.kafka.protocol.fetch import (
+    FetchPart,
+    FetchRequest,
+    FetchResult,
+    decode_fetch,
+    encode_fetch,
+)
+from streamhouse.kafka.protocol.primitives import NO_UUID
+from streamhouse.kafka.reading import RecordSource
+from streamhouse.kafka.server.metrics import Metrics
+from streamhouse.kafka.server.server import Request
+from streamhouse.kafka.topics import TopicDirectory
+
+_SLICE_SECONDS: Final = 2.0  # a state that was loaded, rather than folded, is told to nobody
+
+
+class FetchHandler:
+    """Hands records out.
+
+    Args:
+        parts: The gateway's.
+        topics: Topics by name and id.
+        source: Where records come from.
+        access: Who may read what.
+        metrics: Counts bytes.
+    """
+
+    def __init__(
+        self, parts: Parts, topics: TopicDirectory, source: RecordSource, access: Access, metrics: Metrics
+    ) -> None:
+        self._parts = parts
+        self._topics = topics
+        self._source = source
+        self._access = access
+        self._metrics = metrics
+
+    async def fetch(self, request: Request) -> Sequence[bytes]:
+        """Records of some partitions."""
+        body = decode_fetch(request.header, request.frame)
+        if body.session:
+            return encode_fetch(request.header, (), 0, ErrorCode.fetch_session_id_not_found)
+        results = await self._when_enough(request, body)
+        self._metrics.bytes_out += sum(len(data) for result in results for data in result.records)
+        return encode_fetch(request.header, results, 0)
+
+    async def _when_enough(self, request: Request, body: FetchRequest) -> list[FetchResult]:
+        deadline = self._parts.loop.time() + max(0, body.wait_ms) / 1000
+        infos = await self._infos(body)
+        places = {
+            (info.id, part.partition)
+            for part, info in zip(body.parts, infos, strict=True)
+            if info is not None
+        }
+        while True:
+            with self._parts.events.waiter(places) as news:  # before looking, so that nothing is missed
+                results = await self._look(request, body, infos)
+                if self._enough(body, results):
+                    return results
+                left = deadline - self._parts.loop.time()
+                if left <= 0:
+                    return results
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(news, min(left, _SLICE_SECONDS))
+
+    def _enough(self, body: FetchRequest, results: Sequence[FetchResult]) -> bool:
+        if any(result.error is not ErrorCode.none for result in results) or not results:
+            return True
+        return sum(len(data) for result in results for data in result.records) >= max(0, body.bytes_min)
+
+    async def _infos(self, body: FetchRequest) -> list[TopicInfo | None]:
+        named = await self._topics.find_all({part.topic for part in body.parts if part.topic_id == NO_UUID})
+        infos = [
+            named[part.topic] if part.topic_id == NO_UUID else self._topics.by_id(part.topic_id)
+            for part in body.parts
+        ]
+        if None in infos and any(part.topic_id != NO_UUID for part in body.parts):
+            await self._topics.look_again()
+            infos = [
+                info if info is not None or part.topic_id == NO_UUID else self._topics.by_id(part.topic_id)
+                for part, info in zip(body.parts, infos, strict=True)
+            ]
+        return infos
+
+    async def _look(
+        self, request: Request, body: FetchRequest, infos: Sequence[TopicInfo | None]
+    ) -> list[FetchResult]:
+        left = min(max(0, body.bytes_max), self._parts.settings.fetch_bytes_max)
+        results = []
+        nothing_yet = True
+        for part, info in zip(body.parts, infos, strict=True):
+            result = await self._part(request, part, info, left, first=nothing_yet)
+            size = sum(map(len, result.records))
+            left = max(0, left - size)
+            nothing_yet = nothing_yet and not size
+            results.append(result)
+        return results
+
+    async def _part(
+        self, request: Request, part: FetchPart, info: TopicInfo | None, left: int, *, first: bool
+    ) -> FetchResult:
+        result = FetchResult(part)
+        result.error = self._refuse(request, part, info)
+        if result.error is not ErrorCode.none or info is None:
+            return result
+        try:
+            low, high = self._ends((info.id, part.partition))
+            result.high_watermark, result.log_start = high, low
+            if not low <= part.offset <= high:
+                result.error = ErrorCode.offset_out_of_range
+            elif part.offset < high and (left > 0 or first):
+                result.records = await self._source.read(
+                    info, part.partition, part.offset, min(left, max(0, part.bytes_max)), at_least_one=first
+                )
+        except (TopicNotFoundError, PartitionNotFoundError):
+            result.error = _unknown(part)
+        except StreamhouseError as error:
+            result.error = code_of(error)
+        return result
+
+    def _ends(self, place: Place) -> tuple[int, int]:
+        """The oldest offset, and the one that the next record gets."""
+        catalog = self._parts.catalog
+        return catalog.log_start(*place), catalog.high_watermark(*place)
+
+    def _refuse(self, request: Request, part: FetchPart, info: TopicInfo | None) -> ErrorCode:
+        if info is None or not 0 <= part.partition < info.partitions:
+            return _unknown(part) if info is None else ErrorCode.unknown_topic_or_partition
+        if not self._access.topic(request.peer, "read", info.name):
+            return ErrorCode.topic_authorization_failed
+        if part.leader_epoch > LEADER_EPOCH:
+            return ErrorCode.unknown_leader_epoch
+        return ErrorCode.none
+
+
+def _unknown(part: FetchPart) -> ErrorCode:
+    return ErrorCode.unknown_topic_or_partition if part.topic_id == NO_UUID else ErrorCode.unknown_topic_id

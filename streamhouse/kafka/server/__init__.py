@@ -1,0 +1,1 @@
+"""Connections: bytes in, requests out to their handlers, responses back in order."""

@@ -1,0 +1,265 @@
+"""Record batches become blocks, and go into the log: what a Produce request asks for.
+
+What producers of one connection sent goes into the log in the order in which it came, though large batches
+are decoded and compressed beside each other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from streamhouse.catalog.catalog import TopicInfo
+from streamhouse.commits.fold import NO_PRODUCER
+from streamhouse.commits.proposal import PartBlocks, append_operation
+from streamhouse.commits.verdicts import Code
+from streamhouse.errors import InvalidRecordError, StreamhouseError
+from streamhouse.format.block import BLOCK_RECORDS_MAX, EncodedBlock, encode_block
+from streamhouse.format.columns import BinaryColumn, Columns
+from streamhouse.format.joins import cut_columns
+from streamhouse.format.lists import binary_list
+from streamhouse.format.operations import AddToTransaction
+from streamhouse.kafka.batches.errors import BatchError
+from streamhouse.kafka.batches.parse import Batch, parse_batch
+from streamhouse.kafka.parts import Parts
+from streamhouse.kafka.protocol.errors import ErrorCode, code_of
+from streamhouse.kafka.protocol.produce import PartResult, ProducePart
+from streamhouse.read.window import within_bytes
+from streamhouse.schema.rows import row_decoder
+from streamhouse.schema.shred import shred
+from streamhouse.schema.versions import schema_of
+
+_INLINE_BYTES_MAX: Final = 32 << 10
+_SEQUENCES: Final = 1 << 31  # Kafka's numbers begin anew after that many
+_BAD_RECORDS_SHOWN: Final = 20
+
+
+class RefusedError(Exception):
+    """Why the records for a partition are not stored.
+
+    Args:
+        error: Kafka's word for it.
+        message: Says more.
+        bad_records: Places in the batch, each with a message.
+    """
+
+    def __init__(self, error: ErrorCode, message: str, bad_records: Sequence[tuple[int, str]] = ()) -> None:
+        super().__init__(message)
+        self.error = error
+        self.bad_records = bad_records
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """Records that only have to be proposed.
+
+    Attributes:
+        part: What the request said.
+        info: The topic.
+        batch: What was decoded.
+        blocks: The records.
+        append_time: The timestamp that all of them got, or -1.
+    """
+
+    part: ProducePart
+    info: TopicInfo
+    batch: Batch
+    blocks: Sequence[EncodedBlock]
+    append_time: int
+
+
+class RecordSink:
+    """Stores what producers send.
+
+    Args:
+        parts: The gateway's.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    async def prepare(self, part: ProducePart, info: TopicInfo, *, transactional: bool) -> Ready:
+        """Decode, check and compress the records for a partition.
+
+        Raises:
+            RefusedError: They cannot be stored.
+        """
+        records = part.records
+        if records is None or not len(records):
+            raise RefusedError(ErrorCode.invalid_record, "there is no record batch")
+        if len(records) <= _INLINE_BYTES_MAX:
+            return self._prepared(part, info, records, transactional)
+        return await self._parts.aside(self._prepared, part, info, records, transactional)
+
+    def _prepared(
+        self, part: ProducePart, info: TopicInfo, records: memoryview, transactional: bool
+    ) -> Ready:
+        settings = self._parts.settings
+        if len(records) > settings.batch_bytes_max:
+            raise RefusedError(
+                ErrorCode.message_too_large,
+                f"a batch of {len(records)} bytes; {settings.batch_bytes_max} are allowed",
+            )
+        try:
+            batch = parse_batch(records, raw_bytes_max=settings.batch_raw_bytes_max)
+        except BatchError as error:
+            raise RefusedError(error.code, str(error)) from None
+        if batch.control:
+            raise RefusedError(ErrorCode.invalid_record, "control batches are for brokers to write")
+        if batch.transactional != transactional:
+            raise RefusedError(
+                ErrorCode.invalid_record if transactional else ErrorCode.invalid_txn_state,
+                "a batch of a transaction needs a transactional id, and the other way round",
+            )
+        columns, append_time = self._stamped(info, batch.columns)
+        if info.settings.compacts:
+            _refuse_without_keys(columns.key, columns.count)
+        columns = _typed(info, columns)
+        blocks = [encode_block(each) for each in self._cut(columns)]
+        return Ready(part, info, batch, blocks, append_time)
+
+    def _cut(self, columns: Columns) -> Iterator[Columns]:
+        """Blocks of the usual size; nearly always one."""
+        start = 0
+        while start < columns.count:
+            most = min(columns.count, start + BLOCK_RECORDS_MAX)
+            stop = within_bytes(columns, start, most, self._parts.log_settings.block_bytes_target)
+            yield columns if (start, stop) == (0, columns.count) else cut_columns(columns, start, stop)
+            start = stop
+
+    def _stamped(self, info: TopicInfo, columns: Columns) -> tuple[Columns, int]:
+        """The records with the time that their topic wants them to have; that time, or -1."""
+        if info.settings.timestamp_type != "append":
+            return columns, -1
+        now = self._parts.runtime.time_ms()
+        stamps = now.to_bytes(8, "little", signed=True) * columns.count
+        return msgspec.structs.replace(columns, timestamps=stamps, timestamp_min=now, timestamp_max=now), now
+
+    def propose(self, ready: Ready, transaction: OpenedTransaction | None) -> asyncio.Future[Any]:
+        """Hand records to the log. Calls in one order are commits in that order.
+
+        Args:
+            ready: The records.
+            transaction: Which they belong to, if any.
+
+        Returns:
+            A future of the base offsets, or of a verdict for those of a transaction.
+        """
+        answer, answered = self._parts.outcomes.expect()
+        batch = ready.batch
+        producer, epoch, sequence = NO_PRODUCER, 0, 0
+        if batch.producer_id >= 0:
+            producer, epoch = batch.producer_id, batch.producer_epoch
+            sequence = self._sequence(ready)
+        blocks = [PartBlocks(ready.part.partition, sequence, ready.blocks)]
+        commits = self._parts.commits
+        if transaction is None:
+            commits.append(ready.info.id, producer, epoch, blocks, answered)
+        else:
+            append, flat = append_operation(ready.info.id, producer, epoch, blocks)
+            add = AddToTransaction(
+                transaction.transactional_id,
+                producer,
+                epoch,
+                (append,),
+                (),
+                transaction.number,
+            )
+            commits.submit(add, flat, answered)
+        return answer
+
+    def _sequence(self, ready: Ready) -> int:
+        """The number of the first record among its producer's, of which 31 bits were sent."""
+        batch, place = ready.batch, (ready.info.id, ready.part.partition)
+        with self._parts.commits.lock:
+            producer = self._parts.commits.state.producers.get(batch.producer_id)
+            known = producer is not None and producer.epoch == batch.producer_epoch
+            batches = producer.batches.get(place) if known and producer is not None else None
+            expected = batches[-1][0] + batches[-1][1] if batches else 0
+        ahead = (batch.base_sequence - expected) % _SEQUENCES
+        if ahead >= _SEQUENCES // 2:
+            ahead -= _SEQUENCES
+        return max(0, int(expected + ahead))
+
+    async def result(self, ready: Ready, answer: asyncio.Future[Any]) -> PartResult:
+        """What the log says to records that were proposed."""
+        part = ready.part
+        log_start = self._log_start(ready)
+        try:
+            said = await answer
+        except StreamhouseError as error:
+            return PartResult(part, self._code(ready, error), message=str(error), log_start=log_start)
+        if isinstance(said, list):
+            code = ErrorCode.none if said[0] >= 0 else ErrorCode.duplicate_sequence_number
+            return PartResult(part, code, said[0], ready.append_time, log_start)
+        code = _OF_VERDICTS.get(said.code, ErrorCode.unknown_server_error)
+        return PartResult(part, code, -1, ready.append_time, log_start)
+
+    def _log_start(self, ready: Ready) -> int:
+        try:
+            return self._parts.catalog.log_start(ready.info.id, ready.part.partition)
+        except StreamhouseError:
+            return -1
+
+    def _code(self, ready: Ready, error: StreamhouseError) -> ErrorCode:
+        code = code_of(error)
+        if code is ErrorCode.out_of_order_sequence_number:
+            with self._parts.commits.lock:
+                known = ready.batch.producer_id in self._parts.commits.state.producers
+            return code if known else ErrorCode.unknown_producer_id
+        return code
+
+
+class OpenedTransaction(msgspec.Struct, frozen=True):
+    """Which transaction records belong to.
+
+    Attributes:
+        transactional_id: Name of its producer.
+        number: How many that one has ended before, in its epoch.
+    """
+
+    transactional_id: str
+    number: int
+
+
+def _refuse_without_keys(keys: BinaryColumn, count: int) -> None:
+    if keys.validity is None:
+        return
+    missing = [place for place, key in enumerate(binary_list(keys, 0, count)) if key is None]
+    if missing:
+        message = "a record of a compacted topic needs a key"
+        raise RefusedError(
+            ErrorCode.invalid_record, message, [(place, message) for place in missing[:_BAD_RECORDS_SHOWN]]
+        )
+
+
+def _typed(info: TopicInfo, columns: Columns) -> Columns:
+    """The records with values as columns, where the topic has a schema."""
+    schema = schema_of(info.settings)
+    if schema is None:
+        return columns
+    decoder = row_decoder(schema)
+    assert isinstance(columns.value, BinaryColumn)
+    packed: list[bytes | None] = []
+    bad: list[tuple[int, str]] = []
+    for place, value in enumerate(binary_list(columns.value, 0, columns.count)):
+        try:
+            packed.append(decoder.pack(value))
+        except InvalidRecordError as error:
+            bad.append((place, str(error)))
+    if bad:
+        raise RefusedError(ErrorCode.invalid_record, bad[0][1], bad[:_BAD_RECORDS_SHOWN])
+    return msgspec.structs.replace(columns, value=shred(schema, decoder.unpack(packed)))
+
+
+_OF_VERDICTS: Final = {
+    Code.ACCEPTED: ErrorCode.none,
+    Code.DUPLICATE: ErrorCode.none,
+    Code.FENCED: ErrorCode.invalid_producer_epoch,
+    Code.STALE: ErrorCode.not_leader_or_follower,  # we had not heard yet; the client asks again
+    Code.OUT_OF_SEQUENCE: ErrorCode.out_of_order_sequence_number,
+    Code.FULL: ErrorCode.message_too_large,
+    Code.EXPIRED: ErrorCode.invalid_txn_state,
+}
