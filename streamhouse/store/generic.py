@@ -93,6 +93,24 @@ class FsspecStore:
             self._have_folder(name)
             self._fs.pipe_file(self._root + name, content)
 
+    def upload(self, name: str, path: str) -> None:
+        """Make an object out of a file; others see it when it is complete."""
+        target = self._root + name
+        with self._translated("cannot write", name):
+            self._have_folder(name)
+            if self._creates:  # these show what they are sent when they have it all
+                self._fs.put_file(path, target)
+                return
+            folder, _, file = target.rpartition("/")
+            part = f"{folder}/.part-{process_id()}-{file}"
+            try:
+                self._fs.put_file(path, part)
+                self._rename(part, target)
+            except BaseException:
+                with contextlib.suppress(Exception):
+                    self._fs.rm_file(part)
+                raise
+
     def get(self, name: str, start: int = 0, end: int | None = None) -> bytes:
         if end is not None and start >= end:
             return b""
@@ -191,6 +209,17 @@ class FsspecStore:
             return
         self._fs.makedirs(folder, exist_ok=True)
         self._folders.add(folder)
+
+    def _rename(self, path: str, target: str) -> None:
+        from fsspec import AbstractFileSystem
+
+        if type(self._fs).mv is AbstractFileSystem.mv:  # which takes names for patterns
+            self._fs.cp_file(path, target)
+            self._fs.rm_file(path)
+            return
+        if self._fs.exists(target):  # not all of them rename over what is there
+            self._fs.rm_file(target)
+        self._fs.mv(path, target)
 
     def _info(self, name: str, info: dict[str, Any]) -> ObjectInfo | None:
         if info.get("type") == "directory":

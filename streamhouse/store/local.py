@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import mmap
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -100,6 +101,15 @@ class LocalStore:
             _remove_quietly(temporary)
             raise from_os_error(error, "cannot replace", path) from error
         self._sync_folder(path)
+
+    def upload(self, name: str, path: str) -> None:
+        """Make an object out of a file of any size; see :meth:`put`."""
+        with open(path, "rb") as file:  # noqa: PTH123
+            if os.fstat(file.fileno()).st_size == 0:
+                self.put(name, [])
+                return
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content, memoryview(content) as view:
+                self.put(name, [view])
 
     def get(self, name: str, start: int = 0, end: int | None = None) -> bytes:
         path = self._path(name)

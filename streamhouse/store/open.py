@@ -17,7 +17,7 @@ import re
 import urllib.parse
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from streamhouse.config import Settings
 from streamhouse.errors import (
@@ -32,6 +32,9 @@ from streamhouse.runtime import Runtime
 from streamhouse.store.base import ObjectStore
 from streamhouse.store.local import LocalStore
 from streamhouse.store.memory import MemoryStore
+
+if TYPE_CHECKING:
+    from streamhouse.store.generic import FsspecStore
 
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}|arn:[A-Za-z0-9:/_-]+")
 _ONE_SLASH = re.compile(r"([a-z][a-z0-9+]*):/?(?!/)")
@@ -81,7 +84,7 @@ def open_store(
         return MemoryStore(runtime, place.strip("/"))
     if protocol in {"s3", "s3a"}:
         return _s3(text, place, options, settings, runtime)
-    return _generic(text, protocol, options, runtime)
+    return open_fsspec_store(text, options, runtime)
 
 
 def without_credentials(url: str) -> str:
@@ -153,8 +156,11 @@ def _s3(text: str, place: str, options: dict[str, Any], settings: Settings, runt
     )
 
 
-def _generic(text: str, protocol: str, options: dict[str, Any], runtime: Runtime) -> ObjectStore:
-    shown = without_credentials(text)
+def open_fsspec_store(url: str, storage_options: Mapping[str, Any] | None, runtime: Runtime) -> FsspecStore:
+    """Make the store of a URL that no store of our own is for; see :func:`open_store`."""
+    shown = without_credentials(url)
+    protocol = url.partition("://")[0].lower()
+    options = dict(storage_options or {})
     if protocol in _NO_STORE:
         raise InvalidUrlError(f"{shown!r}: {_NO_STORE[protocol]}")
     import fsspec
@@ -170,8 +176,8 @@ def _generic(text: str, protocol: str, options: dict[str, Any], runtime: Runtime
             f"{protocol}:// needs a package that is not installed: pip install {_package(protocol, error)}"
         ) from None
     # What the URL itself says about the place (host, user), as fsspec does it.
-    arguments = {**filesystem._get_kwargs_from_urls(text), **options}
-    root = filesystem._strip_protocol(text)
+    arguments = {**filesystem._get_kwargs_from_urls(url), **options}
+    root = filesystem._strip_protocol(url)
 
     def make() -> Any:
         try:

@@ -22,9 +22,11 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -33,6 +35,7 @@ from streamhouse.runtime import Runtime
 from streamhouse.store.base import Buffer, ObjectInfo, PutOutcome, StoreCapabilities
 from streamhouse.store.s3client import S3Client
 from streamhouse.store.s3errors import answer_of, is_settled, store_error
+from streamhouse.store.s3upload import PART_BYTES, upload_in_parts
 
 T = TypeVar("T")
 
@@ -93,6 +96,14 @@ class S3Store:
     def put(self, name: str, data: Sequence[Buffer]) -> None:
         body = _joined(data)
         self._repeat("cannot write", name, "put_object", **self._object(name), Body=body)
+
+    def upload(self, name: str, path: str) -> None:
+        """Make an object out of a file of any size; it is there as a whole, or not at all."""
+        if os.path.getsize(path) > PART_BYTES:  # noqa: PTH202
+            upload_in_parts(partial(self._repeat, "cannot write", name), self._object(name), path)
+            return
+        with open(path, "rb") as file:  # noqa: PTH123
+            self.put(name, [file.read()])
 
     def get(self, name: str, start: int = 0, end: int | None = None) -> bytes:
         if end is not None and start >= end:

@@ -23,7 +23,6 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import email.utils
-import hashlib
 import html
 import re
 import threading
@@ -33,24 +32,15 @@ from types import TracebackType
 from typing import Any, Self
 from xml.sax.saxutils import escape
 
-import msgspec
-
 from streamhouse.runtime import Runtime, SystemRuntime
 from streamhouse.testing.s3faults import S3Fault, S3FaultKind, S3FaultScript, S3Operation, spoil
 from streamhouse.testing.s3http import Answer, Request, document, read_request, refusal, send
+from streamhouse.testing.s3uploads import StoredObject, Uploads, etag_of
 
 _ACCESS_KEY = "streamhouse-test-key"
 _SECRET_KEY = "streamhouse-test-secret"  # noqa: S105 - opens nothing but this server
 _KEYS_PER_PAGE_MAX = 1000
 _STOP_SECONDS = 5.0
-
-
-class StoredObject(msgspec.Struct, frozen=True):
-    """An object of the server."""
-
-    content: bytes
-    modified_ms: int
-    etag: str
 
 
 class FakeS3Server:
@@ -89,6 +79,7 @@ class FakeS3Server:
         self._plain_conflicts = plain_conflicts
         self._keys_per_page_max = keys_per_page_max
         self._runtime = runtime or SystemRuntime()
+        self._uploads = Uploads()
         self._script = S3FaultScript(seed)
         self._loop = asyncio.new_event_loop()
         self._thread: threading.Thread | None = None
@@ -115,6 +106,11 @@ class FakeS3Server:
             "secret": _SECRET_KEY,
             "client_kwargs": {"region_name": "us-east-1"},
         }
+
+    @property
+    def unfinished_uploads(self) -> int:
+        """Uploads in parts that were neither completed nor given up."""
+        return len(self._uploads)
 
     @property
     def injected(self) -> Counter[str]:
@@ -250,8 +246,10 @@ class FakeS3Server:
                 self.buckets[request.bucket] = {}
                 return Answer(200)
             return refusal(404, "NoSuchBucket", "The specified bucket does not exist")
+        if request.query.keys() & {"uploads", "uploadId"}:
+            return self._uploads.carry_out(request, objects, self._runtime.time_ms())
         match request.method, bool(request.key):
-            case "PUT", True if not request.query.keys() & {"uploadId", "partNumber"}:
+            case "PUT", True:
                 return self._put(request, objects)
             case "GET" | "HEAD", True:
                 return _get(request, objects)
@@ -273,10 +271,9 @@ class FakeS3Server:
         if conditional and request.key in objects:
             extra = "" if self._plain_conflicts else "<Condition>If-None-Match</Condition>"
             return refusal(412, "PreconditionFailed", "A pre-condition did not hold", extra)
-        etag = f'"{hashlib.md5(request.body, usedforsecurity=False).hexdigest()}"'
-        stored = StoredObject(request.body, self._runtime.time_ms(), etag)
+        stored = StoredObject(request.body, self._runtime.time_ms(), etag_of(request.body))
         objects[request.key] = stored
-        return Answer(200, headers={"ETag": etag})
+        return Answer(200, headers={"ETag": stored.etag})
 
     def _list(self, request: Request, objects: Mapping[str, StoredObject]) -> Answer:
         query = request.query
@@ -297,7 +294,9 @@ class FakeS3Server:
 def _operation(request: Request) -> str:
     if request.method == "GET" and not request.key:
         return "LIST"
-    return "DELETE" if request.method == "POST" else request.method
+    if request.method == "POST":
+        return "PUT" if request.key else "DELETE"
+    return request.method
 
 
 def _get(request: Request, objects: Mapping[str, StoredObject]) -> Answer:

@@ -66,8 +66,8 @@ def test_wrong_keys_are_denied(server: FakeS3Server) -> None:
 def test_what_it_does_not_speak_is_not_implemented(server: FakeS3Server) -> None:
     key = server.storage_options["key"]
     request = urllib.request.Request(
-        f"{server.endpoint_url}/streamhouse/a?uploadId=1&partNumber=1",
-        method="PUT",
+        f"{server.endpoint_url}/streamhouse/a?acl",
+        method="POST",
         data=b"",
         headers={"Authorization": f"AWS4-HMAC-SHA256 Credential={key}/x"},
     )
