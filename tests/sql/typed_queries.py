@@ -91,7 +91,7 @@ class TypedQueries:
 
     def _page(self) -> str:
         limit = self._dice.randint(0, 20)
-        return f'select n, f from c t where {self._condition("t")} order by n desc, "offset" limit {limit}'
+        return f'select n, f from c t where {self._condition("t")} order by n desc, "offset", "partition" limit {limit}'
 
     # --- parts -----------------------------------------------------------------------------------------
 
