@@ -47,6 +47,7 @@ from streamhouse.sql.limits import make_limits
 from streamhouse.store.base import ObjectStore
 from streamhouse.store.metered import MeteredStore, StoreStats
 from streamhouse.store.open import open_store
+from streamhouse.store.outside import Outside
 from streamhouse.store.probe import probe_atomic_create
 from streamhouse.topic import Topic, Topics, TopicTools, check_dead_letter, check_partition_count
 from streamhouse.upkeep.report import UpkeepReport, UpkeepStats
@@ -164,8 +165,20 @@ class Log:
             else None
         )
         self._agent = GroupAgent(self._commits, self._store, self._runtime)
+        self._outside = Outside(
+            place if isinstance(place, str | os.PathLike) else None,
+            storage_options,
+            self._settings,
+            self._runtime,
+        )
         self._sql = SqlEngine(
-            self._catalog, self._commits, self._reader, self._store, self._settings, self._runtime
+            self._catalog,
+            self._commits,
+            self._reader,
+            self._store,
+            self._settings,
+            self._runtime,
+            self._outside,
         )
         self._handles: weakref.WeakSet[Producer | Consumer[Any, Any]] = weakref.WeakSet()
         self._closed = False

@@ -17,6 +17,7 @@ from streamhouse.read.reader import BlockReader
 from streamhouse.runtime import Runtime
 from streamhouse.sql.limits import Limits
 from streamhouse.store.metered import MeteredStore
+from streamhouse.store.outside import Outside
 
 if TYPE_CHECKING:
     from streamhouse.sql.journal import Journal
@@ -37,6 +38,7 @@ class SqlEngine:
         store: MeteredStore,
         settings: Settings,
         runtime: Runtime,
+        outside: Outside,
     ) -> None:
         self._catalog = catalog
         self._commits = commits
@@ -44,6 +46,7 @@ class SqlEngine:
         self._store = store
         self._settings = settings
         self._runtime = runtime
+        self._outside = outside
         self._lock = threading.Lock()
         self._workers: Workers | None = None
         self._queries: Journal | None = None
@@ -90,6 +93,7 @@ class SqlEngine:
             self._workers,
             self._journal(),
             self._surroundings(),
+            self._outside,
             limits=limits,
             topics=topics,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from types import FrameType, TracebackType
 from typing import Any, Final, Self
 
@@ -22,16 +22,18 @@ from streamhouse.errors import (
 from streamhouse.runtime import process_id
 from streamhouse.sql import database as engine
 from streamhouse.sql.capture import Capture, Names, capture
-from streamhouse.sql.database import Database, quoted, translated
+from streamhouse.sql.copies import redirected
+from streamhouse.sql.database import Database
 from streamhouse.sql.extremes import asks_for_extremes
 from streamhouse.sql.journal import Journal
 from streamhouse.sql.limits import Limits
 from streamhouse.sql.mentions import Mentions, find_mentions
 from streamhouse.sql.query import RAW, Query, Run, Values, unknown_relation
-from streamhouse.sql.reserved import quote_offset
 from streamhouse.sql.result import Result
 from streamhouse.sql.scan import Workers
+from streamhouse.sql.script import Script, parse
 from streamhouse.sql.tables import SCHEMA, TABLES, Surroundings
+from streamhouse.store.outside import Outside
 
 _ATTEMPTS: Final = 20  # views over views over topics, each found by its own failure
 _FILTERING: Final = frozenset(("where", "on", "having", "qualify"))
@@ -51,6 +53,7 @@ class SqlSession:
         workers: Who reads and decodes blocks.
         journal: Keeps what was asked.
         surroundings: What some tables show beside the state.
+        outside: Where COPY may write.
         limits: Makes the session a restricted one.
         topics: The only topics that may be seen; all by default.
     """
@@ -62,6 +65,7 @@ class SqlSession:
         workers: Workers,
         journal: Journal,
         surroundings: Surroundings,
+        outside: Outside,
         *,
         limits: Limits | None = None,
         topics: Iterable[str] | None = None,
@@ -72,6 +76,7 @@ class SqlSession:
         self._journal = journal
         self._number = journal.session()
         self._surroundings = surroundings
+        self._outside = outside
         self._limits = limits
         self._allowed = None if topics is None else frozenset(topics)
         self._names = Names()
@@ -107,12 +112,14 @@ class SqlSession:
         self._check()
         entry = self._journal.begin(text, self._number)
         with entry.running(then="ready"):
-            text, kinds = self._parse(text)
-            mentions = find_mentions(text)
-            repeatable = self._check_kinds(kinds, mentions)
-            query, run, relation = self._bind(
-                text, _checked_values(values), mentions, repeatable, as_of, frame
-            )
+            script = self._parse(text)
+            mentions = find_mentions(script.text)
+            repeatable = self._check_kinds(script.kinds, mentions)
+            with redirected(script, _checked_values(values), self._outside, self._evaluate) as copies:
+                query, run, relation = self._bind(
+                    copies.text, copies.values, mentions, repeatable, as_of, frame
+                )
+                relation = copies.deliver(relation)
         return Result(query, run, relation, entry, None if self._limits is None else self._limits.rows_max)
 
     def _bind(
@@ -183,29 +190,23 @@ class SqlSession:
             seconds_max=None if limits is None else limits.seconds_max,
         )
 
-    def _parse(self, text: str) -> tuple[str, list[str]]:
-        """The text as DuckDB can parse it, and the kinds of its statements."""
+    def _parse(self, text: str) -> Script:
         cursor = self._database.cursor()
         try:
-            try:
-                statements = cursor.extract_statements(text)
-            except Exception as error:  # noqa: BLE001 - raised again when it stays one
-                text, statements = self._parse_again(cursor, text, error)
+            return parse(cursor, text, (topic.name for topic in self._catalog.topics()))
         finally:
             cursor.close()
-        if not statements:
-            raise QueryError("the query is empty")
-        return text, list(map(_kind, statements))
 
-    def _parse_again(self, cursor: Any, text: str, error: Exception) -> tuple[str, Any]:
-        """Parse with what is most often forgotten put right; raises what was wrong if that is not all."""
-        quoted_text = quote_offset(text)
-        if quoted_text != text:
-            with suppress(Exception):
-                return quoted_text, cursor.extract_statements(quoted_text)
-        raised = translated(error)
-        hint = self._hint_of_quotes(text) if isinstance(raised, QueryError) else ""
-        raise (QueryError(f"{raised}{hint}") if hint else raised) from error
+    def _evaluate(self, expression: str) -> Any:
+        """What an expression without relations and parameters is; ``None`` if it cannot be computed."""
+        cursor = self._database.cursor()
+        try:
+            ((value,),) = cursor.execute(f"select {expression}").fetchall()
+        except Exception:  # noqa: BLE001 - the statement that has it says what is wrong
+            return None
+        finally:
+            cursor.close()
+        return value
 
     def _check_kinds(self, kinds: list[str], mentions: Mentions) -> bool:
         """Whether this is a single statement that only reads; raises if it may not be run here."""
@@ -215,14 +216,6 @@ class SqlSession:
         if self._allowed is not None and mentions.of_schema(SCHEMA):
             raise QueryRefusedError(f"this session may see only the topics {sorted(self._allowed)}")
         return reading
-
-    def _hint_of_quotes(self, text: str) -> str:
-        """What to say when a topic's name needs quotes and has none."""
-        for topic in self._catalog.topics():
-            plain = topic.name.replace("_", "").isalnum()
-            if not plain and topic.name in text and quoted(topic.name) not in text:
-                return f"\nA name such as {topic.name} has to be quoted: {quoted(topic.name)}"
-        return ""
 
     def _state_at(self, as_of: int | dt.datetime | None) -> tuple[State, AbstractContextManager[Any]]:
         if as_of is None:
@@ -278,13 +271,6 @@ def _refined(query: Query, run: Run, relation: Any, mentions: Mentions) -> tuple
     if typed and not mentions.words.isdisjoint(_FILTERING):
         query = msgspec.structs.replace(query, lone=run.find_lone())
     return query, run, relation
-
-
-def _kind(statement: Any) -> str:
-    try:
-        return str(statement.type.name)
-    except ValueError:  # one that the Python package has no word for
-        return "UNKNOWN"
 
 
 def _checked_values(values: Sequence[Any] | Mapping[str, Any]) -> Values:

@@ -16,7 +16,7 @@ from streamhouse.config import Settings
 from streamhouse.errors import InvalidUrlError, NotALogError
 from streamhouse.runtime import Runtime
 from streamhouse.store.base import ObjectInfo
-from streamhouse.store.open import open_fsspec_store, open_store
+from streamhouse.store.open import open_fsspec_store, open_store, without_credentials
 
 _URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _S3: Final = frozenset(("s3", "s3a"))
@@ -88,6 +88,15 @@ class Outside:
             return cast(Place, open_store(url, storage_options, self._settings, self._runtime))
         except NotALogError:
             raise InvalidUrlError(f"{text} is a file; this needs a folder") from None
+
+    def open_file(self, url: str, storage_options: Mapping[str, Any] | None = None) -> tuple[Place, str]:
+        """The folder of a file, and the file's name in it; see :meth:`open`."""
+        folder, slash, name = url.rpartition("/")
+        if not (slash and name) or (folder.endswith(":/") and protocol_of(url) in _S3):
+            raise InvalidUrlError(f"{without_credentials(url)!r} names no file")
+        if protocol_of(url) in _S3 and not {"?", "#"}.isdisjoint(name):
+            raise InvalidUrlError(f"{without_credentials(url)!r}: an s3 URL is s3://bucket/key")
+        return self.open(f"{folder}/" if folder.endswith(":/") else folder, storage_options), name
 
     def _shares_options(self, url: str) -> bool:
         """Whether the log's options are for that place as well: the same service, at the same address."""

@@ -90,8 +90,9 @@ class TypedQueries:
         return f"select t.n, t.day from c t where {condition}"
 
     def _page(self) -> str:
+        order = 'n desc, "offset", "partition"'
         limit = self._dice.randint(0, 20)
-        return f'select n, f from c t where {self._condition("t")} order by n desc, "offset", "partition" limit {limit}'
+        return f"select n, f from c t where {self._condition('t')} order by {order} limit {limit}"
 
     # --- parts -----------------------------------------------------------------------------------------
 

@@ -1,0 +1,77 @@
+"""A text of one or several statements, as DuckDB's parser cuts it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from streamhouse.errors import QueryError
+from streamhouse.sql.database import quoted, translated
+from streamhouse.sql.reserved import quote_offset
+
+
+class Script(msgspec.Struct, frozen=True):
+    """Statements.
+
+    Attributes:
+        text: All of them, as DuckDB can parse it.
+        statements: The kind of each in DuckDB's words, such as ``SELECT``, and its text.
+    """
+
+    text: str
+    statements: tuple[tuple[str, str], ...]
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds, in order."""
+        return [kind for kind, _ in self.statements]
+
+
+def parse(cursor: Any, text: str, topics: Iterable[str]) -> Script:
+    """Cut a text into statements.
+
+    Args:
+        cursor: Knows DuckDB's parser.
+        text: The text.
+        topics: Names that may lack their quotes, to be pointed out.
+
+    Raises:
+        QueryError: It is no SQL, or there is no statement in it.
+    """
+    try:
+        statements = cursor.extract_statements(text)
+    except Exception as error:  # noqa: BLE001 - raised again when it stays one
+        text, statements = _parse_again(cursor, text, topics, error)
+    if not statements:
+        raise QueryError("the query is empty")
+    return Script(text, tuple([(_kind(statement), str(statement.query)) for statement in statements]))
+
+
+def _parse_again(cursor: Any, text: str, topics: Iterable[str], error: Exception) -> tuple[str, Any]:
+    """Parse with what is most often forgotten put right; raises what was wrong if that is not all."""
+    quoted_text = quote_offset(text)
+    if quoted_text != text:
+        with suppress(Exception):
+            return quoted_text, cursor.extract_statements(quoted_text)
+    raised = translated(error)
+    hint = _hint_of_quotes(text, topics) if isinstance(raised, QueryError) else ""
+    raise (QueryError(f"{raised}{hint}") if hint else raised) from error
+
+
+def _hint_of_quotes(text: str, topics: Iterable[str]) -> str:
+    """What to say when a topic's name needs quotes and has none."""
+    for name in topics:
+        plain = name.replace("_", "").isalnum()
+        if not plain and name in text and quoted(name) not in text:
+            return f"\nA name such as {name} has to be quoted: {quoted(name)}"
+    return ""
+
+
+def _kind(statement: Any) -> str:
+    try:
+        return str(statement.type.name)
+    except ValueError:  # one that the Python package has no word for
+        return "UNKNOWN"
