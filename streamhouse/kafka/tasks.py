@@ -16,7 +16,7 @@ class Turn:
 
     async def come(self) -> None:
         """Wait until all before have passed theirs on."""
-        before, self._before = self._before, None
+        before = self._before
         if before is not None and not before.done():
             await asyncio.shield(before)
 

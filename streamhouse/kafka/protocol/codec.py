@@ -137,7 +137,7 @@ def error_fields(header: Header, code: ErrorCode, message: str | None = None) ->
     values: dict[str, Any] = {"error_code": code, "error_message": message}
     for name, field in by_name.items():
         if name not in values and field.default is MISSING:
-            values[name] = _EMPTY.get(str(field.metadata.get("kafka_type")), ())
+            values[name] = _empty(field)
     return {name: value for name, value in values.items() if name in by_name}
 
 
@@ -161,7 +161,7 @@ def _request_reader(key: int, version: int) -> Callable[[memoryview, int], tuple
 def _response_shape(key: int, version: int) -> _Shape:
     cls = load_response_schema(key, version)
     return _Shape(
-        make=_maker(cls, _Others(key, ())),
+        make=maker(cls, _Others(key, ())),
         write=entity_writer(cls),
         tagged_header=bool(cls.__header_schema__.__flexible__),
     )
@@ -190,15 +190,20 @@ class _Others(msgspec.Struct, frozen=True):
         return _Others(self.key, (*self.path, step))
 
 
-def _maker(cls: Any, others: _Others) -> Callable[[Fields], Any]:
-    """What makes an entity of a mapping, which may have fields of other versions."""
+def maker(cls: Any, others: _Others | None = None) -> Callable[[Fields], Any]:
+    """What makes an entity of a mapping.
+
+    Args:
+        cls: The class of the entity.
+        others: Where to look for names that it does not have, but may be given; without, there are none.
+    """
     known = frozenset(field.name for field in fields(cls))
     converters = {field.name: _converter(field, others) for field in fields(cls)}
 
     def make(values: Fields) -> Any:
         nonlocal known
         if not known.issuperset(values):
-            known |= others.field_names()
+            known |= frozenset() if others is None else others.field_names()
             if not known.issuperset(values):
                 raise TypeError(f"{cls.__qualname__} has no {sorted(set(values) - known)}")
         given = {
@@ -211,11 +216,11 @@ def _maker(cls: Any, others: _Others) -> Callable[[Fields], Any]:
     return make
 
 
-def _converter(field: Any, others: _Others) -> Callable[[Any], Any] | None:
+def _converter(field: Any, others: _Others | None) -> Callable[[Any], Any] | None:
     kind = field.metadata.get("kafka_type")
     inner, many = _inner(field.type)
     if kind is None:
-        make = _maker(inner, others.below(field.name))
+        make = maker(inner, None if others is None else others.below(field.name))
         if many:
             return lambda values: None if values is None else tuple(map(make, values))
         return lambda value: None if value is None else make(value)
@@ -235,6 +240,14 @@ def _inner(kind: Any) -> tuple[Any, bool]:
     return _inner(options[0]) if options else (kind, False)
 
 
+def _empty(field: Any) -> Any:
+    """What says nothing in a field."""
+    if type(None) in get_args(field.type):
+        return None
+    kind = str(field.metadata.get("kafka_type"))
+    return () if get_origin(field.type) is tuple else _EMPTY.get(kind)
+
+
 def _timedelta(milliseconds: Any) -> Any:
     return dt.timedelta(milliseconds=milliseconds)
 
@@ -251,7 +264,8 @@ _CONVERTERS: Final[dict[str, Callable[[Any], Any]]] = {
 }
 _EMPTY: Final[dict[str, Any]] = {
     **dict.fromkeys(("int8", "int16", "int32", "int64", "timedelta_i32", "timedelta_i64"), 0),
-    **dict.fromkeys(("string", "bytes", "uuid", "records"), None),
+    "string": "",
+    "bytes": b"",
     "bool": False,
     "error_code": ErrorCode.none,
 }
