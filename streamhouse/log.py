@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 import msgspec
 
 from streamhouse import limits, markup
-from streamhouse.catalog.catalog import Catalog
+from streamhouse.catalog.catalog import Catalog, TopicInfo
 from streamhouse.commits.log import CommitLog
 from streamhouse.commits.proposal import Block, StoredBlock
 from streamhouse.commits.root import open_root
@@ -57,6 +57,7 @@ from streamhouse.write.batcher import Batcher
 from streamhouse.write.serializers import Serializer, SerializerName
 
 if TYPE_CHECKING:
+    from streamhouse.sql.export import Export, ExportOptions
     from streamhouse.sql.result import Result
     from streamhouse.sql.session import SqlSession
 
@@ -735,7 +736,18 @@ class Log:
 
     @property
     def _topic_tools(self) -> TopicTools:
-        return TopicTools(self.sql, self.consumer)
+        return TopicTools(self.sql, self.consumer, self._export)
+
+    def _export(
+        self,
+        topic: TopicInfo,
+        url: str | os.PathLike[str],
+        storage_options: Mapping[str, Any] | None,
+        group: str | None,
+        options: ExportOptions,
+    ) -> Export:
+        self._check()
+        return self._sql.export(topic, url, storage_options, group, options, self.producer)
 
     def _topic_info(self, name: str) -> Any:
         self._check()

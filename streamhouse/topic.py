@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -19,6 +20,7 @@ from streamhouse.errors import (
     TopicNotFoundError,
     topic_deleted,
 )
+from streamhouse.groups.options import check_group_name
 from streamhouse.notebook import require_extra
 from streamhouse.notebook.throughput import Measure, plot
 from streamhouse.records import Positions
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from streamhouse.consumer import Consumer
     from streamhouse.notebook.charts import Chart
     from streamhouse.notebook.live import LiveTopic
+    from streamhouse.sql.export import Export
     from streamhouse.sql.result import Result
 
 _RENAMING: Final = frozenset(("name", "new_name", "rename", "rename_to"))
@@ -97,10 +100,12 @@ class TopicTools(NamedTuple):
     Attributes:
         sql: :meth:`streamhouse.Log.sql`.
         consumer: :meth:`streamhouse.Log.consumer`.
+        export: Exports what came into a topic.
     """
 
     sql: Callable[..., Result]
     consumer: Callable[..., Consumer[Any, Any]]
+    export: Callable[..., Export]
 
 
 class Topic:
@@ -235,6 +240,76 @@ class Topic:
             check_dead_letter(self._catalog, self.name, settings["dead_letter"], typed=bool(now.schemas))
         changes = change if settings or schema is not None else None
         return Topic(self._catalog, self._catalog.alter_topic(self._info, partitions, changes), self._tools)
+
+    def to_parquet(
+        self,
+        url: str | os.PathLike[str],
+        *,
+        partition_by: str | Sequence[str] | None = None,
+        select: str | None = None,
+        raw: bool = False,
+        compression: str = "zstd",
+        file_bytes: int = 128 * limits.MIB,
+        group: str | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> Export:
+        """Write the records that came since the last call as Parquet files, into a folder anywhere.
+
+        The log remembers how far this export is, as committed offsets of a group. Each record is exported
+        once, also when a process dies in the middle: the next call does again what was begun, in the same
+        files.
+
+        Args:
+            url: A folder: a path, ``s3://bucket/prefix`` or another fsspec URL. Several topics may share one.
+            partition_by: Columns that become folders, such as ``day=2024-05-01``.
+            select: What is written, as it stands behind SELECT; by default all columns, of a typed topic its
+                fields in the place of ``value``.
+            raw: Keys, values and header values as BLOB instead of text.
+            compression: ``"zstd"``, ``"snappy"``, ``"lz4_raw"``, ``"gzip"``, ``"brotli"`` or
+                ``"uncompressed"``.
+            file_bytes: About so many stored bytes of records go into one file (or one file per folder).
+            group: The name of the group; by default it is made of the URL.
+            storage_options: For the filesystem of the URL; by default those of the log, if they are meant for
+                it.
+
+        Returns:
+            What was done; there are no files in it if there was nothing new.
+
+        Raises:
+            InvalidInputError: An argument makes no sense, or is other than in earlier calls, or the folder
+                has files of this topic that this export did not make.
+            InvalidUrlError: The URL cannot be understood.
+            QueryError: DuckDB does not understand ``select``.
+            ProducerFencedError: Another process began the same export meanwhile, and goes on in its place.
+            StoreError: The place or the log fails. What was begun is done again by the next call.
+            TopicNotFoundError: The topic was deleted.
+
+        Example:
+            >>> import streamhouse, tempfile
+            >>> with streamhouse.Log("memory://") as log, tempfile.TemporaryDirectory() as folder:
+            ...     topic = log.create_topic("orders")
+            ...     with log.producer() as producer:
+            ...         stored = producer.send_many("orders", [{"amount": 3}, {"amount": 4}]).result()
+            ...     topic.to_parquet(folder, select="offset, (value->>'amount')::int as amount").files
+            ...     topic.to_parquet(folder, select="offset, (value->>'amount')::int as amount").files
+            ...     log.sql(f"select sum(amount) from '{folder}/*.parquet'").fetchall()
+            ('orders-00000001.parquet',)
+            ()
+            [(7,)]
+        """
+        from streamhouse.sql.export import checked_options
+
+        options = checked_options(
+            typed=self.schema is not None,
+            partition_by=partition_by,
+            select=select,
+            raw=raw,
+            compression=compression,
+            file_bytes=file_bytes,
+        )
+        if group is not None:
+            check_group_name(group)
+        return self._tools.export(self._info, url, storage_options, group, options)
 
     def plot(
         self,

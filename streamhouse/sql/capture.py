@@ -30,6 +30,14 @@ class Capture(msgspec.Struct, frozen=True):
     tables: Mapping[str, Iterable[Row]]
     ambiguous: Mapping[str, list[str]]
 
+    def only(self, windows: Mapping[str, Mapping[int, range]]) -> Capture:
+        """The same with some topics cut down to some offsets."""
+        topics = {
+            name: topic.only(windows[name]) if name in windows else topic
+            for name, topic in self.topics.items()
+        }
+        return msgspec.structs.replace(self, topics=topics)
+
 
 class Names:
     """Finds topics by name without upper and lower case; made anew when topics came or went."""

@@ -6,11 +6,12 @@ import datetime as dt
 import os
 import threading
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from streamhouse.catalog.catalog import Catalog
+from streamhouse.catalog.catalog import Catalog, TopicInfo
 from streamhouse.commits.log import CommitLog
 from streamhouse.config import Settings
 from streamhouse.read.reader import BlockReader
@@ -20,6 +21,8 @@ from streamhouse.store.metered import MeteredStore
 from streamhouse.store.outside import Outside
 
 if TYPE_CHECKING:
+    from streamhouse.producer import Producer
+    from streamhouse.sql.export import Export, ExportOptions
     from streamhouse.sql.journal import Journal
     from streamhouse.sql.result import Result
     from streamhouse.sql.scan import Workers
@@ -72,6 +75,23 @@ class SqlEngine:
             self._catalog.topic(topic)
         with self._lock:
             return self._make(limits, topics)
+
+    def export(
+        self,
+        topic: TopicInfo,
+        url: str | os.PathLike[str],
+        storage_options: Mapping[str, Any] | None,
+        group: str | None,
+        options: ExportOptions,
+        make_producer: Callable[..., Producer],
+    ) -> Export:
+        """Export what came into a topic; see :meth:`streamhouse.topic.Topic.to_parquet`."""
+        from streamhouse.sql.export import Exporter, default_group
+
+        place = self._outside.open(url, storage_options)
+        with closing(place), closing(self.session(None, None)) as session:
+            name = default_group(place.url) if group is None else group
+            return Exporter(self._commits, session, make_producer, topic, place, name, options).run()
 
     def close(self) -> None:
         """Close all sessions and end the threads."""

@@ -100,6 +100,7 @@ class SqlSession:
         values: Sequence[Any] | Mapping[str, Any],
         as_of: int | dt.datetime | None,
         frame: FrameType | None,
+        windows: Mapping[str, Mapping[int, range]] | None = None,
     ) -> Result:
         """Run a query.
 
@@ -108,6 +109,7 @@ class SqlSession:
             values: Its parameters.
             as_of: The commit or the time whose state it sees; now by default.
             frame: Of a caller whose variables are relations too.
+            windows: The only offsets that it sees, per partition, of topics that are named.
         """
         self._check()
         entry = self._journal.begin(text, self._number)
@@ -117,7 +119,7 @@ class SqlSession:
             repeatable = self._check_kinds(script.kinds, mentions)
             with redirected(script, _checked_values(values), self._outside, self._evaluate) as copies:
                 query, run, relation = self._bind(
-                    copies.text, copies.values, mentions, repeatable, as_of, frame
+                    copies.text, copies.values, mentions, repeatable, as_of, frame, windows or {}
                 )
                 relation = copies.deliver(relation)
         return Result(query, run, relation, entry, None if self._limits is None else self._limits.rows_max)
@@ -130,6 +132,7 @@ class SqlSession:
         repeatable: bool,
         as_of: int | dt.datetime | None,
         frame: FrameType | None,
+        windows: Mapping[str, Mapping[int, range]],
     ) -> tuple[Query, Run, Any]:
         """The query with all that it mentions, also by way of views, on a cursor, and its relation."""
         state, lock = self._state_at(as_of)
@@ -137,6 +140,8 @@ class SqlSession:
         own = None if self._limits is None else self._number
         for _ in range(_ATTEMPTS):
             taken = capture(state, lock, mentions, names, self._surroundings, self._allowed, own)
+            if windows:
+                taken = taken.only(windows)
             query = self._query(text, values, repeatable, taken, mentions, frame)
             run = query.open()
             try:

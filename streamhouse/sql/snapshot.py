@@ -7,7 +7,8 @@ compacted meanwhile stays readable where it was: stores keep replaced objects fo
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import copy
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -34,6 +35,13 @@ class PartitionView:
         self._blocks.log_start, self._blocks.high_watermark = self.log_start, self.high_watermark
         for column in COLUMNS:
             setattr(self._blocks, column, getattr(partition, column)[:])
+
+    def between(self, start: int, stop: int) -> PartitionView:
+        """The same without the records before an offset and those from another one on."""
+        part = copy.copy(self)
+        part.log_start = max(self.log_start, start)
+        part.high_watermark = min(self.high_watermark, stop)
+        return part
 
     @property
     def block_count(self) -> int:
@@ -88,6 +96,15 @@ class TopicView(msgspec.Struct, frozen=True):
     partition_count: int
     partitions: tuple[PartitionView, ...]
     schema: Schema | None = None
+
+    def only(self, offsets: Mapping[int, range]) -> TopicView:
+        """The same with nothing but some offsets of some partitions."""
+        parts = (
+            partition.between(offsets[partition.number].start, offsets[partition.number].stop)
+            for partition in self.partitions
+            if partition.number in offsets
+        )
+        return msgspec.structs.replace(self, partitions=tuple(parts))
 
     @property
     def record_count(self) -> int:

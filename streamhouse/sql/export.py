@@ -1,0 +1,297 @@
+"""A topic as Parquet files, exported bit by bit; how a run is made safe is told in ``progress.py``.
+
+Two processes that export the same topic to the same place at once do no harm: an export has the name of a
+producer, and who begins takes it over. The other one cannot note anything any more, and the files that it may
+still upload are those that the new one makes as well.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from streamhouse.catalog.catalog import TopicInfo
+from streamhouse.commits.log import CommitLog
+from streamhouse.errors import InvalidInputError, ProducerFencedError, nearest, topic_deleted
+from streamhouse.sql.copies import upload_all
+from streamhouse.sql.database import quoted
+from streamhouse.sql.progress import Note, Progress, Ranges, file_name, next_ranges, progress_of, run_of
+from streamhouse.sql.snapshot import TopicView, view_of
+from streamhouse.sql.targets import literal
+from streamhouse.store.outside import Place
+
+if TYPE_CHECKING:
+    from streamhouse.producer import Producer
+    from streamhouse.sql.session import SqlSession
+
+_FOLDERS_OPEN_MAX: Final = 1_000  # above, DuckDB closes the file of one and begins another for it later
+
+
+class Export(msgspec.Struct, frozen=True, kw_only=True):
+    """What an export has done.
+
+    Attributes:
+        url: The folder, without credentials.
+        group: The group whose committed offsets say how far it has come.
+        records: How many records were exported.
+        files: Names of the files that were made, relative to the folder.
+        offsets: The offsets that were exported, per partition.
+    """
+
+    url: str
+    group: str
+    records: int
+    files: tuple[str, ...]
+    offsets: dict[int, range]
+
+
+class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How to export; see :meth:`streamhouse.topic.Topic.to_parquet`."""
+
+    partition_by: tuple[str, ...]
+    select: str
+    raw: bool
+    compression: str
+    file_bytes: int
+
+    @property
+    def digest(self) -> str:
+        """Of all that must not change from run to run."""
+        parts = (self.partition_by, self.select, self.raw)
+        return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:16]
+
+
+class Exporter:
+    """Exports one topic to one place.
+
+    Args:
+        commits: The log.
+        session: A session of its own.
+        make_producer: Makes a producer with a ``transactional_id``.
+        topic: The topic.
+        place: Where the files go.
+        group: Under which name the log remembers it.
+        options: How.
+    """
+
+    def __init__(
+        self,
+        commits: CommitLog,
+        session: SqlSession,
+        make_producer: Callable[..., Producer],
+        topic: TopicInfo,
+        place: Place,
+        group: str,
+        options: ExportOptions,
+    ) -> None:
+        self._commits = commits
+        self._session = session
+        self._make_producer = make_producer
+        self._topic = topic
+        self._place = place
+        self._group = group
+        self._options = options
+        self._files: list[str] = []
+        self._records = 0
+        self._done: dict[int, range] = {}
+
+    def run(self) -> Export:
+        """Export what has come since the last time, up to what there is now."""
+        self._check_columns()
+        name = hashlib.sha256(f"{self._group}\n{self._topic.id}".encode()).hexdigest()
+        with closing(self._make_producer(transactional_id=f"export-{name[:32]}")) as producer:
+            # From here on nobody else notes anything, so what is found now stays so.
+            present = self._present()
+            ends = {partition.number: partition.high_watermark for partition in self._view().partitions}
+            number = max(present, default=0)
+            while ranges := self._ranges(ends):
+                number = self._one_run(producer, ranges, number, present)
+                present = set()
+        return Export(
+            url=self._place.url,
+            group=self._group,
+            records=self._records,
+            files=tuple(self._files),
+            offsets=self._done,
+        )
+
+    def _ranges(self, ends: Mapping[int, int]) -> Ranges:
+        progress, view = self._progress(), self._view()
+        if progress.pending:
+            return progress.pending
+        partitions = [part.between(0, ends.get(part.number, 0)) for part in view.partitions]
+        return next_ranges(partitions, progress, self._options.file_bytes)
+
+    def _one_run(self, producer: Producer, ranges: Ranges, last: int, present: set[int]) -> int:
+        progress = self._progress()
+        number = progress.last_run
+        if not progress.pending:
+            number = max(number, last) + 1
+            self._note(producer, ranges, number, pending=True)
+        elif number in present:
+            self._place.delete_many(self._names_of(number))
+        folder = tempfile.mkdtemp(prefix="streamhouse-export-")
+        try:
+            files = self._write(Path(folder), ranges, number)
+            upload_all(self._place, files, set())
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        self._note(producer, ranges, number, pending=False)
+        self._files += [name for name, _ in files]
+        for partition, done in ranges.items():
+            before = self._done.get(partition, done)
+            self._done[partition] = range(min(before.start, done.start), done.stop)
+        return number
+
+    def _note(self, producer: Producer, ranges: Ranges, run: int, *, pending: bool) -> None:
+        noted = {
+            (self._topic.name, number): (
+                offsets.start if pending else offsets.stop,
+                Note(run, self._options.digest, offsets.stop if pending else None).text,
+            )
+            for number, offsets in ranges.items()
+        }
+        try:
+            with producer.transaction() as transaction:
+                transaction.commit_offsets(group=self._group, offsets=noted)
+        except ProducerFencedError as error:
+            raise ProducerFencedError(
+                f"another export of {self._topic.name!r} to {self._place.url} began meanwhile, and goes on in"
+                " the place of this one"
+            ) from error
+
+    # --- files -------------------------------------------------------------------------------------
+
+    def _write(self, folder: Path, ranges: Ranges, run: int) -> list[tuple[str, str]]:
+        """Write the files of a run: their names there, and their paths here."""
+        target = folder / "out"
+        options = ["format parquet", f"compression {literal(self._options.compression)}"]
+        settings = ""
+        if self._options.partition_by:
+            options.append(f"partition_by ({', '.join(map(quoted, self._options.partition_by))})")
+            # With one thread the same records make the same files, also if the run is done again.
+            settings = f"set threads = 1; set partitioned_write_max_open_files = {_FOLDERS_OPEN_MAX};"
+        copy = f"copy ({self._query}) to {literal(str(target))} ({', '.join(options)})"
+        result = self._session.run(f"{settings} {copy}", (), None, None, {self._topic.name: ranges})
+        ((count,),) = result.fetchall()
+        self._records += count
+        if not self._options.partition_by:
+            return [(file_name(self._topic.name, run), str(target))] if count else []
+        files = []
+        for inner in sorted({path.parent for path in target.rglob("*.parquet")}):
+            for number, path in enumerate(sorted(inner.iterdir())):
+                name = file_name(self._topic.name, run, number)
+                files.append(((inner.relative_to(target) / name).as_posix(), str(path)))
+        return files
+
+    @property
+    def _query(self) -> str:
+        schema = "raw." if self._options.raw else ""
+        return f"select {self._options.select} from {schema}{quoted(self._topic.name)}"  # noqa: S608
+
+    def _check_columns(self) -> None:
+        """Refuse a query that cannot be, before anything is noted."""
+        columns = self._session.run(self._query, (), None, None, {self._topic.name: {}}).columns
+        for name in self._options.partition_by:
+            if name.casefold() not in map(str.casefold, columns):
+                raise InvalidInputError(
+                    f"partition_by={name!r} is no column of what is exported{nearest(name, columns)}; there"
+                    f" are {', '.join(columns)}"
+                )
+        if len(self._options.partition_by) == len(columns):
+            raise InvalidInputError("partition_by takes all columns, and leaves none for the files")
+
+    def _present(self) -> set[int]:
+        """The runs of which there are files.
+
+        Raises:
+            InvalidInputError: There are some, and the log knows of none.
+        """
+        runs = {
+            run for info in self._place.list("") if (run := run_of(self._topic.name, info.name)) is not None
+        }
+        if runs and not self._progress().offsets:
+            raise InvalidInputError(
+                f"{self._place.url} has files of {self._topic.name!r} which group {self._group!r} knows"
+                " nothing of: choose another folder, or delete them first"
+            )
+        said = f"the export of {self._topic.name!r} to {self._place.url}"
+        self._progress().check(self._options.digest, said)
+        return runs
+
+    def _names_of(self, run: int) -> Sequence[str]:
+        names = [info.name for info in self._place.list("")]
+        return [name for name in names if run_of(self._topic.name, name) == run]
+
+    # --- the log -----------------------------------------------------------------------------------
+
+    def _progress(self) -> Progress:
+        with self._commits.lock:
+            group = self._commits.state.groups.get(self._group)
+            offsets = {} if group is None else group.offsets
+            return progress_of(
+                {
+                    number: (noted.offset, noted.metadata)
+                    for (topic, number), noted in offsets.items()
+                    if topic == self._topic.id
+                }
+            )
+
+    def _view(self) -> TopicView:
+        with self._commits.lock:
+            topic = self._commits.state.topics.get(self._topic.id)
+            if topic is None:
+                raise topic_deleted(self._topic.name, "log.topic() gives that one")
+            return view_of(self._commits.state, topic)
+
+
+def default_group(url: str) -> str:
+    """The name under which an export is remembered, if it is given none."""
+    name = f"export {url}"
+    if len(name) <= 200:
+        return name
+    return f"{name[:180]} {hashlib.sha256(url.encode()).hexdigest()[:16]}"
+
+
+def checked_options(
+    *,
+    typed: bool,
+    partition_by: str | Sequence[str] | None,
+    select: str | None,
+    raw: bool,
+    compression: str,
+    file_bytes: int,
+) -> ExportOptions:
+    """Check what a user said.
+
+    Raises:
+        InvalidInputError: It makes no sense.
+    """
+    names = (partition_by,) if isinstance(partition_by, str) else tuple(partition_by or ())
+    if not all(names):
+        raise InvalidInputError(f"partition_by takes names of columns, not {partition_by!r}")
+    if select is not None and not select.strip():
+        raise InvalidInputError(f"select takes what stands behind SELECT, not {select!r}")
+    if compression not in _COMPRESSIONS:
+        hint = nearest(str(compression), _COMPRESSIONS)
+        raise InvalidInputError(f"compression={compression!r}: there are {', '.join(_COMPRESSIONS)}{hint}")
+    if type(file_bytes) is not int or file_bytes < 1:
+        raise InvalidInputError(f"file_bytes={file_bytes!r} is no number of bytes")
+    usual = "* exclude (value)" if typed else "*"  # fields say it all
+    return ExportOptions(
+        partition_by=names,
+        select=usual if select is None else select,
+        raw=raw,
+        compression=compression,
+        file_bytes=file_bytes,
+    )
+
+
+_COMPRESSIONS: Final = ("zstd", "snappy", "lz4_raw", "gzip", "brotli", "uncompressed")
