@@ -10,7 +10,7 @@ import sys
 import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 import msgspec
@@ -565,8 +565,18 @@ class Log:
             TopicNotFoundError: It names a relation that is nowhere; the message has the nearest match.
             HistoryGoneError: The log was cleaned up beyond ``as_of``.
         """
+        return self._sql_in(query, values or parameters, as_of, sys._getframe(1))
+
+    def _sql_in(
+        self,
+        query: str,
+        values: Sequence[Any] | Mapping[str, Any],
+        as_of: int | dt.datetime | None,
+        frame: FrameType,
+    ) -> Result:
+        """Likewise, with the variables of a frame."""
         self._check()
-        return self._sql.run(query, values or parameters, as_of, sys._getframe(1))
+        return self._sql.run(query, values, as_of, frame)
 
     def sql_session(
         self,

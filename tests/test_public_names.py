@@ -8,6 +8,8 @@ import inspect
 import pytest
 
 import streamhouse
+from streamhouse.sql.result import Result
+from streamhouse.sql.session import SqlSession
 
 PUBLIC = {
     "Consumer",
@@ -72,16 +74,26 @@ def test_every_error_says_what_it_means_and_is_in_the_tree() -> None:
 
 
 NOT_IN_AIO = {
-    "Log": {"sql", "sql_session"},
+    "Topic": {"plot", "live"},  # of aio.Topic.blocking
     # The figures of a group are in what describe() gives; each of them would be a call of its own.
     "Group": {"state", "assignor", "generation", "members", "offsets", "lag", "plot"},
 }
 
 
-@pytest.mark.parametrize("name", ["Log", "Producer", "Transaction", "Consumer", "Group"])
+@pytest.mark.parametrize("name", ["Log", "Topic", "Producer", "Transaction", "Consumer", "Group"])
 def test_asyncio_has_the_same_names(name: str) -> None:
     def public(cls: type) -> set[str]:
         return {member for member in dir(cls) if not member.startswith("_")}
 
     missing = public(getattr(streamhouse, name)) - public(getattr(streamhouse.aio, name))
     assert missing == NOT_IN_AIO.get(name, set())
+
+
+def test_results_have_the_same_names_in_asyncio() -> None:
+    for name, of_sql in (("Result", Result), ("SqlSession", SqlSession)):
+        missing = {
+            member
+            for member in dir(of_sql)
+            if not member.startswith("_") and not hasattr(getattr(streamhouse.aio, name), member)
+        }
+        assert missing == ({"run"} if name == "SqlSession" else {"interrupt"})  # cancel, there

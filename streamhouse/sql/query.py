@@ -178,6 +178,11 @@ class Run:
         """What was read through the cursor so far."""
         return QueryStats(self._query.capture.commit, tuple(notes.stats() for notes in self._notes))
 
+    def interrupt(self) -> None:
+        """End what the cursor is doing, if anything."""
+        with suppress(Exception):  # it may be closed by now
+            self.cursor.interrupt()
+
     def close(self) -> None:
         """Give the cursor back."""
         self.cursor.close()

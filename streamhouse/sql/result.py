@@ -164,6 +164,11 @@ class Result:
         rows = self._whole(lambda: shown.project(texts).fetchall())
         return _html_table(self.columns, self.types, rows)
 
+    def interrupt(self) -> None:
+        """End a pass over the result that another thread waits for: there it raises QueryError."""
+        for run in (self._run, self._last):
+            run.interrupt()
+
     def close(self) -> None:
         """Give back what is open. Results that nobody refers to close on their own."""
         self._rows = None

@@ -21,7 +21,8 @@ import asyncio
 import datetime as dt
 import inspect
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -32,17 +33,19 @@ from typing import Any, Self, TypeVar
 from streamhouse import consumer as _consumer
 from streamhouse import log as _log
 from streamhouse import producer as _producer
+from streamhouse.aio.sql import Result, SqlSession, begun
+from streamhouse.aio.threads import run as _run
+from streamhouse.aio.topics import Topic
 from streamhouse.config import Settings
 from streamhouse.errors import InvalidInputError, StreamhouseError, TransactionError
 from streamhouse.groups import admin as _admin
-from streamhouse.groups.admin import GroupDescription
+from streamhouse.groups.description import GroupDescription
 from streamhouse.groups.offsets import Offset, What
 from streamhouse.process import Stop
 from streamhouse.producer import BatchDelivery, Delivery, TransactionMetadata
 from streamhouse.read.batch import RecordBatch
 from streamhouse.records import OffsetAndMetadata, Position, Positions, Record, TopicPartition
 from streamhouse.store.metered import StoreStats
-from streamhouse.topic import Topic
 from streamhouse.upkeep.report import UpkeepReport
 
 T = TypeVar("T")
@@ -66,10 +69,6 @@ async def open(  # noqa: A001 - as gzip.open and the like
         threads.shutdown(wait=False)
         raise
     return Log(log, threads)
-
-
-async def _run(threads: ThreadPoolExecutor, call: Callable[[], T]) -> T:
-    return await asyncio.get_running_loop().run_in_executor(threads, call)
 
 
 class Log:
@@ -97,7 +96,7 @@ class Log:
     ) -> Topic:
         """See :meth:`streamhouse.Log.create_topic`."""
         make = partial(self._log.create_topic, name, partitions=partitions, exist_ok=exist_ok, **settings)
-        return await self._do(make)
+        return Topic(await self._do(make), self._threads)
 
     async def delete_topic(self, name: str) -> None:
         """See :meth:`streamhouse.Log.delete_topic`."""
@@ -106,15 +105,16 @@ class Log:
     async def alter_topic(self, name: str, *, partitions: int | None = None, **settings: Any) -> Topic:
         """See :meth:`streamhouse.Log.alter_topic`."""
         alter = partial(self._log.alter_topic, name, partitions=partitions, **settings)
-        return await self._do(alter)
+        return Topic(await self._do(alter), self._threads)
 
     async def topic(self, name: str) -> Topic:
         """See :meth:`streamhouse.Log.topic`."""
-        return await self._do(self._log.topic, name)
+        return Topic(await self._do(self._log.topic, name), self._threads)
 
     async def topics(self) -> dict[str, Topic]:
         """All topics by name."""
-        return await self._do(lambda: dict(self._log.topics))
+        found = await self._do(lambda: dict(self._log.topics))
+        return {name: Topic(topic, self._threads) for name, topic in found.items()}
 
     async def producer(self, **options: Any) -> Producer:
         """See :meth:`streamhouse.Log.producer`."""
@@ -201,6 +201,17 @@ class Log:
             stop.set()
             await asyncio.gather(running, return_exceptions=True)
             raise
+
+    def sql(
+        self, query: str, /, *values: Any, as_of: int | dt.datetime | None = None, **parameters: Any
+    ) -> Awaitable[Result]:
+        """See :meth:`streamhouse.Log.sql`; what the result gives is awaited, too."""
+        frame = sys._getframe(1)
+        return begun(self._threads, lambda: self._log._sql_in(query, values or parameters, as_of, frame))
+
+    async def sql_session(self, **options: Any) -> SqlSession:
+        """See :meth:`streamhouse.Log.sql_session`."""
+        return SqlSession(await self._do(self._log.sql_session, **options), self._threads)
 
     def stats(self) -> StoreStats:
         """See :meth:`streamhouse.Log.stats`."""
