@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from streamhouse import errors as errors
     from streamhouse.config import Settings, TopicSettings
     from streamhouse.consumer import Consumer
-    from streamhouse.groups.admin import Group, GroupDescription, GroupMember
+    from streamhouse.groups.admin import Group
+    from streamhouse.groups.description import GroupDescription, GroupMember
     from streamhouse.log import Log
     from streamhouse.process import Output
     from streamhouse.producer import Producer
@@ -64,8 +65,8 @@ __all__ = [
 _MODULES: Final = {
     "Consumer": "streamhouse.consumer",
     "Group": "streamhouse.groups.admin",
-    "GroupDescription": "streamhouse.groups.admin",
-    "GroupMember": "streamhouse.groups.admin",
+    "GroupDescription": "streamhouse.groups.description",
+    "GroupMember": "streamhouse.groups.description",
     "Log": "streamhouse.log",
     "OffsetAndMetadata": "streamhouse.records",
     "Output": "streamhouse.process",

@@ -11,7 +11,7 @@ from streamhouse.cli.options import Json, LogUrl, StorageOptions, Yes, confirm, 
 from streamhouse.cli.output import print_fields, print_json, print_rows, print_text, wants_json
 from streamhouse.cli.places import check_partition, is_among, parse_place
 from streamhouse.cli.positions import parse_one_position
-from streamhouse.groups.admin import GroupDescription
+from streamhouse.groups.description import GroupDescription
 from streamhouse.records import TopicPartition
 
 groups = typer.Typer(name="group", help="List, describe, reset and delete consumer groups.")

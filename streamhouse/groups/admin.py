@@ -5,15 +5,13 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from streamhouse import markup
 from streamhouse.catalog.catalog import Catalog, TopicInfo
-from streamhouse.commits.groups import GroupState
 from streamhouse.commits.log import CommitLog
-from streamhouse.commits.state import State
 from streamhouse.commits.verdicts import Code
 from streamhouse.errors import (
     GroupNotEmptyError,
@@ -22,8 +20,14 @@ from streamhouse.errors import (
     InvalidPositionError,
     nearest,
 )
-from streamhouse.format.operations import CommitOffsets, DeleteGroup, OffsetEntry
-from streamhouse.groups.offsets import GroupOffsets, Offset, as_offset
+from streamhouse.format.operations import (
+    CommitOffsets,
+    DeleteGroup,
+    KeepClassicGroup,
+    OffsetEntry,
+)
+from streamhouse.groups.description import GroupDescription, GroupMember, describe, find_group
+from streamhouse.groups.offsets import GroupOffsets, Offset
 from streamhouse.groups.rollcall import RollCall
 from streamhouse.notebook import require_extra
 from streamhouse.read.positions import checked_offset, resolve
@@ -34,49 +38,7 @@ if TYPE_CHECKING:
     from streamhouse.notebook.charts import Chart
 
 
-class GroupMember(msgspec.Struct, frozen=True):
-    """A member of a group.
-
-    Attributes:
-        id: Its name, new for each time it joins.
-        process: The ``Log`` object that it belongs to; members of one have the same.
-        instance: The ``instance_id`` of a static member, else ``None``.
-        session_timeout: After so many seconds without a sign of life it is taken out.
-        topics: What it subscribes to.
-        assignment: The partitions that it works on.
-        coming: Partitions that are meant for it and that their present owners have yet to give back.
-    """
-
-    id: str
-    process: str
-    instance: str | None
-    session_timeout: float
-    topics: tuple[str, ...]
-    assignment: tuple[TopicPartition, ...]
-    coming: tuple[TopicPartition, ...] = ()
-
-
-class GroupDescription(msgspec.Struct, frozen=True):
-    """A group at one moment.
-
-    Attributes:
-        name: Its name.
-        state: ``"stable"``, ``"rebalancing"`` or ``"empty"``.
-        assignor: How partitions are dealt out; empty when the group never had members.
-        generation: Grows with every change of the assignment.
-        members: In the order in which they joined.
-        offsets: How far it has come, by partition.
-        lag: How many offsets lie between that and the end, by partition; all that there is where nothing
-            was committed yet. It has all partitions of the topics that members subscribe to.
-    """
-
-    name: str
-    state: str
-    assignor: str
-    generation: int
-    members: tuple[GroupMember, ...]
-    offsets: dict[TopicPartition, OffsetAndMetadata]
-    lag: dict[TopicPartition, int]
+_NO_COORDINATOR: Final = "nobody"
 
 
 class Group:
@@ -146,23 +108,7 @@ class Group:
         """
         self._catalog.refresh()
         with self._commits.lock:
-            state = self._commits.state
-            group = _find(state, self.name)
-            members = tuple(_member(state, group, id_) for id_ in group.members)
-            offsets = {
-                TopicPartition(state.topics[topic].name, partition): as_offset(found)
-                for (topic, partition), found in sorted(group.offsets.items())
-                if topic in state.topics
-            }
-            return GroupDescription(
-                self.name,
-                "empty" if not members else "stable" if group.settled else "rebalancing",
-                group.assignor,
-                group.generation,
-                members,
-                offsets,
-                _lag(state, group),
-            )
+            return describe(self._commits.state, self.name)
 
     @property
     def state(self) -> str:
@@ -302,6 +248,9 @@ class Group:
         """Refuse if a member is alive; end the memberships of the dead."""
         if not described.members:
             return
+        if not any(member.process for member in described.members):
+            self._vacate_classic(described, dry_run=dry_run)
+            return
         sessions: dict[str, float] = {}
         for member in described.members:
             longest = max(sessions.get(member.process, 0.0), member.session_timeout)
@@ -310,6 +259,17 @@ class Group:
             raise self._not_empty(described)
         if not dry_run:
             self._roll_call.strike_off(self.name, [member.id for member in described.members])
+
+    def _vacate_classic(self, described: GroupDescription, *, dry_run: bool) -> None:
+        """Likewise for members who deal out among themselves: a gateway that lives speaks for them."""
+        with self._commits.lock:
+            group = find_group(self._commits.state, self.name)
+            coordinator, content = group.coordinator, group.classic
+        if content is None or not self._roll_call.no_gateway_answers():
+            raise self._not_empty(described)
+        if not dry_run:
+            nobody = msgspec.structs.replace(content, leader="", members=())
+            self._commits.propose(KeepClassicGroup(self.name, _NO_COORDINATOR, coordinator, nobody))
 
     def _not_empty(self, described: GroupDescription) -> GroupNotEmptyError:
         session = max((member.session_timeout for member in described.members), default=0.0)
@@ -357,7 +317,7 @@ class Groups(Mapping[str, Group]):
     def __getitem__(self, name: str) -> Group:
         self._catalog.refresh()
         with self._commits.lock:
-            _find(self._commits.state, name)
+            find_group(self._commits.state, name)
         return self._group(name)
 
     def __contains__(self, name: object) -> bool:
@@ -399,41 +359,3 @@ class Groups(Mapping[str, Group]):
         self._catalog.refresh()
         with self._commits.lock:
             return sorted(self._commits.state.groups)
-
-
-def _find(state: State, name: str) -> GroupState:
-    group = state.groups.get(name)
-    if group is None:
-        raise GroupNotFoundError(f"no group {name!r}{nearest(str(name), state.groups)}")
-    return group
-
-
-def _member(state: State, group: GroupState, id_: str) -> GroupMember:
-    member = group.members[id_]
-    owned = set(group.owned(id_))
-    coming = [place for place, owner in group.target.items() if owner == id_ and place not in owned]
-    return GroupMember(
-        id_,
-        member.process,
-        member.instance or None,
-        member.session_ms / 1000,
-        tuple(sorted(state.topics[topic].name for topic in member.topics if topic in state.topics)),
-        tuple(sorted(TopicPartition(state.topics[t].name, p) for t, p in owned if t in state.topics)),
-        tuple(sorted(TopicPartition(state.topics[t].name, p) for t, p in coming if t in state.topics)),
-    )
-
-
-def _lag(state: State, group: GroupState) -> dict[TopicPartition, int]:
-    places = {place for place in group.offsets if place[0] in state.topics}
-    for member in group.members.values():
-        for id_ in member.topics:
-            if id_ in state.topics:
-                places.update((id_, partition) for partition in range(state.topics[id_].partition_count))
-    lag = {}
-    for id_, partition in sorted(places):
-        topic = state.topics[id_]
-        stored = topic.partitions.get(partition)
-        low, high = (0, 0) if stored is None else (stored.log_start, stored.high_watermark)
-        found = group.offsets.get((id_, partition))
-        lag[TopicPartition(topic.name, partition)] = high - max(low, found.offset if found else 0)
-    return lag

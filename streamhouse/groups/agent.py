@@ -50,6 +50,7 @@ class GroupAgent:
         self._watch = Watch(store, runtime)
         self._lock = threading.RLock()  # a signal handler may close a consumer that is just being made
         self._sessions: weakref.WeakSet[Session] = weakref.WeakSet()
+        self._lodgers: dict[tuple[str, str], float] = {}  # group and member: session, seconds
         self._groups: set[str] = set()  # in which this process has or had members
         self._strays: dict[tuple[str, str], float] = {}  # since when nobody has a consumer for a member
         self._told: dict[tuple[str, str], float] = {}  # when we asked for a member to leave
@@ -88,13 +89,34 @@ class GroupAgent:
                 return
             self._sessions.add(session)
             self._groups.add(session.options.group)
-            if not self._threads:
-                self._commits.listen(self._observe)
-                clock = self._runtime.monotonic
-                self._threads = [
-                    Ticker("streamhouse-heartbeat", self.beat, clock),
-                    Ticker("streamhouse-groups", self.tend, clock),
-                ]
+            self._start()
+
+    def lodge(self, group: str, member: str, session_seconds: float) -> None:
+        """Speak for a member that is no consumer of this process, but somebody else's whom this one serves.
+
+        Call it before the member joins, and :meth:`dislodge` once it has left. Whether it is alive is for the
+        caller to find out; here it only counts that this process is.
+        """
+        with self._lock:
+            if not self._closed:
+                self._lodgers[group, member] = session_seconds
+                self._groups.add(group)
+                self._start()
+        self.wake()
+
+    def dislodge(self, group: str, member: str) -> None:
+        """Speak for it no more."""
+        with self._lock:
+            self._lodgers.pop((group, member), None)
+
+    def _start(self) -> None:
+        if not self._threads:
+            self._commits.listen(self._observe)
+            clock = self._runtime.monotonic
+            self._threads = [
+                Ticker("streamhouse-heartbeat", self.beat, clock),
+                Ticker("streamhouse-groups", self.tend, clock),
+            ]
 
     def wake(self) -> None:
         """Somebody is about to join: the heartbeat must not be late."""
@@ -120,6 +142,8 @@ class GroupAgent:
     def beat(self) -> float:
         """Show that this process lives, if it has members; seconds until the next time."""
         sessions = [s.options.session_timeout for s in self._registered() if s.joined]
+        with self._lock:
+            sessions += self._lodgers.values()
         if not sessions:
             return _IDLE_SECONDS
         pause = beat_seconds(min(sessions))
@@ -136,11 +160,13 @@ class GroupAgent:
         """Everything else that is due; seconds until the next time."""
         sessions = self._registered()
         self._clean_up()
-        pause = _TEND_SECONDS_MAX if sessions or self._strays else _IDLE_SECONDS
+        with self._lock:
+            groups = {group for group, _ in self._lodgers}
+        pause = _TEND_SECONDS_MAX if sessions or groups or self._strays else _IDLE_SECONDS
         for session in sessions:
             pause = min(pause, session.tend())
             session.notice()
-        groups = {session.options.group for session in sessions if session.joined}
+        groups |= {session.options.group for session in sessions if session.joined}
         if groups:
             now = self._runtime.monotonic()
             if now >= self._look_due:
@@ -199,6 +225,8 @@ class GroupAgent:
             ]
         # Afterwards: whoever is in the state by now was registered before.
         known = {s.membership.id for s in self._registered() if s.membership is not None}
+        with self._lock:
+            known |= {member for _, member in self._lodgers}
         now = self._runtime.monotonic()
         strays: dict[tuple[str, str], float] = {}
         for name, member in mine:

@@ -56,14 +56,19 @@ class TopicDirectory:
 
     def by_id(self, topic_id: uuid.UUID) -> TopicInfo | None:
         """The topic with that id, as far as the log was read."""
-        data = topic_id.bytes
-        if data[:_ID_BYTES] != self._prefix:
+        number = self.number_of(topic_id)
+        if number is None:
             return None
-        number = int.from_bytes(data[_ID_BYTES:], "big")
         with self._parts.commits.lock:
             topic = self._parts.commits.state.topics.get(number)
             name = None if topic is None else topic.name
         return None if name is None else self.present(name)
+
+    def number_of(self, topic_id: uuid.UUID | None) -> int | None:
+        """The number behind an id; ``None``: another log's."""
+        if topic_id is None or topic_id.bytes[:_ID_BYTES] != self._prefix:
+            return None
+        return int.from_bytes(topic_id.bytes[_ID_BYTES:], "big")
 
     def id_of(self, info: TopicInfo) -> uuid.UUID:
         """The id of a topic. One that is made anew under a name has another."""

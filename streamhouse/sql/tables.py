@@ -11,11 +11,11 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from streamhouse.commits.groups import GroupState
 from streamhouse.commits.state import State
 from streamhouse.config import Settings
 from streamhouse.format.commit import Commit
 from streamhouse.format.operations import Append, Transaction
+from streamhouse.groups.description import members_of, state_name
 from streamhouse.sql.snapshot import TopicView
 from streamhouse.store.cost import DOLLARS_PER_GET, DOLLARS_PER_PUT
 from streamhouse.store.metered import StoreStats
@@ -194,10 +194,16 @@ def rows_of_segments(topics: Iterable[TopicView]) -> Iterator[Row]:
 
 def rows_of_groups(state: State) -> list[Row]:
     """The table ``consumer_groups``."""
-    return [
-        (name, _group_state(group), group.generation, group.assignor, len(group.members), len(group.target))
-        for name, group in state.groups.items()
-    ]
+    rows: list[Row] = []
+    for name, group in state.groups.items():
+        members = members_of(state, group)
+        classic = group.classic if group.has_classic_members else None
+        assignor, generation = (
+            (group.assignor, group.generation) if classic is None else (classic.protocol, classic.generation)
+        )
+        owned = len(group.target) if classic is None else sum(len(member.assignment) for member in members)
+        rows.append((name, state_name(group), generation, assignor, len(members), owned))
+    return rows
 
 
 def rows_of_members(state: State) -> list[Row]:
@@ -206,14 +212,14 @@ def rows_of_members(state: State) -> list[Row]:
         (
             name,
             member.id,
-            member.instance or None,
+            member.instance,
             member.process,
-            member.session_ms,
-            sorted(state.topics[topic].name for topic in member.topics if topic in state.topics),
-            len(group.owned(member.id)),
+            round(member.session_timeout * 1000),
+            sorted(member.topics),
+            len(member.assignment),
         )
         for name, group in state.groups.items()
-        for member in group.members.values()
+        for member in members_of(state, group)
     ]
 
 
@@ -304,12 +310,6 @@ OF_TOPICS: Final[Mapping[str, Callable[[Iterable[TopicView]], Iterator[Row]]]] =
     "segments": rows_of_segments,
 }
 """Tables that are made of copies, when the lock is free again."""
-
-
-def _group_state(group: GroupState) -> str:
-    if not group.members:
-        return "empty"
-    return "stable" if group.settled else "rebalancing"
 
 
 def _appends(commit: Commit) -> bool:

@@ -13,41 +13,26 @@ from contextlib import suppress
 from itertools import count
 from typing import Final
 
-import msgspec
-
 from streamhouse.commits.verdicts import Code
 from streamhouse.errors import StreamhouseError
+from streamhouse.format.gateways import (
+    PREFIX,
+    ROLL_CALL,
+    GatewayEntry,
+    decode_gateway,
+    encode_gateway,
+    entry_name,
+)
 from streamhouse.format.operations import Operation, SetEntry
 from streamhouse.groups.heartbeat import Heartbeat, Watch, beat_seconds
 from streamhouse.kafka.cluster.placement import chosen, of_group, of_partition, of_transactional_id
 from streamhouse.kafka.parts import Parts
 from streamhouse.kafka.tasks import ended
 
-_PREFIX: Final = "kafka/brokers/"
 _PROCESS_BYTES: Final = 8
 _NEW: Final = 0  # the version of an entry that is not there
 _TWO: Final = 2
 _LOOK_SECONDS: Final = 5.0
-
-
-class Broker(msgspec.Struct, array_like=True, frozen=True):
-    """A gateway.
-
-    Attributes:
-        node_id: Its number.
-        host: Where clients find it ...
-        port: ... and at which port.
-        rack: Where it is, or nothing.
-        process: Whose heartbeat it is.
-        session_ms: After so long without one it is dead.
-    """
-
-    node_id: int
-    host: str
-    port: int
-    rack: str
-    process: str
-    session_ms: int
 
 
 class Brokers:
@@ -68,23 +53,24 @@ class Brokers:
         self._process = parts.runtime.random_bytes(_PROCESS_BYTES).hex()
         self._heartbeat = Heartbeat(parts.store, self._process)
         self._watch = Watch(parts.store, parts.runtime)
-        self._present: dict[int, tuple[int, Broker]] = {}  # with the commit that registered it
-        self._own: Broker | None = None
+        self._present: dict[int, tuple[int, GatewayEntry]] = {}  # with the commit that registered it
+        self._own: GatewayEntry | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._again: asyncio.Task[None] | None = None
+        self._answer: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
         parts.events.subscribe(self._notice, SetEntry)
 
     # --- looking -----------------------------------------------------------------------------------
 
     @property
-    def own(self) -> Broker:
+    def own(self) -> GatewayEntry:
         """This gateway."""
         assert self._own is not None
         return self._own
 
     @property
-    def all(self) -> list[Broker]:
+    def all(self) -> list[GatewayEntry]:
         """All gateways, by number. This one is always among them."""
         known = {number: broker for number, (_, broker) in self._present.items()}
         known[self.own.node_id] = self.own
@@ -99,11 +85,11 @@ class Brokers:
         """Who leads a partition."""
         return chosen(of_partition(topic, partition), self.nodes)
 
-    def coordinator_of_group(self, group: str) -> Broker:
+    def coordinator_of_group(self, group: str) -> GatewayEntry:
         """Who coordinates a group."""
         return self._broker(chosen(of_group(group), self.nodes))
 
-    def coordinator_of_producer(self, transactional_id: str) -> Broker:
+    def coordinator_of_producer(self, transactional_id: str) -> GatewayEntry:
         """Who coordinates the transactions of a producer."""
         return self._broker(chosen(of_transactional_id(transactional_id), self.nodes))
 
@@ -115,7 +101,7 @@ class Brokers:
         """Whether this gateway coordinates the transactions of a producer."""
         return self.coordinator_of_producer(transactional_id).node_id == self.own.node_id
 
-    def _broker(self, node: int) -> Broker:
+    def _broker(self, node: int) -> GatewayEntry:
         return next(broker for broker in self.all if broker.node_id == node)
 
     # --- being there -------------------------------------------------------------------------------
@@ -133,7 +119,7 @@ class Brokers:
         while True:
             self._load()
             number = self._number()
-            broker = Broker(
+            broker = GatewayEntry(
                 node_id=number,
                 host=self._host,
                 port=self._port,
@@ -142,7 +128,7 @@ class Brokers:
                 session_ms=round(self._parts.settings.broker_session_seconds * 1000),
             )
             version, _ = self._present.get(number, (_NEW, None))
-            entry = SetEntry(_name(number), msgspec.msgpack.encode(broker), version)
+            entry = SetEntry(entry_name(number), encode_gateway(broker), version)
             if (await self._parts.propose(entry)).code is Code.ACCEPTED:
                 break
         self._own = broker
@@ -158,7 +144,7 @@ class Brokers:
         if own is not None:
             version, present = self._present.get(own.node_id, (_NEW, None))
             if present == own:
-                await self._parts.propose(SetEntry(_name(own.node_id), None, version))
+                await self._parts.propose(SetEntry(entry_name(own.node_id), None, version))
 
     def _number(self) -> int:
         if self._own is not None:
@@ -178,11 +164,14 @@ class Brokers:
             if len(self._present) < _TWO:
                 await self._next_change()
                 continue
-            try:
-                await self._parts.aside(self._heartbeat.beat)
-            except StreamhouseError:
-                self._watch.distrust()
+            await self._beat()
             await asyncio.sleep(pause)
+
+    async def _beat(self) -> None:
+        try:
+            await self._parts.aside(self._heartbeat.beat)
+        except StreamhouseError:
+            self._watch.distrust()  # if we cannot write, the others perhaps cannot either
 
     async def _watch_on(self) -> None:
         while True:
@@ -200,9 +189,9 @@ class Brokers:
                     await self._bury(version, broker)
             await asyncio.sleep(min(max(pause, 0.05), 1.0))
 
-    async def _bury(self, version: int, broker: Broker) -> None:
+    async def _bury(self, version: int, broker: GatewayEntry) -> None:
         try:
-            await self._parts.propose(SetEntry(_name(broker.node_id), None, version))
+            await self._parts.propose(SetEntry(entry_name(broker.node_id), None, version))
         except StreamhouseError:
             return  # the next look tries again
         self._load()
@@ -216,17 +205,21 @@ class Brokers:
     # --- the log -----------------------------------------------------------------------------------
 
     def _notice(self, operation: Operation) -> None:
-        if isinstance(operation, SetEntry) and operation.name.startswith(_PREFIX):
+        if not isinstance(operation, SetEntry):
+            return
+        if operation.name == ROLL_CALL:
+            self._answer = self._parts.loop.create_task(self._beat())
+        elif operation.name.startswith(PREFIX):
             self._load()
             self._stand_up()
 
     def _load(self) -> None:
         with self._parts.commits.lock:
             entries = [
-                entry for name, entry in self._parts.commits.state.entries.items() if name.startswith(_PREFIX)
+                entry for name, entry in self._parts.commits.state.entries.items() if name.startswith(PREFIX)
             ]
-        found = [(version, msgspec.msgpack.decode(value, type=Broker)) for version, value in entries]
-        self._present = {broker.node_id: (version, broker) for version, broker in found}
+        found = [(version, decode_gateway(value)) for version, value in entries]
+        self._present = {broker.node_id: (version, broker) for version, broker in found if broker is not None}
         self._changed.set()
 
     def _stand_up(self) -> None:
@@ -242,7 +235,3 @@ class Brokers:
                 f"another gateway, at {present.host}:{present.port}, took node_id={present.node_id}; give"
                 " each one a number of its own, or none"
             )
-
-
-def _name(number: int) -> str:
-    return f"{_PREFIX}{number}"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from streamhouse.kafka.access import Access
-from streamhouse.kafka.cluster.brokers import Broker, Brokers
+from streamhouse.format.gateways import GatewayEntry
+from streamhouse.kafka.cluster.brokers import Brokers
 from streamhouse.kafka.protocol.codec import Fields
 from streamhouse.kafka.protocol.errors import ErrorCode
 from streamhouse.kafka.server.connection import Peer
@@ -50,7 +51,7 @@ class CoordinatorHandler:
         return _refused(ErrorCode.invalid_request)
 
 
-def _found(broker: Broker) -> dict[str, Any]:
+def _found(broker: GatewayEntry) -> dict[str, Any]:
     return {
         "error_code": ErrorCode.none,
         "error_message": None,

@@ -1,0 +1,154 @@
+"""A group as it stands at one moment: who is in there, what they have, and how far it has come."""
+
+from __future__ import annotations
+
+import msgspec
+
+from streamhouse.commits.groups import GroupState
+from streamhouse.commits.state import State
+from streamhouse.errors import GroupNotFoundError, nearest
+from streamhouse.format.operations import ClassicMember
+from streamhouse.groups.classic import assigned_partitions, subscribed_topics
+from streamhouse.groups.offsets import as_offset
+from streamhouse.records import OffsetAndMetadata, TopicPartition
+
+
+class GroupMember(msgspec.Struct, frozen=True):
+    """A member of a group.
+
+    Attributes:
+        id: Its name, new for each time it joins.
+        process: The ``Log`` object that it belongs to; members of one have the same. Empty: it is a Kafka
+            client of the classic protocol.
+        instance: The ``instance_id`` of a static member, else ``None``.
+        session_timeout: After so many seconds without a sign of life it is taken out.
+        topics: What it subscribes to.
+        assignment: The partitions that it works on.
+        coming: Partitions that are meant for it and that their present owners have yet to give back.
+    """
+
+    id: str
+    process: str
+    instance: str | None
+    session_timeout: float
+    topics: tuple[str, ...]
+    assignment: tuple[TopicPartition, ...]
+    coming: tuple[TopicPartition, ...] = ()
+
+
+class GroupDescription(msgspec.Struct, frozen=True):
+    """A group at one moment.
+
+    Attributes:
+        name: Its name.
+        state: ``"stable"``, ``"rebalancing"`` or ``"empty"``.
+        assignor: How partitions are dealt out; empty when the group never had members.
+        generation: Grows with every change of the assignment.
+        members: In the order in which they joined.
+        offsets: How far it has come, by partition.
+        lag: How many offsets lie between that and the end, by partition; all that there is where nothing
+            was committed yet. It has all partitions of the topics that members subscribe to.
+    """
+
+    name: str
+    state: str
+    assignor: str
+    generation: int
+    members: tuple[GroupMember, ...]
+    offsets: dict[TopicPartition, OffsetAndMetadata]
+    lag: dict[TopicPartition, int]
+
+
+def describe(state: State, name: str) -> GroupDescription:
+    """Everything about a group. Call it with the lock of the state.
+
+    Raises:
+        GroupNotFoundError: There is no such group.
+    """
+    group = find_group(state, name)
+    classic = group.classic if group.has_classic_members else None
+    offsets = {
+        TopicPartition(state.topics[topic].name, partition): as_offset(found)
+        for (topic, partition), found in sorted(group.offsets.items())
+        if topic in state.topics
+    }
+    return GroupDescription(
+        name,
+        state_name(group),
+        group.assignor if classic is None else classic.protocol,
+        group.generation if classic is None else classic.generation,
+        members_of(state, group),
+        offsets,
+        _lag(state, group),
+    )
+
+
+def find_group(state: State, name: str) -> GroupState:
+    """The group of that name.
+
+    Raises:
+        GroupNotFoundError: There is none; the message has the nearest match.
+    """
+    group = state.groups.get(name)
+    if group is None:
+        raise GroupNotFoundError(f"no group {name!r}{nearest(str(name), state.groups)}")
+    return group
+
+
+def state_name(group: GroupState) -> str:
+    """``"stable"``, ``"rebalancing"`` or ``"empty"``."""
+    if not group.inhabited:
+        return "empty"
+    classic = group.classic
+    if group.members or classic is None:
+        return "stable" if group.settled else "rebalancing"
+    return "stable" if all(member.assignment for member in classic.members) else "rebalancing"
+
+
+def members_of(state: State, group: GroupState) -> tuple[GroupMember, ...]:
+    """The members of a group, of whichever kind."""
+    if group.has_classic_members and group.classic is not None:
+        return tuple(_classic_member(member, group.classic.protocol) for member in group.classic.members)
+    return tuple(_member(state, group, id_) for id_ in group.members)
+
+
+def _classic_member(member: ClassicMember, protocol: str) -> GroupMember:
+    return GroupMember(
+        member.id,
+        "",
+        member.instance or None,
+        member.session_ms / 1000,
+        subscribed_topics(dict(member.protocols).get(protocol, b"")),
+        assigned_partitions(member.assignment),
+    )
+
+
+def _member(state: State, group: GroupState, id_: str) -> GroupMember:
+    member = group.members[id_]
+    owned = set(group.owned(id_))
+    coming = [place for place, owner in group.target.items() if owner == id_ and place not in owned]
+    return GroupMember(
+        id_,
+        member.process,
+        member.instance or None,
+        member.session_ms / 1000,
+        tuple(sorted(state.topics[topic].name for topic in member.topics if topic in state.topics)),
+        tuple(sorted(TopicPartition(state.topics[t].name, p) for t, p in owned if t in state.topics)),
+        tuple(sorted(TopicPartition(state.topics[t].name, p) for t, p in coming if t in state.topics)),
+    )
+
+
+def _lag(state: State, group: GroupState) -> dict[TopicPartition, int]:
+    places = {place for place in group.offsets if place[0] in state.topics}
+    for member in group.members.values():
+        for id_ in member.topics:
+            if id_ in state.topics:
+                places.update((id_, partition) for partition in range(state.topics[id_].partition_count))
+    lag = {}
+    for id_, partition in sorted(places):
+        topic = state.topics[id_]
+        stored = topic.partitions.get(partition)
+        low, high = (0, 0) if stored is None else (stored.log_start, stored.high_watermark)
+        found = group.offsets.get((id_, partition))
+        lag[TopicPartition(topic.name, partition)] = high - max(low, found.offset if found else 0)
+    return lag

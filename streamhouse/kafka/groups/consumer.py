@@ -1,0 +1,426 @@
+"""Groups of the newer protocol (KIP-848): Kafka's clients as members of groups like all others.
+
+The log deals partitions out and knows who owns what, and a heartbeat of a client is an exchange of news: what
+it has given up, and what it shall have. So its members and native ones can be in one group. A gateway only
+speaks for the clients that are connected to it: it notes what they subscribe to, and finds out when one falls
+silent.
+
+The epoch of a member is the generation in which it was told its partitions. While it has some to give back it
+stays in its epoch; it gets new ones, and the group's epoch, once it has done so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from typing import Final
+
+import msgspec
+
+from streamhouse.commits.groups import GroupState
+from streamhouse.commits.state import State
+from streamhouse.commits.verdicts import Code
+from streamhouse.errors import StreamhouseError
+from streamhouse.format.operations import (
+    AlterTopic,
+    CreateTopic,
+    DeleteTopic,
+    JoinGroup,
+    LeaveGroup,
+    Operation,
+    ReleasePartitions,
+)
+from streamhouse.kafka.parts import Parts
+from streamhouse.kafka.protocol.errors import ErrorCode
+
+_ASSIGNORS: Final = {"uniform": "cooperative-sticky", "range": "range"}
+_LOOK_SECONDS: Final = 0.25
+_log: Final = logging.getLogger("streamhouse.kafka")
+
+Place = tuple[int, int]
+
+
+class Beat(msgspec.Struct, frozen=True, kw_only=True):
+    """What a client says.
+
+    Attributes:
+        group: The group.
+        member: Its name, which it has made up itself.
+        epoch: The one it is in; 0 to join.
+        instance: Name of a static member, or empty.
+        rebalance_seconds: How long it may take to give partitions back; ``None``: as said before.
+        topics: Names it subscribes to; ``None``: as said before.
+        pattern: ... and a pattern that names may match.
+        assignor: Which one it would like; empty: any.
+        owned: What it has now; ``None``: as said before.
+        client_id: What it calls itself.
+        host: Where it is.
+    """
+
+    group: str
+    member: str
+    epoch: int
+    instance: str
+    rebalance_seconds: float | None
+    topics: tuple[str, ...] | None
+    pattern: str | None
+    assignor: str
+    owned: frozenset[Place] | None
+    client_id: str
+    host: str
+
+
+class News(msgspec.Struct, frozen=True):
+    """What a client is told.
+
+    Attributes:
+        error: Why there is nothing to tell.
+        message: Says more.
+        epoch: The one it is in now.
+        assignment: What it shall have; ``None``: what it has.
+    """
+
+    error: ErrorCode = ErrorCode.none
+    message: str | None = None
+    epoch: int = 0
+    assignment: tuple[Place, ...] | None = None
+
+
+class ConsumerMember:
+    """A client that this gateway speaks for."""
+
+    __slots__ = (
+        "assigned",
+        "client_id",
+        "epoch",
+        "group",
+        "heard_at",
+        "host",
+        "id",
+        "instance",
+        "owned",
+        "pattern",
+        "rebalance_seconds",
+        "revoking_since",
+        "topics",
+        "working",
+    )
+
+    def __init__(self, beat: Beat, now: float) -> None:
+        self.group = beat.group
+        self.id = beat.member
+        self.instance = beat.instance
+        self.epoch = 0
+        self.heard_at = now
+        self.client_id = beat.client_id
+        self.host = beat.host
+        self.rebalance_seconds = 300.0
+        self.topics: tuple[str, ...] = ()
+        self.pattern: re.Pattern[str] | None = None
+        self.owned: frozenset[Place] = frozenset()
+        self.assigned: frozenset[Place] | None = None  # what it was told last
+        self.revoking_since: float | None = None
+        self.working = asyncio.Lock()  # one exchange at a time
+
+
+class ConsumerGroups:
+    """The members of one gateway. On its loop only.
+
+    Args:
+        parts: The gateway's.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._members: dict[tuple[str, str], ConsumerMember] = {}
+        self._subscribed_anew = False
+        parts.events.subscribe(self._notice, CreateTopic, AlterTopic, DeleteTopic)
+
+    def member(self, group: str, member: str) -> ConsumerMember | None:
+        """A client of this gateway."""
+        return self._members.get((group, member))
+
+    # --- exchanges ---------------------------------------------------------------------------------
+
+    async def heartbeat(self, beat: Beat) -> News:
+        """Take in what a client says, and tell it what there is.
+
+        Raises:
+            StreamhouseError: The log fails.
+        """
+        refusal = self._refuse(beat)
+        if refusal is not None:
+            return refusal
+        member = self._members.get((beat.group, beat.member))
+        if beat.epoch == 0 or member is None:
+            found = await self._enter(beat)
+            if isinstance(found, News):
+                return found
+            member = found
+        async with member.working:
+            return await self._exchange(member, beat)
+
+    async def leave(self, group: str, member: str, *, returns: bool) -> News:
+        """A client goes; a static one that will be back keeps its place for its session."""
+        known = self._members.get((group, member))
+        if known is None and not self._in_log(group, member):
+            return News(ErrorCode.unknown_member_id, f"{member} is no member of {group}")
+        if returns and known is not None:
+            known.heard_at = self._parts.loop.time()
+            known.epoch = _AWAY
+            return News(epoch=_AWAY)
+        await self._expel(group, member)
+        return News(epoch=_GONE)
+
+    async def watch(self) -> None:
+        """End the membership of clients that have fallen silent, for ever."""
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            try:
+                await self._look()
+            except StreamhouseError as error:
+                _log.warning("members that are gone could not be taken out of their groups: %s", error)
+
+    async def close(self) -> None:
+        """Speak for nobody any more. Clients go to another gateway, and keep what they have."""
+        for group, member in list(self._members):
+            self._parts.agent.dislodge(group, member)
+        self._members.clear()
+
+    # --- entering ----------------------------------------------------------------------------------
+
+    def _refuse(self, beat: Beat) -> News | None:
+        with self._parts.commits.lock:
+            group = self._parts.commits.state.groups.get(beat.group)
+            classic = group is not None and group.has_classic_members
+        if classic:
+            return News(ErrorCode.group_id_not_found, f"{beat.group} is a group of the classic protocol")
+        if beat.assignor and beat.assignor not in _ASSIGNORS:
+            known = ", ".join(_ASSIGNORS)
+            return News(ErrorCode.unsupported_assignor, f"no assignor {beat.assignor!r}; there are {known}")
+        if beat.pattern:
+            try:
+                re.compile(beat.pattern)
+            except re.error as error:
+                return News(ErrorCode.invalid_regular_expression, f"{beat.pattern!r}: {error}")
+        return None
+
+    async def _enter(self, beat: Beat) -> ConsumerMember | News:
+        """A client that joins, or one that was with another gateway before."""
+        key = (beat.group, beat.member)
+        if beat.epoch != 0:
+            await self._parts.refresh()
+            if not self._in_log(*key):
+                return News(ErrorCode.unknown_member_id, f"{beat.member} is no member of {beat.group}")
+        elif beat.topics is None and beat.pattern is None:
+            return News(ErrorCode.invalid_request, "who joins says what it subscribes to")
+        namesake = self._namesake(beat)
+        if namesake is not None and namesake.epoch != _AWAY:
+            return News(ErrorCode.unreleased_instance_id, f"instance {beat.instance!r} is {namesake.id}")
+        member = self._members.get(key) or ConsumerMember(beat, self._parts.loop.time())
+        if beat.epoch == 0:
+            member.epoch, member.assigned = 0, None
+        else:
+            member.epoch = beat.epoch
+            member.topics = self._topics_in_log(*key)
+        member.owned = frozenset()
+        if namesake is not None:
+            self._forget(namesake)
+        self._members[key] = member
+        self._parts.agent.lodge(*key, self._session_seconds)
+        return member
+
+    def _namesake(self, beat: Beat) -> ConsumerMember | None:
+        """Another client of the same instance."""
+        for (group, id_), member in self._members.items():
+            same = group == beat.group and member.instance == beat.instance
+            if beat.instance and same and id_ != beat.member:
+                return member
+        return None
+
+    # --- news --------------------------------------------------------------------------------------
+
+    async def _exchange(self, member: ConsumerMember, beat: Beat) -> News:
+        member.heard_at = self._parts.loop.time()
+        wanted = self._take_in(member, beat)
+        group = self._group(member)
+        if group is None or wanted != self._subscribed(member):
+            news = await self._subscribe(member, beat, wanted, again=group is not None)
+            if news is not None:
+                return news
+        await self._release(member)
+        return self._tell(member, beat)
+
+    def _take_in(self, member: ConsumerMember, beat: Beat) -> tuple[int, ...]:
+        """Note what it says; the ids of the topics that it subscribes to."""
+        if beat.rebalance_seconds is not None:
+            member.rebalance_seconds = beat.rebalance_seconds
+        if beat.topics is not None:
+            member.topics = beat.topics
+        if beat.pattern is not None:
+            member.pattern = re.compile(beat.pattern) if beat.pattern else None
+        if beat.owned is not None:
+            member.owned = beat.owned
+        with self._parts.commits.lock:
+            return _topic_ids(self._parts.commits.state, member)
+
+    async def _subscribe(
+        self, member: ConsumerMember, beat: Beat, topics: tuple[int, ...], *, again: bool
+    ) -> News | None:
+        """Join, or subscribe to something else; why not, if so."""
+        join = JoinGroup(
+            group=member.group,
+            member=member.id,
+            process=self._parts.agent.process,
+            instance=member.instance,
+            assignor=self._assignor(beat),
+            session_ms=self._parts.settings.consumer_session_timeout_ms,
+            topics=topics,
+            again=again or member.epoch > 0,
+        )
+        verdict = await self._parts.propose(join)
+        if verdict.code is Code.ACCEPTED:
+            return None
+        self._forget(member)
+        if verdict.code is Code.UNKNOWN_MEMBER:
+            return News(ErrorCode.unknown_member_id, f"{member.id} was taken out of {member.group}")
+        if verdict.code is Code.OTHER_ASSIGNOR:
+            return News(
+                ErrorCode.inconsistent_group_protocol,
+                "the members of the group deal partitions out in another way",
+            )
+        return News(ErrorCode.group_id_not_found, f"{member.group} is a group of the classic protocol")
+
+    def _assignor(self, beat: Beat) -> str:
+        """What the group uses, if it has members, else what is asked for."""
+        with self._parts.commits.lock:
+            group = self._parts.commits.state.groups.get(beat.group)
+            if group is not None and any(id_ != beat.member for id_ in group.members):
+                return group.assignor if not beat.assignor else _ASSIGNORS[beat.assignor]
+        return _ASSIGNORS[beat.assignor or "uniform"]
+
+    async def _release(self, member: ConsumerMember) -> None:
+        """Give back what the client has stopped working on."""
+        with self._parts.commits.lock:
+            group = self._parts.commits.state.groups.get(member.group)
+            places = [] if group is None else group.to_release(member.id)
+        gone = tuple(place for place in places if place not in member.owned)
+        if gone:
+            await self._parts.propose(ReleasePartitions(member.group, member.id, gone))
+
+    def _tell(self, member: ConsumerMember, beat: Beat) -> News:
+        with self._parts.commits.lock:
+            group = self._parts.commits.state.groups.get(member.group)
+            if group is None or member.id not in group.members:
+                self._forget(member)
+                return News(ErrorCode.unknown_member_id, f"{member.id} was taken out of {member.group}")
+            leaving = set(group.to_release(member.id))
+            shall_have = frozenset(group.owned(member.id)) - leaving
+            generation = group.generation
+        if leaving:
+            if member.revoking_since is None:
+                member.revoking_since = self._parts.loop.time()
+        else:
+            member.revoking_since = None
+            member.epoch = generation
+        same = shall_have == member.assigned and beat.epoch != 0
+        member.assigned = shall_have
+        return News(epoch=member.epoch, assignment=None if same else tuple(sorted(shall_have)))
+
+    # --- leaving -----------------------------------------------------------------------------------
+
+    async def _look(self) -> None:
+        now = self._parts.loop.time()
+        for member in list(self._members.values()):
+            silent = now - member.heard_at > self._session_seconds
+            since = member.revoking_since
+            slow = since is not None and now - since > member.rebalance_seconds
+            if silent or slow:
+                await self._expel(member.group, member.id)
+        if self._subscribed_anew:
+            self._subscribed_anew = False
+            await self._subscribe_anew()
+
+    async def _subscribe_anew(self) -> None:
+        """Topics came or went: some who subscribe to names that were not there may have partitions now."""
+        for member in list(self._members.values()):
+            async with member.working:
+                with self._parts.commits.lock:
+                    wanted = _topic_ids(self._parts.commits.state, member)
+                if self._group(member) is not None and wanted != self._subscribed(member):
+                    beat = _nothing_new(member)
+                    await self._subscribe(member, beat, wanted, again=True)
+
+    async def _expel(self, group: str, member: str) -> None:
+        known = self._members.get((group, member))
+        if known is not None:
+            self._forget(known)
+        await self._parts.propose(LeaveGroup(group, member))
+
+    def _forget(self, member: ConsumerMember) -> None:
+        self._members.pop((member.group, member.id), None)
+        self._parts.agent.dislodge(member.group, member.id)
+
+    def _notice(self, _operation: Operation) -> None:
+        self._subscribed_anew = True
+
+    # --- the log -----------------------------------------------------------------------------------
+
+    @property
+    def _session_seconds(self) -> float:
+        return self._parts.settings.consumer_session_timeout_ms / 1000
+
+    def _group(self, member: ConsumerMember) -> GroupState | None:
+        """The group, if it is a member of it."""
+        with self._parts.commits.lock:
+            group = self._parts.commits.state.groups.get(member.group)
+            return group if group is not None and member.id in group.members else None
+
+    def _subscribed(self, member: ConsumerMember) -> tuple[int, ...]:
+        with self._parts.commits.lock:
+            group = self._parts.commits.state.groups.get(member.group)
+            present = None if group is None else group.members.get(member.id)
+            mine = present is not None and present.process == self._parts.agent.process
+            return present.topics if present is not None and mine else _NOT_YET
+
+    def _in_log(self, group: str, member: str) -> bool:
+        with self._parts.commits.lock:
+            found = self._parts.commits.state.groups.get(group)
+            return found is not None and member in found.members
+
+    def _topics_in_log(self, group: str, member: str) -> tuple[str, ...]:
+        """What it subscribes to, as far as the log knows: names of topics that are there."""
+        with self._parts.commits.lock:
+            state = self._parts.commits.state
+            ids = state.groups[group].members[member].topics
+            return tuple(state.topics[id_].name for id_ in ids if id_ in state.topics)
+
+
+_GONE: Final = -1
+_AWAY: Final = -2
+_NOT_YET: Final = (-1,)
+
+
+def _topic_ids(state: State, member: ConsumerMember) -> tuple[int, ...]:
+    """The topics that a subscription means now."""
+    ids = {state.topic_ids[name] for name in member.topics if name in state.topic_ids}
+    if member.pattern is not None:
+        ids |= {id_ for name, id_ in state.topic_ids.items() if member.pattern.fullmatch(name)}
+    return tuple(sorted(ids))
+
+
+def _nothing_new(member: ConsumerMember) -> Beat:
+    return Beat(
+        group=member.group,
+        member=member.id,
+        epoch=member.epoch,
+        instance=member.instance,
+        rebalance_seconds=None,
+        topics=None,
+        pattern=None,
+        assignor="",
+        owned=None,
+        client_id=member.client_id,
+        host=member.host,
+    )
