@@ -173,6 +173,12 @@ def test_two_gateways(two: tuple[CommitLog, CommitLog]) -> None:
     assert here.alter([Deletion("alice", 1)], [])[0].error is ErrorCode.resource_not_found
 
 
+def test_what_was_set_elsewhere_is_deleted(two: tuple[CommitLog, CommitLog]) -> None:
+    here, there = map(store_of, two)
+    here.set_password("alice", "pencil")
+    assert there.alter([Deletion("alice", 1)], []) == [Altered("alice")]
+
+
 def test_one_of_two_deletes(two: tuple[CommitLog, CommitLog]) -> None:
     stores = [store_of(commits) for commits in two]
     for round_ in range(5):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 import weakref
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -46,6 +47,17 @@ def test_what_was_changed_is_seen_at_once(commits: CommitLog) -> None:
         assert counted.now == {"a": b"a" + value, "b/c": b"b/c" + value}
     assert counted.view.change(["a"], lambda *_: None)["a"].before == b"a19"
     assert counted.now == {"b/c": b"b/c19"}
+
+
+def test_the_answer_may_come_before_the_news(commits: CommitLog) -> None:
+    """The commit thread answers first, and tells listeners afterwards."""
+    go_on = threading.Event()
+    commits.listen(lambda *_: go_on.wait(10) and None)
+    counted = Counted(commits)
+    assert counted.now == {}
+    counted.view.change(["a"], lambda *_: b"1")
+    assert counted.now == {"a": b"1"}
+    go_on.set()
 
 
 def test_it_is_made_anew_only_when_something_changed(commits: CommitLog) -> None:

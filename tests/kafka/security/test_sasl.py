@@ -274,6 +274,15 @@ def test_only_as_the_same(clock: Clock, mechanism: str, user: str, password: str
     assert session.principal == "User:alice"
 
 
+def test_not_by_a_mechanism_that_is_not_offered(clock: Clock) -> None:
+    session = session_of(clock, PLAIN)
+    log_in(session, PLAIN, "alice", "pencil")
+    clock.seconds += 10
+    assert session.handshake("SCRAM-SHA-256") is ErrorCode.unsupported_sasl_mechanism
+    assert session.failed
+    assert not session.done
+
+
 def test_not_more_than_once_a_second(clock: Clock) -> None:
     session = session_of(clock)
     log_in(session, PLAIN, "alice", "pencil")
