@@ -31,6 +31,7 @@ from streamhouse.kafka.security.passwords import (
     derive,
     is_password,
     is_textual,
+    is_unicode,
 )
 from streamhouse.runtime import Runtime
 
@@ -293,6 +294,8 @@ def _wanted(change: Deletion | Upsertion, mechanism: Mechanism) -> ScramCredenti
 def _check(user: str, mechanism: int) -> Altered | None:
     if not user:
         return Altered(user, ErrorCode.unacceptable_credential, "Username must not be empty")
+    if not is_unicode(user):
+        return Altered(user, ErrorCode.unacceptable_credential, "Username must be text")
     if len(user) > USER_CHARS_MAX:
         return Altered(
             user,

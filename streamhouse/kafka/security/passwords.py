@@ -109,8 +109,8 @@ def derive(
     Raises:
         InvalidInputError: The password or the salt is empty, or the number of iterations out of bounds.
     """
-    if not password:
-        raise InvalidInputError("Password must not be empty")
+    if not password or not is_unicode(password):
+        raise InvalidInputError("Password must be text, and not empty")
     if not ITERATIONS_MIN <= iterations <= ITERATIONS_MAX:
         raise InvalidInputError(f"iterations={iterations} is outside {ITERATIONS_MIN} to {ITERATIONS_MAX}")
     return credential_of(mechanism, mechanism.salted(password, salt, iterations), salt, iterations)
@@ -150,6 +150,15 @@ def decoy(mechanism: Mechanism, user: str, secret: bytes, like: ScramCredential 
         server_key=drawn("server key", mechanism.digest_bytes),
         iterations=ITERATIONS_MIN if like is None else like.iterations,
     )
+
+
+def is_unicode(text: str) -> bool:
+    """Whether it can be encoded: Python's strings may have halves of characters in them."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def is_textual(salt: bytes) -> bool:

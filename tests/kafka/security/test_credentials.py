@@ -61,7 +61,14 @@ def test_a_new_password_takes_the_place_of_the_old_one(store: CredentialStore) -
 
 @pytest.mark.parametrize(
     ("user", "password", "iterations"),
-    [("", "pencil", 4096), ("u" * 256, "pencil", 4096), ("alice", "", 4096), ("alice", "pencil", 1)],
+    [
+        ("", "pencil", 4096),
+        ("u" * 256, "pencil", 4096),
+        ("alice", "", 4096),
+        ("alice", "pencil", 1),
+        ("\udc80", "pencil", 4096),
+        ("alice", "pencil\udc80", 4096),
+    ],
 )
 def test_impossible_users(store: CredentialStore, user: str, password: str, iterations: int) -> None:
     with pytest.raises(InvalidInputError) as caught:
