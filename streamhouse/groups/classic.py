@@ -8,6 +8,7 @@ one who deals out gives them. The layouts are ``ConsumerProtocolSubscription.jso
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from typing import Final
 
 from streamhouse.records import TopicPartition
@@ -15,6 +16,8 @@ from streamhouse.records import TopicPartition
 CONSUMER: Final = "consumer"
 _INT16: Final = struct.Struct(">h")
 _INT32: Final = struct.Struct(">i")
+_FIRST_VERSION: Final = _INT16.pack(0)
+_NO_DATA: Final = _INT32.pack(-1)
 
 
 def subscribed_topics(subscription: bytes) -> tuple[str, ...]:
@@ -39,6 +42,28 @@ def assigned_partitions(assignment: bytes) -> tuple[TopicPartition, ...]:
         )
     except (struct.error, UnicodeDecodeError, ValueError):
         return ()
+
+
+def encode_subscription(topics: Iterable[str]) -> bytes:
+    """A subscription, in the first version."""
+    names = list(topics)
+    return b"".join([_FIRST_VERSION, _INT32.pack(len(names)), *map(_text, names), _NO_DATA])
+
+
+def encode_assignment(places: Iterable[TopicPartition]) -> bytes:
+    """An assignment, in the first version."""
+    topics: dict[str, list[int]] = {}
+    for topic, partition in places:
+        topics.setdefault(topic, []).append(partition)
+    pieces = [_FIRST_VERSION, _INT32.pack(len(topics))]
+    for topic, partitions in topics.items():
+        pieces += [_text(topic), _INT32.pack(len(partitions)), *map(_INT32.pack, partitions)]
+    return b"".join([*pieces, _NO_DATA])
+
+
+def _text(text: str) -> bytes:
+    data = text.encode()
+    return _INT16.pack(len(data)) + data
 
 
 class _Reader:

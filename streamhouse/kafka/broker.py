@@ -10,22 +10,25 @@ from typing import Final
 
 from streamhouse.kafka.access import Access
 from streamhouse.kafka.cluster.brokers import Brokers
-from streamhouse.kafka.handlers.coordinators import CoordinatorHandler
-from streamhouse.kafka.handlers.fetch import FetchHandler
-from streamhouse.kafka.handlers.metadata import MetadataHandlers
-from streamhouse.kafka.handlers.offsets import OffsetHandlers
-from streamhouse.kafka.handlers.produce import ProduceHandler
-from streamhouse.kafka.handlers.producers import ProducerHandlers
-from streamhouse.kafka.handlers.versions import api_versions, unsupported_version
+from streamhouse.kafka.groups.committers import Committers
+from streamhouse.kafka.groups.consumer import ConsumerGroups
+from streamhouse.kafka.groups.coordinator import ClassicGroups
+from streamhouse.kafka.handlers.sasl import SaslHandlers
+from streamhouse.kafka.handlers.table import Services, handler_table
+from streamhouse.kafka.handlers.versions import unsupported_version
 from streamhouse.kafka.parts import Parts
 from streamhouse.kafka.protocol import apis
-from streamhouse.kafka.reading import RecordSource
-from streamhouse.kafka.server.server import Handler, Server
+from streamhouse.kafka.security.authorizer import Authorizer
+from streamhouse.kafka.security.credentials import CredentialStore
+from streamhouse.kafka.security.identities import Identities
+from streamhouse.kafka.security.quota_store import QuotaStore
+from streamhouse.kafka.security.sasl import SaslSession
+from streamhouse.kafka.server.server import Server
 from streamhouse.kafka.settings import GatewaySettings
 from streamhouse.kafka.tasks import ended
+from streamhouse.kafka.throttling import Throttle
 from streamhouse.kafka.topics import TopicDirectory
 from streamhouse.kafka.transactions import Transactions
-from streamhouse.kafka.writing import RecordSink
 
 _EVERYWHERE: Final = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - what users may listen at
 
@@ -42,72 +45,88 @@ class KafkaBroker:
         self.parts = parts
         self.host = _advertised_host(parts.settings)
         self.port = parts.settings.port
-        self.server = Server(parts.settings, lambda: None, {apis.API_VERSIONS.key: unsupported_version})
+        self.server = Server(parts.settings, self._new_sasl, {apis.API_VERSIONS.key: unsupported_version})
+        self._credentials = CredentialStore(parts.commits, parts.runtime)
+        self._identities = Identities(self._credentials, parts.settings.plain_users)
         self._superseded = superseded
-        self._brokers: Brokers | None = None
+        self._services: Services | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._started = False
 
     @property
     def node_id(self) -> int:
         """Its number."""
-        assert self._brokers is not None
-        return self._brokers.own.node_id
+        assert self._services is not None
+        return self._services.brokers.own.node_id
 
     async def start(self, tls: ssl.SSLContext | None) -> None:
         """Listen, and become one of the gateways of the log."""
         self.port = await self.server.bind(tls)
-        settings = self.parts.settings
-        brokers = Brokers(self.parts, self.host, settings.advertised_port or self.port, self._superseded)
-        self._brokers = brokers
-        transactions = Transactions(self.parts, brokers)
-        handlers = self._handlers(brokers, transactions)
+        services = self._services = self._make_services()
         self.parts.events.start()
         self._started = True
-        await brokers.register()
-        self._tasks.append(self.parts.loop.create_task(transactions.watch()))
-        await self.server.open(handlers)
+        await services.brokers.register()
+        for watch in (services.transactions.watch, services.consumers.watch):
+            self._tasks.append(self.parts.loop.create_task(watch()))
+        sasl = SaslHandlers(self.parts)
+        await self.server.open(handler_table(services, sasl), sasl.raw_step)
 
     async def close(self, seconds: float) -> None:
         """Answer what is being worked on, then end everything."""
         await ended(*self._tasks)
+        services = self._services
+        if services is not None:
+            await services.classic.close()  # who waits for the other members is told to ask elsewhere
         await self.server.close(seconds)
         try:
-            if self._brokers is not None:
-                await self._brokers.leave()
+            if services is not None:
+                await services.consumers.close()
+                await services.brokers.leave()
         finally:
             if self._started:
                 self.parts.events.close()
 
-    def _handlers(self, brokers: Brokers, transactions: Transactions) -> dict[int, Handler]:
-        """Who answers what."""
-        parts, access = self.parts, Access()
-        topics = TopicDirectory(parts)
-        metrics = self.server.metrics
-        metadata = MetadataHandlers(parts, topics, brokers, access)
-        produce = ProduceHandler(parts, topics, RecordSink(parts), transactions, access, metrics)
-        fetch = FetchHandler(parts, topics, RecordSource(parts), access, metrics)
-        offsets = OffsetHandlers(parts, topics, access)
-        producers = ProducerHandlers(parts, topics, brokers, transactions, access)
-        return {
-            apis.API_VERSIONS.key: api_versions,
-            apis.METADATA.key: metadata.metadata,
-            apis.DESCRIBE_CLUSTER.key: metadata.describe_cluster,
-            apis.DESCRIBE_TOPIC_PARTITIONS.key: metadata.describe_topic_partitions,
-            apis.FIND_COORDINATOR.key: CoordinatorHandler(brokers, access).find,
-            apis.PRODUCE.key: produce.produce,
-            apis.FETCH.key: fetch.fetch,
-            apis.LIST_OFFSETS.key: offsets.list_offsets,
-            apis.OFFSET_FOR_LEADER_EPOCH.key: offsets.for_leader_epoch,
-            apis.DELETE_RECORDS.key: offsets.delete_records,
-            apis.INIT_PRODUCER_ID.key: producers.init_producer_id,
-            apis.ADD_PARTITIONS_TO_TXN.key: producers.add_partitions,
-            apis.ADD_OFFSETS_TO_TXN.key: producers.add_offsets,
-            apis.END_TXN.key: producers.end,
-            apis.LIST_TRANSACTIONS.key: producers.list_transactions,
-            apis.DESCRIBE_TRANSACTIONS.key: producers.describe_transactions,
-            apis.DESCRIBE_PRODUCERS.key: producers.describe_producers,
-        }
+    def _make_services(self) -> Services:
+        parts = self.parts
+        port = parts.settings.advertised_port or self.port
+        brokers = Brokers(parts, self.host, port, self._superseded)
+        consumers, classic = ConsumerGroups(parts), ClassicGroups(parts, brokers)
+        metrics, quotas = self.server.metrics, QuotaStore(parts.commits)
+        return Services(
+            parts=parts,
+            topics=TopicDirectory(parts),
+            brokers=brokers,
+            transactions=Transactions(parts, brokers),
+            consumers=consumers,
+            classic=classic,
+            committers=Committers(parts, consumers, classic),
+            access=self._new_access(),
+            credentials=self._credentials,
+            quotas=quotas,
+            throttle=Throttle(parts.settings, quotas, metrics, parts.loop.time),
+            metrics=metrics,
+        )
+
+    def _new_sasl(self) -> SaslSession | None:
+        """What a new client has to go through."""
+        settings = self.parts.settings
+        if not settings.sasl_mechanisms:
+            return None
+        return SaslSession(
+            settings.sasl_mechanisms, self._identities, self.parts.runtime, settings.reauthentication_ms
+        )
+
+    def _new_access(self) -> Access:
+        settings = self.parts.settings
+        if not settings.authorize:
+            return Access(None)
+        return Access(
+            Authorizer(
+                self.parts.commits,
+                settings.super_users,
+                allowed_by_default=settings.allow_everyone_without_acl,
+            )
+        )
 
 
 def _advertised_host(settings: GatewaySettings) -> str:

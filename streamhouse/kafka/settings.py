@@ -51,6 +51,8 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         transaction_timeout_max_ms: Longest that a producer may ask for (``transaction.max.timeout.ms``).
         sasl_mechanisms: How clients may say who they are: of ``PLAIN``, ``SCRAM-SHA-256`` and
             ``SCRAM-SHA-512``. None: they need not (``sasl.enabled.mechanisms``).
+        reauthentication_ms: After so long they have to do so again (``connections.max.reauth.ms``);
+            0: never.
         plain_users: Passwords by user, for ``PLAIN``; other users are looked up among those of SCRAM.
         authorize: Whether ACLs decide who may do what (``authorizer.class.name``).
         super_users: Users that may do everything, such as ``User:admin`` (``super.users``).
@@ -84,9 +86,10 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     group_session_timeout_max_ms: int = 1_800_000
     group_members_max: int = 10_000
     consumer_session_timeout_ms: int = 45_000
-    consumer_heartbeat_interval_ms: int = 5_000
+    consumer_heartbeat_interval_ms: int = 2_000
     transaction_timeout_max_ms: int = 900_000
     sasl_mechanisms: tuple[str, ...] = ()
+    reauthentication_ms: int = 0
     plain_users: dict[str, str] = {}
     authorize: bool = False
     super_users: tuple[str, ...] = ()
@@ -125,6 +128,7 @@ _BOUNDS: Final[dict[str, tuple[float, float]]] = {
     "consumer_session_timeout_ms": (100, 86_400_000),
     "consumer_heartbeat_interval_ms": (10, 86_400_000),
     "transaction_timeout_max_ms": (1, int(limits.TRANSACTION_SECONDS_MAX * 1000)),
+    "reauthentication_ms": (0, 2**31 - 1),
     "produce_bytes_per_second_max": (1, 2**62),
     "fetch_bytes_per_second_max": (1, 2**62),
 }

@@ -14,6 +14,7 @@ from streamhouse.kafka.groups.consumer import Beat, ConsumerGroups, News, Place
 from streamhouse.kafka.parts import Parts
 from streamhouse.kafka.protocol.codec import Fields
 from streamhouse.kafka.protocol.errors import ErrorCode
+from streamhouse.kafka.security.bindings import Operation, ResourceType
 from streamhouse.kafka.server.server import Request
 from streamhouse.kafka.topics import TopicDirectory
 
@@ -73,7 +74,7 @@ class ConsumerGroupHandlers:
         }
 
     def _refuse(self, request: Request, body: Any) -> News | None:
-        if not self._access.group(request.peer, "read", body.group_id):
+        if not self._access.group(request.peer, Operation.READ, body.group_id):
             return News(ErrorCode.group_authorization_failed)
         if not body.group_id:
             return News(ErrorCode.invalid_request, "the group has no name")
@@ -86,7 +87,7 @@ class ConsumerGroupHandlers:
         unseen = [
             name
             for name in body.subscribed_topic_names or ()
-            if not self._access.topic(request.peer, "describe", name)
+            if not self._access.topic(request.peer, Operation.DESCRIBE, name)
         ]
         if unseen:
             return News(ErrorCode.topic_authorization_failed, f"not allowed: {', '.join(unseen)}")
@@ -159,10 +160,10 @@ class ConsumerGroupHandlers:
             "members": [],
             "authorized_operations": _NOT_ASKED_FOR,
         }
-        if not self._access.group(request.peer, "describe", name):
+        if not self._access.group(request.peer, Operation.DESCRIBE, name):
             return fields | {"error_code": ErrorCode.group_authorization_failed}
         if operations:
-            fields["authorized_operations"] = self._access.group_operations(request.peer, name)
+            fields["authorized_operations"] = self._access.operations(request.peer, ResourceType.GROUP, name)
         with self._parts.commits.lock:
             state = self._parts.commits.state
             group = state.groups.get(name)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from streamhouse.kafka.access import Access
 from streamhouse.format.gateways import GatewayEntry
+from streamhouse.kafka.access import Access
 from streamhouse.kafka.cluster.brokers import Brokers
 from streamhouse.kafka.protocol.codec import Fields
 from streamhouse.kafka.protocol.errors import ErrorCode
+from streamhouse.kafka.security.bindings import Operation
 from streamhouse.kafka.server.connection import Peer
 from streamhouse.kafka.server.server import Request
 
@@ -41,11 +42,11 @@ class CoordinatorHandler:
 
     def _one(self, peer: Peer, kind: int, key: str) -> dict[str, Any]:
         if kind == _GROUP:
-            if not self._access.group(peer, "describe", key):
+            if not self._access.group(peer, Operation.DESCRIBE, key):
                 return _refused(ErrorCode.group_authorization_failed)
             return _found(self._brokers.coordinator_of_group(key))
         if kind == _PRODUCER:
-            if not self._access.transactional_id(peer, "describe", key):
+            if not self._access.transactional_id(peer, Operation.DESCRIBE, key):
                 return _refused(ErrorCode.transactional_id_authorization_failed)
             return _found(self._brokers.coordinator_of_producer(key))
         return _refused(ErrorCode.invalid_request)

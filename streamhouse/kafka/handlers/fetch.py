@@ -27,8 +27,10 @@ from streamhouse.kafka.protocol.fetch import (
 )
 from streamhouse.kafka.protocol.primitives import NO_UUID
 from streamhouse.kafka.reading import RecordSource
+from streamhouse.kafka.security.bindings import Operation
 from streamhouse.kafka.server.metrics import Metrics
 from streamhouse.kafka.server.server import Request
+from streamhouse.kafka.throttling import Throttle
 from streamhouse.kafka.topics import TopicDirectory
 
 _SLICE_SECONDS: Final = 2.0  # a state that was loaded, rather than folded, is told to nobody
@@ -43,16 +45,24 @@ class FetchHandler:
         source: Where records come from.
         access: Who may read what.
         metrics: Counts bytes.
+        throttle: Knows quotas.
     """
 
     def __init__(
-        self, parts: Parts, topics: TopicDirectory, source: RecordSource, access: Access, metrics: Metrics
+        self,
+        parts: Parts,
+        topics: TopicDirectory,
+        source: RecordSource,
+        access: Access,
+        metrics: Metrics,
+        throttle: Throttle,
     ) -> None:
         self._parts = parts
         self._topics = topics
         self._source = source
         self._access = access
         self._metrics = metrics
+        self._throttle = throttle
 
     async def fetch(self, request: Request) -> Sequence[bytes]:
         """Records of some partitions."""
@@ -60,8 +70,9 @@ class FetchHandler:
         if body.session:
             return encode_fetch(request.header, (), 0, ErrorCode.fetch_session_id_not_found)
         results = await self._when_enough(request, body)
-        self._metrics.bytes_out += sum(len(data) for result in results for data in result.records)
-        return encode_fetch(request.header, results, 0)
+        size = sum(len(data) for result in results for data in result.records)
+        self._metrics.bytes_out += size
+        return encode_fetch(request.header, results, self._throttle.fetched(request.peer, size))
 
     async def _when_enough(self, request: Request, body: FetchRequest) -> list[FetchResult]:
         deadline = self._parts.loop.time() + max(0, body.wait_ms) / 1000
@@ -105,6 +116,8 @@ class FetchHandler:
         self, request: Request, body: FetchRequest, infos: Sequence[TopicInfo | None]
     ) -> list[FetchResult]:
         left = min(max(0, body.bytes_max), self._parts.settings.fetch_bytes_max)
+        allowed = self._throttle.fetchable_bytes(request.peer)
+        left = left if allowed is None else min(left, allowed)
         results = []
         nothing_yet = True
         for part, info in zip(body.parts, infos, strict=True):
@@ -145,7 +158,7 @@ class FetchHandler:
     def _refuse(self, request: Request, part: FetchPart, info: TopicInfo | None) -> ErrorCode:
         if info is None or not 0 <= part.partition < info.partitions:
             return _unknown(part) if info is None else ErrorCode.unknown_topic_or_partition
-        if not self._access.topic(request.peer, "read", info.name):
+        if not self._access.topic(request.peer, Operation.READ, info.name):
             return ErrorCode.topic_authorization_failed
         if part.leader_epoch > LEADER_EPOCH:
             return ErrorCode.unknown_leader_epoch

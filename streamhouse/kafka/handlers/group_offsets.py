@@ -16,6 +16,7 @@ from streamhouse.kafka.groups.committers import Committers
 from streamhouse.kafka.parts import Parts
 from streamhouse.kafka.protocol.codec import Fields
 from streamhouse.kafka.protocol.errors import ErrorCode, code_of
+from streamhouse.kafka.security.bindings import Operation
 from streamhouse.kafka.server.server import Request
 from streamhouse.kafka.topics import TopicDirectory
 from streamhouse.kafka.transactions import Transactions
@@ -90,14 +91,14 @@ class GroupOffsetHandlers:
             verdict = await self._parts.propose(operation)
         except StreamhouseError as error:
             return _retriable(error)
-        return self._committers.said(operation, verdict.code)
+        return self._committers.said(verdict.code)
 
     async def commit_in_transaction(self, request: Request) -> Fields:
         """Let a group's offsets move with a transaction (KIP-447)."""
         body = request.body()
         wanted = _wanted(body)
         errors = await self._errors(request, body.group_id, wanted)
-        if not self._access.transactional_id(request.peer, "write", body.transactional_id):
+        if not self._access.transactional_id(request.peer, Operation.WRITE, body.transactional_id):
             errors = [ErrorCode.transactional_id_authorization_failed] * len(wanted)
         good = [each for each, error in zip(wanted, errors, strict=True) if error is ErrorCode.none]
         if good:
@@ -122,7 +123,7 @@ class GroupOffsetHandlers:
 
     async def _errors(self, request: Request, group: str, wanted: Sequence[_Wanted]) -> list[ErrorCode]:
         """What is wrong with each offset."""
-        if not self._access.group(request.peer, "read", group):
+        if not self._access.group(request.peer, Operation.READ, group):
             return [ErrorCode.group_authorization_failed] * len(wanted)
         if not 0 < len(group) <= limits.GROUP_NAME_CHARS_MAX:
             return [ErrorCode.invalid_group_id] * len(wanted)
@@ -132,7 +133,7 @@ class GroupOffsetHandlers:
         return [self._error(request, each, infos[each.topic]) for each in wanted]
 
     def _error(self, request: Request, wanted: _Wanted, info: TopicInfo | None) -> ErrorCode:
-        if not self._access.topic(request.peer, "read", wanted.topic):
+        if not self._access.topic(request.peer, Operation.READ, wanted.topic):
             return ErrorCode.topic_authorization_failed
         if info is None or not 0 <= wanted.partition < info.partitions:
             return ErrorCode.unknown_topic_or_partition
@@ -171,7 +172,7 @@ class GroupOffsetHandlers:
 
     def _fetched(self, request: Request, name: str, topics: Any, *, stable: bool) -> dict[str, Any]:
         error = ErrorCode.none
-        if not self._access.group(request.peer, "describe", name):
+        if not self._access.group(request.peer, Operation.DESCRIBE, name):
             error = ErrorCode.group_authorization_failed
         elif not self._brokers.coordinates_group(name):
             error = ErrorCode.not_coordinator
@@ -196,7 +197,7 @@ class GroupOffsetHandlers:
             return {"topics": _no_offsets({} if topics is None else asked, error), "error_code": error}
         found = []
         for topic_name, partitions in asked.items():
-            if not self._access.topic(request.peer, "describe", topic_name):
+            if not self._access.topic(request.peer, Operation.DESCRIBE, topic_name):
                 if topics is not None:
                     found += _no_offsets({topic_name: partitions}, ErrorCode.topic_authorization_failed)
                 continue
@@ -227,7 +228,7 @@ class GroupOffsetHandlers:
             info = infos[topic.name]
             for part in topic.partitions:
                 wanted = _Wanted(topic.name, part.partition_index, _FORGET, "")
-                if not self._access.topic(request.peer, "read", topic.name):
+                if not self._access.topic(request.peer, Operation.READ, topic.name):
                     wrong = ErrorCode.topic_authorization_failed
                 elif info is None or not 0 <= part.partition_index < info.partitions:
                     wrong = ErrorCode.unknown_topic_or_partition
@@ -248,7 +249,7 @@ class GroupOffsetHandlers:
         }
 
     async def _refuse_delete(self, request: Request, name: str) -> ErrorCode:
-        if not self._access.group(request.peer, "delete", name):
+        if not self._access.group(request.peer, Operation.DELETE, name):
             return ErrorCode.group_authorization_failed
         if not self._brokers.coordinates_group(name):
             return ErrorCode.not_coordinator
@@ -259,6 +260,8 @@ class GroupOffsetHandlers:
 
     async def _forget(self, name: str, wanted: Sequence[_Wanted]) -> ErrorCode:
         operation = await self._committers.administration(name, self._entries(wanted))
+        if isinstance(operation, ErrorCode):
+            return operation
         try:
             verdict = await self._parts.propose(operation)
         except StreamhouseError as error:

@@ -14,6 +14,7 @@ from streamhouse.kafka.parts import Parts
 from streamhouse.kafka.protocol.codec import Fields
 from streamhouse.kafka.protocol.errors import ErrorCode, code_of
 from streamhouse.kafka.protocol.primitives import NO_UUID
+from streamhouse.kafka.security.bindings import Operation, ResourceType
 from streamhouse.kafka.server.server import Request
 from streamhouse.kafka.topics import TopicDirectory
 
@@ -52,7 +53,7 @@ class MetadataHandlers:
             described = [
                 self._described(request, info, operations=operations)
                 for info in self._topics.all()
-                if self._access.topic(request.peer, "describe", info.name)
+                if self._access.topic(request.peer, Operation.DESCRIBE, info.name)
             ]
         else:
             create = request.version < _CREATION_FROM or body.allow_auto_topic_creation
@@ -69,7 +70,9 @@ class MetadataHandlers:
             "error_code": ErrorCode.none,
         }
         if request.version in _CLUSTER_OPERATIONS and body.include_cluster_authorized_operations:
-            fields["cluster_authorized_operations"] = self._access.cluster_operations(request.peer)
+            fields["cluster_authorized_operations"] = self._access.operations(
+                request.peer, ResourceType.CLUSTER
+            )
         return fields
 
     async def describe_cluster(self, request: Request) -> Fields:
@@ -78,7 +81,7 @@ class MetadataHandlers:
         kind = getattr(body, "endpoint_type", _BROKERS)
         error = ErrorCode.none if kind == _BROKERS else ErrorCode.unsupported_endpoint_type
         operations = (
-            self._access.cluster_operations(request.peer)
+            self._access.operations(request.peer, ResourceType.CLUSTER)
             if body.include_cluster_authorized_operations
             else _NOT_ASKED_FOR
         )
@@ -134,14 +137,14 @@ class MetadataHandlers:
             info = self._topics.by_id(topic_id)
         if info is None:
             return _missing(None, topic_id or NO_UUID, ErrorCode.unknown_topic_id)
-        if not self._access.topic(request.peer, "describe", info.name):
+        if not self._access.topic(request.peer, Operation.DESCRIBE, info.name):
             return _missing(None, topic_id or NO_UUID, ErrorCode.topic_authorization_failed)
         return self._described(request, info, operations=operations)
 
     async def _topic_by_name(
         self, request: Request, name: str, *, operations: bool, create: bool = False
     ) -> dict[str, Any]:
-        if not self._access.topic(request.peer, "describe", name):
+        if not self._access.topic(request.peer, Operation.DESCRIBE, name):
             return _missing(name, NO_UUID, ErrorCode.topic_authorization_failed)
         info = await self._topics.find(name)
         if info is None and create and self._parts.settings.auto_create_topics:
@@ -165,7 +168,11 @@ class MetadataHandlers:
         return self._topics.present(name)
 
     def _described(self, request: Request, info: TopicInfo, *, operations: bool) -> dict[str, Any]:
-        allowed = self._access.topic_operations(request.peer, info.name) if operations else _NOT_ASKED_FOR
+        allowed = (
+            self._access.operations(request.peer, ResourceType.TOPIC, info.name)
+            if operations
+            else _NOT_ASKED_FOR
+        )
         return {
             "error_code": ErrorCode.none,
             "name": info.name,

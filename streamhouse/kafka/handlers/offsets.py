@@ -12,6 +12,7 @@ from streamhouse.kafka.handlers.metadata import LEADER_EPOCH
 from streamhouse.kafka.parts import Parts
 from streamhouse.kafka.protocol.codec import Fields
 from streamhouse.kafka.protocol.errors import ErrorCode, code_of
+from streamhouse.kafka.security.bindings import Operation
 from streamhouse.kafka.server.server import Request
 from streamhouse.kafka.topics import TopicDirectory
 from streamhouse.read.positions import first_since
@@ -141,7 +142,7 @@ class OffsetHandlers:
 
     def _refuse(self, request: Request, info: TopicInfo | None, topic: str, part: Any) -> ErrorCode:
         number = part.partition_index if hasattr(part, "partition_index") else part.partition
-        if not self._access.topic(request.peer, "describe", topic):
+        if not self._access.topic(request.peer, Operation.DESCRIBE, topic):
             return ErrorCode.topic_authorization_failed
         if info is None or not 0 <= number < info.partitions:
             return ErrorCode.unknown_topic_or_partition
@@ -172,7 +173,7 @@ class OffsetHandlers:
     async def _trimmed(self, request: Request, info: TopicInfo | None, topic: str, part: Any) -> Fields:
         number = part.partition_index
         fields: dict[str, Any] = {"partition_index": number, "low_watermark": -1}
-        if not self._access.topic(request.peer, "delete", topic):
+        if not self._access.topic(request.peer, Operation.DELETE, topic):
             return fields | {"error_code": ErrorCode.topic_authorization_failed}
         if info is None or not 0 <= number < info.partitions:
             return fields | {"error_code": ErrorCode.unknown_topic_or_partition}

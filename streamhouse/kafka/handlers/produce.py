@@ -17,8 +17,10 @@ from streamhouse.kafka.protocol.produce import (
     decode_produce,
     encode_produce,
 )
+from streamhouse.kafka.security.bindings import Operation
 from streamhouse.kafka.server.metrics import Metrics
 from streamhouse.kafka.server.server import Request
+from streamhouse.kafka.throttling import Throttle
 from streamhouse.kafka.topics import TopicDirectory
 from streamhouse.kafka.transactions import Transactions
 from streamhouse.kafka.writing import OpenedTransaction, Ready, RecordSink, RefusedError
@@ -34,6 +36,7 @@ class ProduceHandler:
         transactions: Those of producers.
         access: Who may write what.
         metrics: Counts records.
+        throttle: Knows quotas.
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class ProduceHandler:
         transactions: Transactions,
         access: Access,
         metrics: Metrics,
+        throttle: Throttle,
     ) -> None:
         self._parts = parts
         self._topics = topics
@@ -51,6 +55,7 @@ class ProduceHandler:
         self._transactions = transactions
         self._access = access
         self._metrics = metrics
+        self._throttle = throttle
 
     async def produce(self, request: Request) -> Sequence[bytes]:
         """Store records; answered when they are durable, or not at all for ``acks=0``."""
@@ -65,10 +70,11 @@ class ProduceHandler:
             turn.pass_on()
         if any(isinstance(each, Ready) for each in ready) and self._parts.commits.urged_by_waiters:
             self._parts.commits.urge()
+        wait_ms = self._throttle.produced(request.peer, sum(len(part.records or b"") for part in body.parts))
         results = await self._results(body, ready, answers)
         if body.acks == 0:
             return ()
-        return encode_produce(request.header, results, 0)
+        return encode_produce(request.header, results, wait_ms)
 
     async def _prepare(self, request: Request, body: ProduceRequest, part: ProducePart) -> Ready | PartResult:
         """Records that can be proposed, or why they cannot."""
@@ -80,9 +86,9 @@ class ProduceHandler:
 
     async def _find(self, request: Request, body: ProduceRequest, part: ProducePart) -> TopicInfo:
         name = body.transactional_id
-        if name is not None and not self._access.transactional_id(request.peer, "write", name):
+        if name is not None and not self._access.transactional_id(request.peer, Operation.WRITE, name):
             raise RefusedError(ErrorCode.transactional_id_authorization_failed, f"not allowed: {name}")
-        if not self._access.topic(request.peer, "write", part.topic):
+        if not self._access.topic(request.peer, Operation.WRITE, part.topic):
             raise RefusedError(ErrorCode.topic_authorization_failed, f"not allowed: {part.topic}")
         info = await self._topics.find(part.topic)
         if info is None or not 0 <= part.partition < info.partitions:

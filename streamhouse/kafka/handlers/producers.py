@@ -12,6 +12,7 @@ from streamhouse.kafka.cluster.brokers import Brokers
 from streamhouse.kafka.parts import Parts
 from streamhouse.kafka.protocol.codec import Fields
 from streamhouse.kafka.protocol.errors import ErrorCode
+from streamhouse.kafka.security.bindings import Operation
 from streamhouse.kafka.server.server import Request
 from streamhouse.kafka.topics import TopicDirectory
 from streamhouse.kafka.transactions import Transactions
@@ -103,7 +104,9 @@ class ProducerHandlers:
             info = infos[topic.name]
             for number in topic.partitions:
                 wrong = error
-                if wrong is ErrorCode.none and not self._access.topic(request.peer, "write", topic.name):
+                if wrong is ErrorCode.none and not self._access.topic(
+                    request.peer, Operation.WRITE, topic.name
+                ):
                     wrong = ErrorCode.topic_authorization_failed
                 if wrong is ErrorCode.none and (info is None or not 0 <= number < info.partitions):
                     wrong = ErrorCode.unknown_topic_or_partition
@@ -119,7 +122,7 @@ class ProducerHandlers:
         """Announce that a transaction will commit offsets of a group."""
         body = request.body()
         error = self._refuse(request, body.transactional_id)
-        if error is ErrorCode.none and not self._access.group(request.peer, "read", body.group_id):
+        if error is ErrorCode.none and not self._access.group(request.peer, Operation.READ, body.group_id):
             error = ErrorCode.group_authorization_failed
         if error is ErrorCode.none:
             error = await self._checked(request, body.transactional_id, body.producer_id, body.producer_epoch)
@@ -136,7 +139,7 @@ class ProducerHandlers:
         return {"throttle_time": 0, "error_code": _word(request, error)}
 
     def _refuse(self, request: Request, transactional_id: str) -> ErrorCode:
-        if not self._access.transactional_id(request.peer, "write", transactional_id):
+        if not self._access.transactional_id(request.peer, Operation.WRITE, transactional_id):
             return ErrorCode.transactional_id_authorization_failed
         if not self._brokers.coordinates_producer(transactional_id):
             return ErrorCode.not_coordinator
@@ -167,7 +170,7 @@ class ProducerHandlers:
             for name, named, opened in found
             if (not body.producer_id_filters or named.identity in body.producer_id_filters)
             and (longest_ms < 0 or (opened is not None and now_ms - opened.began_ms > longest_ms))
-            and self._access.transactional_id(request.peer, "describe", name)
+            and self._access.transactional_id(request.peer, Operation.DESCRIBE, name)
         ]
         if body.state_filters:
             states = [each for each in states if each["transaction_state"] in body.state_filters]
@@ -219,7 +222,7 @@ class ProducerHandlers:
         }
 
     def _refuse_describe(self, request: Request, name: str) -> ErrorCode:
-        if not self._access.transactional_id(request.peer, "describe", name):
+        if not self._access.transactional_id(request.peer, Operation.DESCRIBE, name):
             return ErrorCode.transactional_id_authorization_failed
         return ErrorCode.none if self._brokers.coordinates_producer(name) else ErrorCode.not_coordinator
 
@@ -245,7 +248,7 @@ class ProducerHandlers:
             "error_code": ErrorCode.none,
             "active_producers": [],
         }
-        if not self._access.topic(request.peer, "read", topic):
+        if not self._access.topic(request.peer, Operation.READ, topic):
             return fields | {"error_code": ErrorCode.topic_authorization_failed}
         info = self._topics.present(topic)
         if info is None or not 0 <= number < info.partitions:

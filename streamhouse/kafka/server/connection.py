@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import struct
 from collections import deque
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Final, cast
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from streamhouse.kafka.protocol.codec import Header, MalformedRequestError, decode_header
 from streamhouse.kafka.server.framing import Framer, FrameTooLargeError
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 _UNSENT_BYTES_MAX: Final = 16 << 20
 _NOBODY: Final = "User:ANONYMOUS"
+_STRANGERS_REQUEST_BYTES_MAX: Final = 64 << 10
+_SIZE: Final = struct.Struct(">i")
 _log: Final = logging.getLogger("streamhouse.kafka")
 
 
@@ -39,9 +42,10 @@ class Peer:
         software: Name and version of its library, if it told them.
         sasl: How far it has come in saying who it is; ``None`` where it need not.
         produces: The order of what it sent to be stored.
+        muted_until: Nothing is read from it before, for it is above a quota; on the loop's clock.
     """
 
-    __slots__ = ("client_id", "host", "principal", "produces", "sasl", "software")
+    __slots__ = ("client_id", "host", "muted_until", "principal", "produces", "sasl", "software")
 
     def __init__(self, host: str, sasl: SaslSession | None) -> None:
         self.host = host
@@ -50,6 +54,7 @@ class Peer:
         self.software = ("", "")
         self.sasl = sasl
         self.produces = Turns()
+        self.muted_until = 0.0
 
 
 class _Place:
@@ -76,6 +81,7 @@ class Connection(asyncio.BufferedProtocol):
         self._held_bytes = 0
         self._read_paused = False
         self._write_paused = False
+        self._unmute: asyncio.TimerHandle | None = None
         self._closing = False
         self.active_at = server.now()
 
@@ -86,6 +92,11 @@ class Connection(asyncio.BufferedProtocol):
         self._transport.set_write_buffer_limits(high=_UNSENT_BYTES_MAX)
         address = transport.get_extra_info("peername")
         self.peer = Peer(str(address[0]) if address else "", self._server.new_sasl())
+        if self.peer.sasl is not None:
+            self._framer.frame_bytes_max = min(self._framer.frame_bytes_max, _STRANGERS_REQUEST_BYTES_MAX)
+        certificate = transport.get_extra_info("peercert")
+        if certificate:
+            self.peer.principal = f"User:{distinguished_name(certificate)}"
         if not self._server.admit(self):
             self.close()
 
@@ -93,6 +104,8 @@ class Connection(asyncio.BufferedProtocol):
         self._closing = True
         for task in list(self._tasks):
             task.cancel()
+        if self._unmute is not None:
+            self._unmute.cancel()
         self._give_back(self._held_bytes)
         self._server.leave(self)
 
@@ -138,6 +151,7 @@ class Connection(asyncio.BufferedProtocol):
             or len(self._places) >= self._server.settings.requests_in_flight_max
             or self._server.memory_full
             or self._server.closing
+            or self._is_muted()
         )
         if full and not self._read_paused:
             self._read_paused = True
@@ -147,6 +161,17 @@ class Connection(asyncio.BufferedProtocol):
             self._read_paused = False
             self._server.waiting.discard(self)
             transport.resume_reading()
+
+    def _is_muted(self) -> bool:
+        """Whether its client is above a quota; if so it is looked at again in time."""
+        left = self.peer.muted_until - self._server.now()
+        if left > 0 and self._unmute is None:
+            self._unmute = self._server.loop.call_later(left, self._end_mute)
+        return left > 0
+
+    def _end_mute(self) -> None:
+        self._unmute = None
+        self.regulate()
 
     def refuse(self, why: str) -> None:
         """Close, for what the client does makes no sense."""
@@ -169,13 +194,20 @@ class Connection(asyncio.BufferedProtocol):
     # --- requests ----------------------------------------------------------------------------------
 
     def _begin(self, frame: memoryview) -> None:
+        sasl = self.peer.sasl
+        if sasl is not None and sasl.raw and not sasl.done:
+            self._start(lambda place: self._work_raw(bytes(frame), place), len(frame))
+            return
         header = decode_header(frame)
         self.peer.client_id = header.client_id
-        place = _Place(len(frame))
+        self._start(lambda place: self._work(header, frame, place), len(frame))
+
+    def _start(self, work: Callable[[_Place], Coroutine[None, None, None]], size: int) -> None:
+        place = _Place(size)
         self._places.append(place)
-        self._held_bytes += place.size
-        self._server.take(place.size)
-        task = self._server.loop.create_task(self._work(header, frame, place))
+        self._held_bytes += size
+        self._server.take(size)
+        task = self._server.loop.create_task(work(place))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -186,6 +218,24 @@ class Connection(asyncio.BufferedProtocol):
             self.refuse(str(error))
             return
         self._finish(place, answer)
+        self._heed_sasl()
+
+    async def _work_raw(self, token: bytes, place: _Place) -> None:
+        """A step of SASL without a request around it (after SaslHandshake 0)."""
+        answer = await self._server.raw_sasl_step(self.peer, token)
+        self._finish(place, () if answer is None else (_SIZE.pack(len(answer)) + answer,))
+        self._heed_sasl()
+
+    def _heed_sasl(self) -> None:
+        """Listen to who has said who it is, and do not to who could not."""
+        sasl = self.peer.sasl
+        if sasl is None:
+            return
+        if sasl.failed and not self._closing:
+            _log.warning("connection from %s closed: it could not say who it is", self.peer.host)
+            self.close()
+        elif sasl.done:
+            self._framer.frame_bytes_max = self._server.settings.request_bytes_max
 
     def _finish(self, place: _Place, answer: Sequence[bytes]) -> None:
         place.answer = answer
@@ -204,6 +254,33 @@ class Connection(asyncio.BufferedProtocol):
     def _give_back(self, size: int) -> None:
         self._held_bytes -= size
         self._server.give(size)
+
+
+def distinguished_name(certificate: Mapping[str, Any]) -> str:
+    """Whose certificate it is, as RFC 4514 writes it: for Kafka the name of the user, with mutual TLS."""
+    parts = [pair for group in certificate.get("subject", ()) for pair in group]
+    return ",".join(f"{_SHORT.get(kind, kind)}={_escaped(value)}" for kind, value in reversed(parts))
+
+
+def _escaped(value: str) -> str:
+    text = "".join(f"\\{c}" if c in _SPECIAL else c for c in value).replace("\0", "\\00")
+    if text.startswith((" ", "#")):
+        text = "\\" + text
+    return f"{text[:-1]}\\ " if text.endswith(" ") and len(value) > 1 else text
+
+
+_SPECIAL: Final = frozenset('"+,;<=>\\')
+_SHORT: Final = {
+    "commonName": "CN",
+    "localityName": "L",
+    "stateOrProvinceName": "ST",
+    "organizationName": "O",
+    "organizationalUnitName": "OU",
+    "countryName": "C",
+    "streetAddress": "STREET",
+    "domainComponent": "DC",
+    "userId": "UID",
+}
 
 
 def joined(pieces: Iterable[bytes]) -> list[bytes]:

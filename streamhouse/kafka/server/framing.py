@@ -11,8 +11,7 @@ from collections.abc import Iterator
 from typing import Final
 
 _SIZE_BYTES: Final = 4
-_SHARED_BYTES: Final = 64 << 10
-_HEADER_BYTES_MIN: Final = 8  # key, version, correlation id
+_SHARED_BYTES: Final = 16 << 10  # there may be thousands of connections
 _OWN_BYTES_FIRST: Final = 2 << 20
 
 
@@ -68,7 +67,7 @@ class Framer:
         position = 0
         while self._filled - position >= _SIZE_BYTES:
             size = int.from_bytes(self._view[position : position + _SIZE_BYTES], "big", signed=True)
-            if not _HEADER_BYTES_MIN <= size <= self.frame_bytes_max:
+            if not 0 <= size <= self.frame_bytes_max:
                 raise FrameTooLargeError(f"a request of {size} bytes; {self.frame_bytes_max} are allowed")
             start = position + _SIZE_BYTES
             if start + size > self._filled:

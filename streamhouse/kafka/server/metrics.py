@@ -50,6 +50,7 @@ class Metrics:
         records_in: Records that producers sent.
         bytes_in: Size of their batches.
         bytes_out: Size of what consumers fetched.
+        throttled: Requests after which a client had to wait, for its quota.
     """
 
     def __init__(self) -> None:
@@ -58,6 +59,7 @@ class Metrics:
         self.records_in = 0
         self.bytes_in = 0
         self.bytes_out = 0
+        self.throttled = 0
 
     def note(self, api: str, size: int, seconds: float, error: ErrorCode | None) -> None:
         """Count a request."""

@@ -22,6 +22,7 @@ from streamhouse.kafka.protocol.codec import (
     error_fields,
 )
 from streamhouse.kafka.protocol.errors import ErrorCode, code_of
+from streamhouse.kafka.security.sasl import SaslSession
 from streamhouse.kafka.server.connection import Connection, Peer
 from streamhouse.kafka.server.metrics import Metrics
 from streamhouse.kafka.settings import GatewaySettings
@@ -65,6 +66,9 @@ Handler: TypeAlias = Callable[[Request], Awaitable[Fields | Sequence[bytes]]]
 response)."""
 
 
+RawSaslStep: TypeAlias = Callable[[Peer, bytes], Awaitable[bytes | None]]
+
+
 class Server:
     """Owned by the gateway; lives on its loop.
 
@@ -77,7 +81,7 @@ class Server:
     def __init__(
         self,
         settings: GatewaySettings,
-        new_sasl: Callable[[], Any],
+        new_sasl: Callable[[], SaslSession | None],
         unsupported: Mapping[int, Callable[[Header], bytes]],
     ) -> None:
         self.settings = settings
@@ -116,12 +120,14 @@ class Server:
         port: int = self._listener.sockets[0].getsockname()[1]
         return port
 
-    async def open(self, handlers: Mapping[int, Handler]) -> None:
+    async def open(self, handlers: Mapping[int, Handler], raw_sasl_step: RawSaslStep) -> None:
         """Accept connections.
 
         Args:
             handlers: Who answers, by number of the API.
+            raw_sasl_step: Takes what clients send that say who they are without a request.
         """
+        self.raw_sasl_step = raw_sasl_step
         assert self._listener is not None
         self._handlers = handlers
         await self._listener.start_serving()
