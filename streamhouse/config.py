@@ -78,7 +78,9 @@ class TopicSettings(msgspec.Struct, array_like=True, frozen=True, kw_only=True, 
             :meth:`~streamhouse.Log.create_topic`. Each is a text that ``streamhouse.schema`` understands.
         dead_letter: Topic where records go that do not fit the schema; ``None``: they are refused.
         timestamp_type: ``"create"``: records have the time that their sender gave them. ``"append"``: that at
-            which they were stored.
+            which they were stored, by the clock of the process that stores them.
+        kafka_configs: What Kafka's clients have set that is no other setting of these, by name: see
+            ``streamhouse.kafka``. They alone change it.
     """
 
     cleanup_policy: CleanupPolicy = "delete"
@@ -89,6 +91,7 @@ class TopicSettings(msgspec.Struct, array_like=True, frozen=True, kw_only=True, 
     schemas: tuple[str, ...] = ()
     dead_letter: str | None = None
     timestamp_type: TimestampType = "create"
+    kafka_configs: tuple[tuple[str, str], ...] = ()
 
     @property
     def compacts(self) -> bool:
@@ -100,6 +103,8 @@ class TopicSettings(msgspec.Struct, array_like=True, frozen=True, kw_only=True, 
         """Whether retention applies."""
         return self.cleanup_policy != "compact"
 
+
+_SET_ELSEWHERE = frozenset(("schemas", "kafka_configs"))
 
 _BOUNDS: dict[str, tuple[float, float]] = {
     "linger_seconds": (0.0, 60.0),
@@ -157,7 +162,7 @@ def make_topic_settings(values: dict[str, Any], base: TopicSettings | None = Non
         InvalidSettingError: For an unknown name (with the nearest known one), a value of a wrong
             type or one that is negative.
     """
-    known = tuple(name for name in TopicSettings.__struct_fields__ if name != "schemas")
+    known = tuple(name for name in TopicSettings.__struct_fields__ if name not in _SET_ELSEWHERE)
     for name, value in values.items():
         if name not in known:
             raise InvalidSettingError(

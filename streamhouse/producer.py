@@ -447,6 +447,7 @@ class Producer:
         raw_bytes: int,
     ) -> None:
         begin = self._outbox.encoder.begin
+        destination.stamp(rows)
         if partition is not None:
             parts = begin(rows, lambda piece: repeated(partition, len(piece)), raw_bytes, spread=1).finish()
         else:

@@ -224,6 +224,12 @@ def binary_column(values: Sequence[bytes | None], lengths: Lengths | None = None
     return BinaryColumn(validity, _offsets(entry_lengths(filled), len(filled)), b"".join(filled))
 
 
+def stamped(columns: Columns, time_ms: int) -> Columns:
+    """The same records, all of them with that timestamp."""
+    stamps = time_ms.to_bytes(INT64_BYTES, "little", signed=True) * columns.count
+    return msgspec.structs.replace(columns, timestamps=stamps, timestamp_min=time_ms, timestamp_max=time_ms)
+
+
 def entry_lengths(entries: Sequence[Sized]) -> Lengths:
     """The length of each entry, or the one length that all have.
 

@@ -18,7 +18,7 @@ from streamhouse.commits.proposal import PartBlocks, append_operation
 from streamhouse.commits.verdicts import Code
 from streamhouse.errors import InvalidRecordError, StreamhouseError
 from streamhouse.format.block import BLOCK_RECORDS_MAX, EncodedBlock, encode_block
-from streamhouse.format.columns import BinaryColumn, Columns
+from streamhouse.format.columns import BinaryColumn, Columns, stamped
 from streamhouse.format.joins import cut_columns
 from streamhouse.format.lists import binary_list
 from streamhouse.format.operations import AddToTransaction
@@ -134,8 +134,7 @@ class RecordSink:
         if info.settings.timestamp_type != "append":
             return columns, -1
         now = self._parts.runtime.time_ms()
-        stamps = now.to_bytes(8, "little", signed=True) * columns.count
-        return msgspec.structs.replace(columns, timestamps=stamps, timestamp_min=now, timestamp_max=now), now
+        return stamped(columns, now), now
 
     def propose(self, ready: Ready, transaction: OpenedTransaction | None) -> asyncio.Future[Any]:
         """Hand records to the log. Calls in one order are commits in that order.

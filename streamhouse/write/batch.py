@@ -146,7 +146,8 @@ class Batch(Shipment):
         self.count = len(records)
         if self._special:
             self._extras = {i: record[2] for i, record in enumerate(records) if len(record) == 3}
-        self.stamps = self._expand_runs()
+        appended = self.destination.append_time
+        self.stamps = self._expand_runs() if appended is None else appended
         headers: list[Headers] | None = None
         for index, extras in self._extras.items():
             if extras.headers:

@@ -50,6 +50,17 @@ class Destination:
                 f"topic {self.topic.name!r} has partitions 0 to {self.topic.partitions - 1}, not {partition}"
             )
 
+    @property
+    def append_time(self) -> int | None:
+        """The time that records get which are stored now, in milliseconds; ``None``: they keep their own."""
+        return self._runtime.time_ms() if self.topic.settings.timestamp_type == "append" else None
+
+    def stamp(self, rows: Rows) -> None:
+        """Give rows the time at which they are stored, if the topic has it so; just before encoding them."""
+        time_ms = self.append_time
+        if time_ms is not None:
+            rows.timestamps = time_ms
+
     def assign(self, rows: Rows) -> Sequence[int]:
         """The partition of each row by its key; those without a key share a random one.
 

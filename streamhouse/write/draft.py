@@ -166,6 +166,7 @@ class Draft:
             timeout = None
             spread = destination.topic.partitions if partition is None and rows.keys is not None else 1
             raw = raw_bytes * len(piece) // len(rows)
+            destination.stamp(piece)
             parts = self._outbox.encoder.begin(piece, assign, raw, spread).finish()
             for part, blocks in parts:
                 bulk.counts[part] = bulk.counts.get(part, 0) + _records(blocks)

@@ -11,7 +11,14 @@ from streamhouse import limits
 from streamhouse.errors import InvalidRecordError
 from streamhouse.format.arrays import lengths_max
 from streamhouse.format.block import encode_block
-from streamhouse.format.columns import ArrowColumn, BinaryColumn, Columns, binary_column, columns_from_lists
+from streamhouse.format.columns import (
+    ArrowColumn,
+    BinaryColumn,
+    Columns,
+    binary_column,
+    columns_from_lists,
+    stamped,
+)
 from streamhouse.format.integers import OFFSET_BYTES, int64s
 from streamhouse.format.joins import cut_columns, pick_columns
 from streamhouse.format.lists import binary_list
@@ -90,6 +97,9 @@ def frame_parts(destination: Destination, columns: Sequence[Columns], partition:
     """
     parts: dict[int, list[Any]] = {}
     chosen = partition
+    time_ms = destination.append_time
+    if time_ms is not None:
+        columns = [stamped(each, time_ms) for each in columns]
     for each in columns:
         if chosen is None:
             rows = Rows([None] * each.count, _keys(each.key, each.count), 0, None)
