@@ -150,15 +150,16 @@ class Catalog:
             info: The topic.
             partitions: How many it shall have; ``None``: as many as now.
             change: Makes the new settings of the present ones. It is called again when somebody else
-                altered the schema in between. ``None``: they stay.
+                altered them in between. ``None``: they stay.
 
         Raises:
             InvalidPartitionCountError: It has more partitions already.
             TopicNotFoundError: It was deleted.
         """
         while True:
-            settings = None if change is None else change(self.current(info).settings)
-            verdict = self._propose(info, AlterTopic(info.id, partitions or 0, settings))
+            before = None if change is None else self.current(info).settings
+            settings = None if change is None or before is None else change(before)
+            verdict = self._propose(info, AlterTopic(info.id, partitions or 0, settings, before))
             if verdict.code is not Code.STALE:
                 break
         now = self.current(info)

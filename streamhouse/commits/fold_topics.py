@@ -45,6 +45,8 @@ def alter_topic(state: State, seq: int, operation: AlterTopic) -> Verdict:
         known = topic.settings.schemas
         if operation.settings.schemas[: len(known)] != known:
             return Verdict(Code.STALE)  # somebody else altered the schema; stored records follow that one
+        if operation.before is not None and operation.before != topic.settings:
+            return Verdict(Code.STALE)  # what somebody else altered meanwhile would be taken back
         topic.settings = operation.settings
     if operation.partitions > topic.partition_count:
         topic.partition_count = operation.partitions

@@ -62,11 +62,16 @@ class Snapshotted(msgspec.Struct, array_like=True, tag=5, frozen=True):
 
 
 class AlterTopic(msgspec.Struct, array_like=True, tag=6, frozen=True):
-    """Change a topic: more partitions (0 leaves them), other settings (``None`` leaves them)."""
+    """Change a topic: more partitions (0 leaves them), other settings (``None`` leaves them).
+
+    Settings are those of ``before`` with something changed in them: when the topic has others by now, nothing
+    happens, and whoever asked for it makes the change anew in those. ``None``: whatever it has.
+    """
 
     topic: int
     partitions: int
     settings: TopicSettings | None
+    before: TopicSettings | None = None
 
 
 class Trim(msgspec.Struct, array_like=True, tag=7, frozen=True):

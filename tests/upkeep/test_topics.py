@@ -7,7 +7,7 @@ import datetime as dt
 import pytest
 
 import streamhouse
-from streamhouse.config import TopicSettings
+from streamhouse.config import TopicSettings, make_topic_settings
 from streamhouse.errors import (
     InvalidPartitionCountError,
     InvalidPositionError,
@@ -33,6 +33,24 @@ def test_settings_are_altered_one_by_one(log: streamhouse.Log) -> None:
     )
 
 
+def test_what_somebody_else_altered_meanwhile_stays(open_log: Opener) -> None:
+    """The other log has not heard of it when it makes its change."""
+    log, other = open_log(), open_log()
+    info = log._catalog.topic(log.create_topic("t").name)
+    topic = other.topic("t")
+    seen = []
+
+    def change(settings: TopicSettings) -> TopicSettings:
+        seen.append(settings.retention_ms)
+        if settings.retention_ms is None:
+            topic.alter(retention_ms=5)
+        return make_topic_settings({"retention_bytes": 6}, settings)
+
+    altered = log._catalog.alter_topic(info, None, change)
+    assert altered.settings == TopicSettings(retention_ms=5, retention_bytes=6)
+    assert seen == [None, 5]
+
+
 def test_settings_last(open_log: Opener) -> None:
     log = open_log()
     log.create_topic("t").alter(partitions=3, retention_ms=5)
@@ -50,6 +68,8 @@ def test_settings_last(open_log: Opener) -> None:
         ({"partitions": "4"}, InvalidPartitionCountError, "whole number"),
         ({"retention": 5}, InvalidSettingError, "retention_ms"),
         ({"retention_ms": -1}, InvalidSettingError, "from 0 on"),
+        ({"timestamp_type": "sent"}, InvalidSettingError, "sent"),
+        ({"kafka_configs": ()}, InvalidSettingError, "kafka_configs"),
         ({"cleanup_policy": "shred"}, InvalidSettingError, "shred"),
         ({"rename": "u"}, InvalidSettingError, "cannot be renamed"),
         ({"new_name": "u"}, InvalidSettingError, "cannot be renamed"),
