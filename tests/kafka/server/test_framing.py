@@ -48,7 +48,7 @@ def test_frames_do_not_share_memory() -> None:
     assert (bytes(first), bytes(second), bytes(third)) == (b"aaaaaaaa", b"bbbbbbbb", b"cccccccc")
 
 
-@pytest.mark.parametrize("size", [-1, 0, 7, LARGEST + 1, (1 << 31) - 1])
+@pytest.mark.parametrize("size", [-1, LARGEST + 1, (1 << 31) - 1])
 def test_sizes_that_cannot_be(size: int) -> None:
     framer = Framer(LARGEST)
     framer.buffer()[:4] = size.to_bytes(4, "big", signed=True)
