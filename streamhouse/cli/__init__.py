@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import signal
 import sys
+import threading
 from types import FrameType
 
 from streamhouse.errors import MissingExtraError
@@ -16,6 +17,9 @@ from streamhouse.errors import MissingExtraError
 EXIT_MISSING_EXTRA = 3
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
+
+
+_terminated = threading.Event()
 
 
 def main() -> None:
@@ -27,17 +31,19 @@ def main() -> None:
         sys.exit(EXIT_MISSING_EXTRA)
     from streamhouse.cli.app import run
 
-    terminated = False
-
     def terminate(_number: int, _frame: FrameType | None) -> None:
         """Supervisors send SIGTERM: what was begun is brought to an end, as after Ctrl-C."""
-        nonlocal terminated
-        terminated = True
+        _terminated.set()
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, terminate)
     code = run(sys.argv[1:])
-    sys.exit(EXIT_TERMINATED if terminated and code == EXIT_INTERRUPTED else code)
+    sys.exit(EXIT_TERMINATED if was_terminated() and code == EXIT_INTERRUPTED else code)
+
+
+def was_terminated() -> bool:
+    """Whether somebody wants this process to end, and not just what it is doing."""
+    return _terminated.is_set()
 
 
 def require_extra() -> None:

@@ -5,7 +5,7 @@ Scripts decide on exit codes, people read the line; nobody wants a traceback for
 ====  ============================================================================================
 0     done
 1     ``verify`` found damage, or stored bytes failed their checksum
-2     wrong usage or impossible input
+2     wrong usage or impossible input, SQL included
 3     an optional dependency is not installed
 4     what the command names is not there, is there already, or is in use (a group with members)
 5     the store or a delivery failed
@@ -26,10 +26,12 @@ import typer
 from streamhouse import errors
 from streamhouse.cli import EXIT_INTERRUPTED, EXIT_MISSING_EXTRA
 from streamhouse.cli.consume import consume
+from streamhouse.cli.export import export
 from streamhouse.cli.group import groups
 from streamhouse.cli.offset import offsets
 from streamhouse.cli.output import ReaderGoneError, flush
 from streamhouse.cli.produce import produce
+from streamhouse.cli.sql import sql
 from streamhouse.cli.topic import topics
 from streamhouse.cli.upkeep import upkeep
 from streamhouse.cli.verify import verify
@@ -38,6 +40,7 @@ _EXIT_CODES: Final[Sequence[tuple[type[Exception], int]]] = (
     (errors.CorruptionError, 1),
     (errors.StateDivergedError, 1),
     (errors.InvalidInputError, 2),
+    (errors.QueryError, 2),
     (errors.MissingExtraError, EXIT_MISSING_EXTRA),
     (errors.TopicNotFoundError, 4),
     (errors.TopicExistsError, 4),
@@ -45,6 +48,7 @@ _EXIT_CODES: Final[Sequence[tuple[type[Exception], int]]] = (
     (errors.GroupError, 4),
     (errors.OffsetOutOfRangeError, 4),
     (errors.NotALogError, 4),
+    (errors.HistoryGoneError, 4),
     (errors.UnsupportedFormatError, 4),
     (errors.StreamhouseError, 5),
 )
@@ -66,6 +70,8 @@ app.add_typer(groups)
 app.add_typer(offsets)
 app.command()(produce)
 app.command()(consume)
+app.command()(sql)
+app.command()(export)
 app.command()(upkeep)
 app.command()(verify)
 

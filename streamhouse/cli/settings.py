@@ -25,7 +25,8 @@ _BYTES: Final = {
     **{unit: 1024**power for power, unit in enumerate(("kib", "mib", "gib", "tib"), 1)},
 }
 _NONE: Final = "none"
-_DEFAULT: Final = "default"
+DEFAULT: Final = "default"
+"""The value that takes a setting back."""
 
 
 class Policy(StrEnum):
@@ -78,6 +79,14 @@ CompactionLag: TypeAlias = Annotated[
         help="Records younger than this are not compacted away.",
     ),
 ]
+DeadLetter: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--dead-letter",
+        metavar="TOPIC",
+        help="Where records of a typed topic go that do not fit; by default they are refused.",
+    ),
+]
 
 
 def given_settings(
@@ -100,17 +109,29 @@ def given_settings(
         "min_compaction_lag_ms": _parse("--min-compaction-lag", compaction_lag, _MILLISECONDS, "10m"),
     }
     return {
-        name: None if value in {_NONE, _DEFAULT} else value
+        name: None if value in {_NONE, DEFAULT} else value
         for name, value in given.items()
         if value is not None
     }
+
+
+def parse_bytes(option: str, text: str) -> int:
+    """A size.
+
+    Raises:
+        typer.BadParameter: It cannot be understood.
+    """
+    size = _parse(option, text, _BYTES, "128MiB")
+    if not isinstance(size, int):
+        raise typer.BadParameter(f"{option} takes a size such as 128MiB, not {text!r}")
+    return size
 
 
 def _parse(option: str, text: str | None, units: dict[str, int], example: str) -> int | str | None:
     """A number, or one of the two words that stand for none; the default of a bound is that there is none."""
     if text is None:
         return None
-    words = (_NONE, _DEFAULT) if option.startswith("--retention") else (_DEFAULT,)
+    words = (_NONE, DEFAULT) if option.startswith("--retention") else (DEFAULT,)
     if text in words:
         return text
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip().lower())

@@ -13,9 +13,12 @@ from streamhouse.cli.options import Json, LogUrl, StorageOptions, Yes, confirm, 
 from streamhouse.cli.output import print_fields, print_json, print_rows, print_text, wants_json
 from streamhouse.cli.places import check_partition
 from streamhouse.cli.positions import parse_position
+from streamhouse.cli.schema import SchemaText, parse_schema
 from streamhouse.cli.settings import (
+    DEFAULT,
     CleanupPolicy,
     CompactionLag,
+    DeadLetter,
     DeleteRetention,
     Retention,
     RetentionBytes,
@@ -40,16 +43,21 @@ def create(
     retention_bytes: RetentionBytes = None,
     delete_retention: DeleteRetention = None,
     min_compaction_lag: CompactionLag = None,
+    schema: SchemaText = None,
+    dead_letter: DeadLetter = None,
     storage_option: StorageOptions = None,
     json: Json = False,
 ) -> None:
     """Create a topic, and the log with it if there is none yet."""
+    fields = parse_schema(schema)
     given = given_settings(cleanup_policy, retention, retention_bytes, delete_retention, min_compaction_lag)
     settings = {setting: value for setting, value in given.items() if value is not None}
+    if dead_letter is not None:
+        settings["dead_letter"] = dead_letter
     with open_log(log, storage_option, create=True) as handle:
         if not exist_ok and name in handle.topics:
             raise TopicExistsError(f"topic {name!r} exists; --exist-ok accepts it")
-        topic = handle.create_topic(name, partitions=partitions, exist_ok=exist_ok, **settings)
+        topic = handle.create_topic(name, partitions=partitions, schema=fields, exist_ok=exist_ok, **settings)
         count = len(topic.partitions)
     if wants_json(json):
         print_json({"topic": name, "partitions": count})
@@ -99,6 +107,8 @@ def alter(
     retention_bytes: RetentionBytes = None,
     delete_retention: DeleteRetention = None,
     min_compaction_lag: CompactionLag = None,
+    schema: SchemaText = None,
+    dead_letter: DeadLetter = None,
     storage_option: StorageOptions = None,
     json: Json = False,
 ) -> None:
@@ -109,11 +119,14 @@ def alter(
     settings = given_settings(
         cleanup_policy, retention, retention_bytes, delete_retention, min_compaction_lag
     )
-    if partitions is None and not settings:
-        raise typer.BadParameter("nothing to alter: name --partitions or a setting")
+    if dead_letter is not None:
+        settings["dead_letter"] = None if dead_letter == DEFAULT else dead_letter
+    fields = parse_schema(schema)
+    if partitions is None and not settings and fields is None:
+        raise typer.BadParameter("nothing to alter: name --partitions, --schema or a setting")
     with open_log(log, storage_option) as handle:
         before = _summary(handle.topic(name))
-        after = _summary(handle.alter_topic(name, partitions=partitions, **settings))
+        after = _summary(handle.alter_topic(name, partitions=partitions, schema=fields, **settings))
     rows = [
         {"topic": name, "setting": setting, "before": before[setting], "after": value}
         for setting, value in after.items()
@@ -202,7 +215,10 @@ def _summary(topic: Topic) -> dict[str, Any]:
         "topic": topic.name,
         "partitions": len(topic.partitions),
         "created": topic.created.isoformat(timespec="seconds"),
-        **msgspec.structs.asdict(topic.settings),
+        **{
+            name: value for name, value in msgspec.structs.asdict(topic.settings).items() if name != "schemas"
+        },
+        "schema": None if (schema := topic.schema) is None else schema.types,
     }
 
 

@@ -22,8 +22,8 @@ from typing import Any, Final
 from streamhouse.errors import QueryError, StoreError
 from streamhouse.sql.database import quoted
 from streamhouse.sql.query import Values
-from streamhouse.sql.script import Script
-from streamhouse.sql.targets import Target, find_target, literal
+from streamhouse.sql.script import Script, literal
+from streamhouse.sql.targets import Target, find_target
 from streamhouse.store.open import without_credentials
 from streamhouse.store.outside import Outside, Place
 

@@ -23,8 +23,8 @@ from streamhouse.errors import InvalidInputError, ProducerFencedError, nearest, 
 from streamhouse.sql.copies import upload_all
 from streamhouse.sql.database import quoted
 from streamhouse.sql.progress import Note, Progress, Ranges, file_name, next_ranges, progress_of, run_of
+from streamhouse.sql.script import literal
 from streamhouse.sql.snapshot import TopicView, view_of
-from streamhouse.sql.targets import literal
 from streamhouse.store.outside import Place
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ from streamhouse.sql import database as engine
 from streamhouse.sql.capture import Capture
 from streamhouse.sql.database import TOO_LONG, Database, quoted, translated
 from streamhouse.sql.extremes import rewritten
+from streamhouse.sql.interrupts import DUCKDB_SAYS, Interruptible
 from streamhouse.sql.rows import RowTable
 from streamhouse.sql.scan import Workers
 from streamhouse.sql.scans import FIRST_MARK, scanned_once
@@ -82,6 +83,7 @@ class Run:
         self._failure: BaseException | None = None
         self._timed_out = False
         self._sources: dict[str, TopicSource] = {}
+        self._interruptible = Interruptible(self.interrupt)
         self.cursor = query.database.cursor()
 
     def register(self) -> None:
@@ -142,8 +144,21 @@ class Run:
         return lone
 
     def rows(self) -> None:
-        """Run the statement so that rows can be fetched from the cursor as they come."""
-        self.guard(lambda: self.cursor.execute(self._query.text, self._query.values))
+        """Run the statement so that rows can be fetched as they come."""
+        self._execute(lambda: self.cursor.execute(self._query.text, self._query.values))
+
+    def fetch(self, size: int) -> list[tuple[Any, ...]]:
+        """The next rows; none at the end."""
+        rows: list[tuple[Any, ...]] = self._execute(lambda: self.cursor.fetchmany(size))
+        return rows
+
+    def explained(self) -> list[tuple[Any, ...]]:
+        """Run the statement; DuckDB's plan with its times."""
+        text = f"explain analyze {self._query.text.strip().rstrip(';')}"
+        rows: list[tuple[Any, ...]] = self._execute(
+            lambda: self.cursor.execute(text, self._query.values).fetchall()
+        )
+        return rows
 
     def guard(self, work: Callable[[], T]) -> T:
         """Do something with the cursor, within the limit of time, and translate what it raises.
@@ -159,6 +174,8 @@ class Run:
         except ImportError:
             raise
         except Exception as error:
+            if isinstance(error, RuntimeError) and str(error) == DUCKDB_SAYS:
+                raise KeyboardInterrupt from error
             raised = translated(error, self._failure, timed_out=self._timed_out)
             if raised is error:
                 raise
@@ -185,7 +202,12 @@ class Run:
 
     def close(self) -> None:
         """Give the cursor back."""
+        self._interruptible.close()
         self.cursor.close()
+
+    def _execute(self, work: Callable[[], T]) -> T:
+        """Do something that DuckDB would not let Ctrl-C end."""
+        return self.guard(lambda: self._interruptible.call(work))
 
     def _value(self, query: str, argument: str) -> str:
         ((value,),) = self.cursor.execute(query, [argument]).fetchall()

@@ -150,9 +150,8 @@ class Result:
         if not self._query.repeatable:
             return str(self.stats)
         run = self._open()
-        text = f"explain analyze {self._query.text.strip().rstrip(';')}"
         with self._entry.running(run):
-            rows = run.guard(lambda: run.cursor.execute(text, self._query.values).fetchall())
+            rows = run.explained()
         return "\n".join([*(str(row[-1]) for row in rows), str(run.stats)])
 
     def __repr__(self) -> str:
@@ -186,7 +185,7 @@ class Result:
         try:
             with self._entry.running(run):
                 run.rows()
-                while rows := run.guard(lambda: run.cursor.fetchmany(_FETCHED_AT_ONCE)):
+                while rows := run.fetch(_FETCHED_AT_ONCE):
                     yield from rows
         finally:
             run.close()

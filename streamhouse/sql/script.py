@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from streamhouse.errors import QueryError
 from streamhouse.sql.database import quoted, translated
 from streamhouse.sql.reserved import quote_offset
+
+_SHOW_TABLES: Final = re.compile(r"\s*show(\s+tables)?\s*;?\s*", re.IGNORECASE)
 
 
 class Script(msgspec.Struct, frozen=True):
@@ -48,6 +51,26 @@ def parse(cursor: Any, text: str, topics: Iterable[str]) -> Script:
     if not statements:
         raise QueryError("the query is empty")
     return Script(text, tuple([(_kind(statement), str(statement.query)) for statement in statements]))
+
+
+def with_topics_shown(text: str, topics: Iterable[str]) -> str:
+    """SHOW TABLES with the topics in its answer, which DuckDB does not know; any other text as it is."""
+    if not _SHOW_TABLES.fullmatch(text):
+        return text
+    names = ", ".join(map(literal, topics))
+    return f"""
+        select name from (
+            select unnest([{names}]::varchar[]) as name
+            union select table_name from duckdb_tables() where schema_name = 'main' and not internal
+            union select view_name from duckdb_views() where schema_name = 'main' and not internal
+        ) order by name
+    """  # noqa: S608 - literals
+
+
+def literal(text: str) -> str:
+    """A text as an SQL literal."""
+    escaped = text.replace("'", "''")
+    return f"'{escaped}'"
 
 
 def _parse_again(cursor: Any, text: str, topics: Iterable[str], error: Exception) -> tuple[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from types import FrameType, TracebackType
 from typing import Any, Final, Self
@@ -31,7 +31,7 @@ from streamhouse.sql.mentions import Mentions, find_mentions
 from streamhouse.sql.query import RAW, Query, Run, Values, unknown_relation
 from streamhouse.sql.result import Result
 from streamhouse.sql.scan import Workers
-from streamhouse.sql.script import Script, parse
+from streamhouse.sql.script import Script, parse, with_topics_shown
 from streamhouse.sql.tables import SCHEMA, TABLES, Surroundings
 from streamhouse.store.outside import Outside
 
@@ -198,9 +198,14 @@ class SqlSession:
     def _parse(self, text: str) -> Script:
         cursor = self._database.cursor()
         try:
-            return parse(cursor, text, (topic.name for topic in self._catalog.topics()))
+            return parse(cursor, with_topics_shown(text, self._topics()), self._topics())
         finally:
             cursor.close()
+
+    def _topics(self) -> Iterator[str]:
+        """The topics that may be seen."""
+        names = (topic.name for topic in self._catalog.topics())
+        return (name for name in names if self._allowed is None or name in self._allowed)
 
     def _evaluate(self, expression: str) -> Any:
         """What an expression without relations and parameters is; ``None`` if it cannot be computed."""

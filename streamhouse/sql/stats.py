@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
 from streamhouse.sql.plan import BlockScan
+
+_OBJECTS_SHOWN: Final = 10
 
 
 class ScanStats(msgspec.Struct, frozen=True):
@@ -22,7 +25,7 @@ class ScanStats(msgspec.Struct, frozen=True):
         blocks_cached: Those that were in memory.
         blocks_unread: Those that their references said enough about.
         blocks_ruled_out: Those that, by the bounds of their columns, hold nothing of what is wanted.
-        objects_read: Objects that blocks were fetched from.
+        objects: Names of the objects that blocks were fetched from.
         bytes_read: Bytes fetched.
         bytes_stored: Bytes of all blocks of the topic.
     """
@@ -35,20 +38,30 @@ class ScanStats(msgspec.Struct, frozen=True):
     blocks_cached: int
     blocks_unread: int
     blocks_ruled_out: int
-    objects_read: int
+    objects: tuple[str, ...]
     bytes_read: int
     bytes_stored: int
+
+    @property
+    def objects_read(self) -> int:
+        """How many objects blocks were fetched from."""
+        return len(self.objects)
 
     def __str__(self) -> str:
         where = f" where {' and '.join(self.conditions)}" if self.conditions else ""
         columns = ", ".join(self.columns)
-        return (
-            f"{self.topic}: {columns}{where}\n"
-            f"    {self.blocks_read} of {self.blocks} blocks read from {self.objects_read} objects,"
-            f" {self.blocks_cached} in memory, {self.blocks_unread} known without reading,"
-            f" {self.blocks_ruled_out} ruled out\n"
-            f"    {self.bytes_read:,} of {self.bytes_stored:,} bytes read"
+        others = (
+            f"{self.blocks_cached} in memory, {self.blocks_unread} known without reading,"
+            f" {self.blocks_ruled_out} ruled out"
         )
+        lines = [
+            f"{self.topic}: {columns}{where}",
+            f"    {self.blocks_read} of {self.blocks} blocks read from {self.objects_read} objects, {others}",
+            f"    {self.bytes_read:,} of {self.bytes_stored:,} bytes read",
+            *(f"    {name}" for name in self.objects[:_OBJECTS_SHOWN]),
+        ]
+        more = self.objects_read - _OBJECTS_SHOWN
+        return "\n".join([*lines, f"    and {more:,} more objects"] if more > 0 else lines)
 
 
 class QueryStats(msgspec.Struct, frozen=True):
@@ -137,7 +150,7 @@ class ScanNotes:
                 self._cached,
                 self._unread,
                 self._ruled_out,
-                len(self._objects),
+                tuple(sorted(self._objects)),
                 self._bytes,
                 self._stored_bytes,
             )

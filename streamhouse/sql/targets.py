@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple, cast
 
 from streamhouse.sql.mentions import tokens
 from streamhouse.sql.query import Values
+from streamhouse.sql.script import literal
 from streamhouse.store.outside import protocol_of
 
 _OPENING: Final = frozenset(("(", "[", "{"))
@@ -121,9 +122,3 @@ def _options(words: Sequence[str]) -> Iterable[str]:
                 values.append(word)
             else:
                 name = word
-
-
-def literal(text: str) -> str:
-    """A text as an SQL literal."""
-    escaped = text.replace("'", "''")
-    return f"'{escaped}'"

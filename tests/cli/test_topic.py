@@ -122,3 +122,45 @@ def test_only_the_first_topic_makes_a_log(cli, folder: Path, arguments: list[str
     assert (result.code, result.out) == (4, b"")
     assert str(folder) in result.err
     assert not folder.exists()
+
+
+def test_typed_topics(cli, tmp_path: Path) -> None:
+    assert cli("topic", "create", "rejected").code == 0
+    schema = '{"amount": "DECIMAL(9,2)", "user": "VARCHAR NOT NULL"}'
+    assert cli("topic", "create", "trades", "--schema", schema, "--dead-letter", "rejected").code == 0
+    (summary, _) = cli("topic", "describe", "trades").rows
+    assert summary["schema"] == {"amount": "DECIMAL(9,2)", "user": "VARCHAR NOT NULL"}
+    assert summary["dead_letter"] == "rejected"
+    assert cli("topic", "describe", "rejected").rows[0]["schema"] is None
+    assert cli("produce", "trades", '{"user": "ann", "amount": 1.5}', "{}").code == 0
+    assert cli("sql", "select user, amount from trades").rows == [{"user": "ann", "amount": 1.5}]
+    assert cli("consume", "rejected", "--format", "raw").out == b"{}\n"
+
+    (tmp_path / "wider.json").write_text(
+        '{"amount": "DECIMAL(12,2)", "user": "VARCHAR NOT NULL", "day": "DATE"}'
+    )
+    altered = cli("topic", "alter", "trades", "--schema", "wider.json", "--dead-letter", "default").rows
+    assert {row["setting"]: row["after"] for row in altered} == {
+        "dead_letter": None,
+        "schema": {"amount": "DECIMAL(12,2)", "user": "VARCHAR NOT NULL", "day": "DATE"},
+    }
+    json_schema = '{"type": "object", "properties": {"n": {"type": "integer"}}}'
+    assert cli("topic", "create", "counted", "--schema", json_schema).code == 0
+    assert cli("topic", "describe", "counted").rows[0]["schema"] == {"n": "BIGINT"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["create", "t", "--schema", "nowhere.json"], 2, "--schema nowhere.json is neither JSON nor a file"),
+        (["create", "t", "--schema", "{amount}"], 2, "--schema is no JSON object"),
+        (["create", "t", "--schema", '{"amount": "MONEY"}'], 2, "field amount"),
+        (["create", "t", "--dead-letter", "orders"], 2, "has no schema"),
+        (["alter", "orders", "--schema", '{"amount": "DOUBLE"}'], 2, "without a schema"),
+    ],
+)
+def test_schemas_that_cannot_be(orders, arguments: list[str], code: int, message: str) -> None:
+    result = orders("topic", *arguments)
+    assert (result.code, result.out) == (code, b"")
+    assert message in result.err
+    assert result.err.count("\n") == 1

@@ -459,3 +459,11 @@ def test_after_a_fork(shop: streamhouse.Log) -> None:
         os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
     assert session.sql("select 1").fetchall() == [(1,)]
+
+
+def test_show_tables_has_the_topics(shop: streamhouse.Log) -> None:
+    shop.sql("create table mine as select 1 as x; create view open_orders as from orders")
+    for query in ("show tables", "SHOW TABLES;", " show "):
+        assert shop.sql(query).fetchall() == [("mine",), ("open_orders",), ("orders",), ("users",)]
+    with shop.sql_session(restricted=True, topics=["users"]) as session:
+        assert session.sql("show tables").fetchall() == [("users",)]

@@ -1,0 +1,142 @@
+"""Results of queries, written row by row as they come: JSON lines, CSV, or DuckDB's own table.
+
+In JSON a column of type JSON stands as such, decimals are numbers, times ISO 8601, and bytes are escaped as
+they are in the columns ``key`` and ``value``. CSV is that of RFC 4180 with a line of names; a null is nothing
+at all, an empty text ``""``; lists, structs and maps are JSON.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from streamhouse.cli.output import print_text, write_bytes
+from streamhouse.sql.interrupts import Interruptible
+from streamhouse.sql.result import Result
+from streamhouse.sql.text import shown
+
+_ROWS_AT_ONCE: Final = 1000
+_JSON: Final = "JSON"
+_NESTED: Final = ("STRUCT(", "MAP(", "UNION(")
+
+
+class ResultFormat(enum.StrEnum):
+    """How to write a result."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+    JSONL = "jsonl"
+    PARQUET = "parquet"
+
+
+def write_result(result: Result, form: ResultFormat, *, width: int | None = None) -> None:
+    """Write a result to standard output; Ctrl-C ends the query.
+
+    Args:
+        result: The result.
+        form: Any but Parquet.
+        width: Of a table, in characters; that of the terminal by default.
+    """
+    interruptible = Interruptible(result.interrupt)
+    try:
+        interruptible.call(lambda: _write(result, form, width))
+    finally:
+        interruptible.close()
+
+
+def _write(result: Result, form: ResultFormat, width: int | None) -> None:
+    if form is ResultFormat.TABLE:
+        text = io.StringIO()
+        with contextlib.redirect_stdout(text):
+            result.show(max_width=width)
+        print_text(text.getvalue().rstrip("\n"))
+        return
+    if not result.columns or result.columns == ["Success"]:  # nothing but done
+        return
+    write_rows = _write_csv if form is ResultFormat.CSV else _write_json
+    write_rows(result)
+
+
+def _write_json(result: Result) -> None:
+    names = _distinct(result.columns)
+    made = [_maker(type_) for type_ in result.types]
+    encode = msgspec.json.Encoder(decimal_format="number", enc_hook=str).encode_into
+    buffer = bytearray()
+    for count, row in enumerate(result, 1):
+        end = len(buffer)
+        values = [value if make is None else make(value) for make, value in zip(made, row, strict=True)]
+        encode(dict(zip(names, values, strict=True)), buffer, end)
+        buffer += b"\n"
+        if count % _ROWS_AT_ONCE == 0:
+            write_bytes(bytes(buffer))
+            buffer.clear()
+    write_bytes(bytes(buffer))
+
+
+def _write_csv(result: Result) -> None:
+    encode = msgspec.json.Encoder(decimal_format="number", enc_hook=str).encode
+    nested = [
+        type_.endswith("]") or type_.startswith(("STRUCT(", "MAP(", "UNION(")) for type_ in result.types
+    ]
+    lines = [_line(result.columns)]
+    for row in result:
+        cells = [
+            encode(_plain(value)).decode() if deep and value is not None else value
+            for deep, value in zip(nested, row, strict=True)
+        ]
+        lines.append(_line(cells))
+        if len(lines) == _ROWS_AT_ONCE:
+            write_bytes("".join(lines).encode())
+            lines.clear()
+    write_bytes("".join(lines).encode())
+
+
+def _line(cells: Iterable[Any]) -> str:
+    return f"{','.join(map(_cell, cells))}\r\n"
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    text = shown(value).decode() if isinstance(value, bytes) else str(value)
+    if text and not any(sign in text for sign in ',"\r\n'):
+        return text
+    return '"' + text.replace('"', '""') + '"'
+
+
+def _maker(type_: str) -> Callable[[Any], Any] | None:
+    """What makes something that JSON has of the values of a column; ``None``: they are that already."""
+    if type_ == _JSON:
+        return lambda value: None if value is None else msgspec.Raw(value.encode())
+    return _plain if type_ == "BLOB" or "(" in type_ or "[" in type_ else None
+
+
+def _plain(value: Any) -> Any:
+    """A value with texts in the place of bytes and of keys."""
+    if isinstance(value, bytes):
+        return shown(value).decode()
+    if isinstance(value, Mapping):
+        return {key if isinstance(key, str) else str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return value
+
+
+def _distinct(columns: Sequence[str]) -> list[str]:
+    """The names, each once: those that come again have a number."""
+    names: list[str] = []
+    for column in columns:
+        name, number = column, 0
+        while name in names:
+            number += 1
+            name = f"{column}_{number}"
+        names.append(name)
+    return names
