@@ -12,6 +12,7 @@ import typer
 
 import streamhouse
 from streamhouse.cli.app import app
+from streamhouse.sql.tables import TABLES
 from streamhouse.testing.simulation.guards import GUARDS
 
 ROOT = Path(__file__).parents[2]
@@ -127,6 +128,13 @@ def test_every_setting_is_described() -> None:
         set(streamhouse.Settings.__struct_fields__ + streamhouse.TopicSettings.__struct_fields__) - rows
         == set()
     )
+
+
+def test_the_tables_about_the_log_are_described_with_their_columns() -> None:
+    rows = rows_of(DOCS / "sql.md", "## Tables about the log")
+    assert {name: found.partition("`")[2].partition("`")[0] for name, found in rows.items()} == {
+        name: ", ".join(columns) for name, columns in TABLES.items()
+    }
 
 
 def test_the_layers_are_drawn_as_they_are_checked() -> None:
