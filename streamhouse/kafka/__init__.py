@@ -20,15 +20,19 @@ from typing import TYPE_CHECKING, Any, Final
 from streamhouse.errors import MissingExtraError
 
 if TYPE_CHECKING:
+    from streamhouse.kafka.accounts import remove_user, set_password, users
     from streamhouse.kafka.gateway import Gateway, serve
     from streamhouse.kafka.settings import GatewaySettings
 
-__all__ = ["Gateway", "GatewaySettings", "serve"]
+__all__ = ["Gateway", "GatewaySettings", "remove_user", "serve", "set_password", "users"]
 
 _MODULES: Final = {
     "Gateway": "streamhouse.kafka.gateway",
     "GatewaySettings": "streamhouse.kafka.settings",
+    "remove_user": "streamhouse.kafka.accounts",
     "serve": "streamhouse.kafka.gateway",
+    "set_password": "streamhouse.kafka.accounts",
+    "users": "streamhouse.kafka.accounts",
 }
 _NEEDED: Final = ("kio", "numpy", "google_crc32c")
 

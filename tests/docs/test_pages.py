@@ -11,7 +11,9 @@ import pytest
 import typer
 
 import streamhouse
+from streamhouse import limits
 from streamhouse.cli.app import app
+from streamhouse.kafka import GatewaySettings
 from streamhouse.sql.tables import TABLES
 from streamhouse.testing.simulation.guards import GUARDS
 
@@ -135,6 +137,24 @@ def test_the_tables_about_the_log_are_described_with_their_columns() -> None:
     assert {name: found.partition("`")[2].partition("`")[0] for name, found in rows.items()} == {
         name: ", ".join(columns) for name, columns in TABLES.items()
     }
+
+
+def test_every_setting_of_the_kafka_gateway_is_described_with_its_default() -> None:
+    rows = rows_of(DOCS / "kafka.md", "## Settings")
+    assert list(rows) == list(GatewaySettings.__struct_fields__)
+    shown = {name: row.split("|")[0].strip(" `").replace(",", "") for name, row in rows.items()}
+    assert shown == {name: written(getattr(GatewaySettings(), name)) for name in rows}
+
+
+def written(value: object) -> str:
+    """A default as the page has it."""
+    if value in (None, (), {}):
+        return "none"
+    if isinstance(value, bool | float):
+        return str(value)
+    if isinstance(value, int):
+        return f"{value >> 20} MiB" if value and value % limits.MIB == 0 else str(value)
+    return f'"{value}"'
 
 
 def test_the_layers_are_drawn_as_they_are_checked() -> None:
