@@ -117,7 +117,7 @@ def soak(session: nox.Session) -> None:
 @nox.session(reuse_venv=True, default=False)
 def bench(session: nox.Session) -> None:
     """Measure speed, in ratios that hold on any machine."""
-    session.install("--quiet", "--editable", ".[cli,test]", *group("test", "bench"))
+    session.install("--quiet", "--editable", ".[cli,kafka,test]", *group("test", "bench"))
     session.run("python", "-m", "tests.bench", *session.posargs)
 
 

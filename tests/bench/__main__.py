@@ -9,6 +9,7 @@ from tests.bench import (
     group_cost,
     growth,
     importing,
+    kafka,
     latency,
     rebalance,
     speed,
@@ -28,6 +29,7 @@ BENCHMARKS = {
     "group_cost": group_cost.run,
     "sql_typed": sql_typed.run,
     "sql": sql.run,
+    "kafka": kafka.run,
 }
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Final
 
 from streamhouse.catalog.catalog import TopicInfo
@@ -90,8 +89,11 @@ class FetchHandler:
                 left = deadline - self._parts.loop.time()
                 if left <= 0:
                     return results
-                with suppress(TimeoutError):
+                try:
                     await asyncio.wait_for(news, min(left, _SLICE_SECONDS))
+                except TimeoutError:
+                    if left <= _SLICE_SECONDS:
+                        return results
 
     def _enough(self, body: FetchRequest, results: Sequence[FetchResult]) -> bool:
         if any(result.error is not ErrorCode.none for result in results) or not results:
