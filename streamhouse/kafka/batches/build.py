@@ -8,14 +8,13 @@ from typing import Final
 import numpy as np
 
 from streamhouse.format.columns import BinaryColumn, Columns, binary_column
-from streamhouse.format.integers import int32s
+from streamhouse.format.integers import int32s, int64s
 from streamhouse.kafka.batches import layout
 from streamhouse.kafka.batches.checksum import crc32c
 from streamhouse.kafka.batches.compression import Codec, compress
 from streamhouse.kafka.batches.few import encode_few
 from streamhouse.kafka.batches.many import encode_many
 from streamhouse.kafka.batches.source import Source
-from streamhouse.kafka.batches.varints import Integers
 
 _FEW_MAX: Final = 112  # up to that many, records are encoded faster one by one
 _LEADER_EPOCH: Final = 0
@@ -62,18 +61,21 @@ def _batch(
     source: Source, start: int, stop: int, base_offset: int, codec: Codec
 ) -> tuple[bytes, bytes, bytes | memoryview]:
     """A batch in three pieces: the header to its checksum, the rest of it, the records."""
-    timestamps = np.frombuffer(source.columns.timestamps, np.int64)[start:stop]
-    deltas = _deltas(source.columns, start, stop)
-    first, last = int(deltas[0]), int(deltas[-1])
-    encode = encode_few if stop - start <= _FEW_MAX else encode_many
-    body: bytes | memoryview = encode(source, start, stop, deltas - first)
+    columns = source.columns
+    first, last = _offset_in_block(columns, start), _offset_in_block(columns, stop - 1)
+    timestamps = int64s(columns.timestamps)[start:stop]
+    body: bytes | memoryview
+    if stop - start <= _FEW_MAX:
+        body, latest = encode_few(source, start, stop), max(timestamps)
+    else:
+        body, latest = encode_many(source, start, stop), int(np.frombuffer(timestamps, np.int64).max())
     if codec:
         body = compress(codec, body)
     summed = layout.SUMMED.pack(
         codec,
         last - first,
-        int(timestamps[0]),
-        int(timestamps.max()),
+        timestamps[0],
+        latest,
         layout.NO_PRODUCER_ID,
         layout.NO_PRODUCER_EPOCH,
         layout.NO_SEQUENCE,
@@ -90,8 +92,8 @@ def _batch(
 
 def _parts(source: Source, start: int, stop: int, batch_bytes_max: int) -> Iterator[tuple[int, int]]:
     """From where to where batches go; it is one, nearly always."""
-    first, last = _deltas(source.columns, start, stop)[[0, -1]].tolist()
-    fits = last - first <= layout.INT32_MAX and _bytes_max(source, start, stop) <= batch_bytes_max
+    spread = _offset_in_block(source.columns, stop - 1) - _offset_in_block(source.columns, start)
+    fits = spread <= layout.INT32_MAX and _bytes_max(source, start, stop) <= batch_bytes_max
     if fits or stop - start == 1:
         yield start, stop
         return
@@ -100,11 +102,8 @@ def _parts(source: Source, start: int, stop: int, batch_bytes_max: int) -> Itera
     yield from _parts(source, middle, stop, batch_bytes_max)
 
 
-def _deltas(columns: Columns, start: int, stop: int) -> Integers:
-    """Offsets of records, counted from that of the block."""
-    if columns.deltas is None:
-        return np.arange(start, stop)
-    return np.frombuffer(columns.deltas, np.int64)[start:stop]
+def _offset_in_block(columns: Columns, place: int) -> int:
+    return place if columns.deltas is None else int64s(columns.deltas)[place]
 
 
 def _bytes_max(source: Source, start: int, stop: int) -> int:

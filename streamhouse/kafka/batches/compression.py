@@ -13,6 +13,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 from enum import IntEnum
+from functools import lru_cache
 from struct import Struct
 from typing import Final
 
@@ -117,7 +118,7 @@ def _unsnappy(data: bytes, raw_bytes_max: int) -> bytes:
     if len(data) < len(_JAVA_HEADER):
         raise _invalid("Snappy", "it ends early")
     blocks: list[bytes] = []
-    left = raw_bytes_max
+    total = 0
     position = len(_JAVA_HEADER)
     while position < len(data):
         start = position + _BLOCK_SIZE.size
@@ -127,16 +128,15 @@ def _unsnappy(data: bytes, raw_bytes_max: int) -> bytes:
         position = start + size
         if size <= 0 or position > len(data):
             raise _invalid("Snappy", f"a block of {size} bytes where {len(data) - start} are left")
-        block = _unsnappy_raw(data[start:position], left)
-        left -= len(block)
-        blocks.append(block)
+        blocks.append(_unsnappy_raw(data[start:position], raw_bytes_max, total))
+        total += len(blocks[-1])
     return b"".join(blocks)
 
 
-def _unsnappy_raw(data: bytes, raw_bytes_max: int) -> bytes:
+def _unsnappy_raw(data: bytes, raw_bytes_max: int, before: int = 0) -> bytes:
     try:
         size = cramjam.snappy.decompress_raw_len(data)
-        if size > raw_bytes_max:
+        if before + size > raw_bytes_max:
             raise _too_large("Snappy", raw_bytes_max)
         if size > len(data) * _SNAPPY_RATIO_MAX:
             raise _invalid("Snappy", f"{len(data)} bytes cannot become {size}")
@@ -232,7 +232,7 @@ def _zstd(data: bytes | memoryview) -> bytes:
 def _unzstd(data: bytes, raw_bytes_max: int) -> bytes:
     """Into a buffer that is usually large enough, or else into a larger one.
 
-    Producers write as a stream, so the frame does not say what it holds.
+    Producers write as a stream, so as a rule the frame does not say what it holds.
     """
     size = max(_ZSTD_BYTES_MIN, len(data) * _ZSTD_RATIO_FIRST)
     while True:
@@ -241,11 +241,21 @@ def _unzstd(data: bytes, raw_bytes_max: int) -> bytes:
         try:
             return out[: cramjam.zstd.decompress_into(data, out.data)].tobytes()
         except cramjam.DecompressionError as error:
-            if size == raw_bytes_max:
-                if "whole buffer" in str(error):
-                    raise _too_large("Zstandard", raw_bytes_max) from None
+            if str(error) != _said_of_full_buffers():
                 raise _invalid("Zstandard", error) from None
+            if size == raw_bytes_max:
+                raise _too_large("Zstandard", raw_bytes_max) from None
         size *= _ZSTD_GROWTH
+
+
+@lru_cache(maxsize=1)
+def _said_of_full_buffers() -> str:
+    """The library has one class for all its errors, so it is asked what it says of this one."""
+    try:
+        cramjam.zstd.decompress_into(_zstd(b"two"), bytearray(2))
+    except cramjam.DecompressionError as error:
+        return str(error)
+    raise AssertionError("three bytes fitted in two")
 
 
 _COMPRESS: Final[dict[Codec, Callable[[bytes | memoryview], bytes]]] = {

@@ -19,7 +19,6 @@ from streamhouse.kafka.batches.layout import (
     INT64_VARINT_BYTES_MAX,
 )
 from streamhouse.kafka.batches.source import Source
-from streamhouse.kafka.batches.varints import Integers
 from streamhouse.limits import HEADERS_PER_RECORD_MAX
 from streamhouse.records import Headers
 
@@ -57,26 +56,29 @@ def decode_few(
     return columns_from_lists(keys, values, timestamps, headers if any(headers) else None), position
 
 
-def encode_few(source: Source, start: int, stop: int, offset_deltas: Integers) -> bytes:
+def encode_few(source: Source, start: int, stop: int) -> bytes:
     """Records as they lie in a batch that begins with them.
 
     Args:
         source: What they are taken from.
         start: Place of the first.
         stop: Place after the last.
-        offset_deltas: The offset of each minus that of the first.
     """
     columns, shift = source.columns, source.value_start
     timestamps = int64s(columns.timestamps)[start:stop]
     base = timestamps[0]
     times = _within_int64([timestamp - base for timestamp in timestamps])
+    deltas: Sequence[int] = range(stop - start)
+    if columns.deltas is not None:
+        offsets = int64s(columns.deltas)[start:stop]
+        deltas = [offset - offsets[0] for offset in offsets]
     headers: Sequence[Headers] = [()] * (stop - start)
     if columns.headers is not None:
         headers = header_list(columns.headers, start, stop)
     pieces: list[bytes] = []
     rows = zip(
         times,
-        offset_deltas.tolist(),
+        deltas,
         binary_list(columns.key, start, stop),
         binary_list(source.value, start - shift, stop - shift),
         headers,

@@ -104,12 +104,12 @@ def _decoded(data: Bytes, starts: Integers, index: int, base_timestamp: int) -> 
     )
 
 
-def encode_many(source: Source, start: int, stop: int, offset_deltas: Integers) -> memoryview:
+def encode_many(source: Source, start: int, stop: int) -> memoryview:
     """The same as :func:`~streamhouse.kafka.batches.few.encode_few`."""
     columns, shift = source.columns, source.value_start
     timestamps = np.frombuffer(columns.timestamps, np.int64)[start:stop]
     times = zigzag(timestamps - timestamps[0])
-    offsets = zigzag(offset_deltas)
+    offsets = zigzag(_offset_deltas(columns, start, stop))
     time_widths, offset_widths = widths(times), widths(offsets)
     key = FramedColumn(columns.key, start, stop)
     entry = FramedColumn(source.value, start - shift, stop - shift)
@@ -138,3 +138,11 @@ def encode_many(source: Source, start: int, stop: int, offset_deltas: Integers) 
     else:
         headers.write(out, at)
     return out.data
+
+
+def _offset_deltas(columns: Columns, start: int, stop: int) -> Integers:
+    if columns.deltas is None:
+        return np.arange(stop - start)
+    offsets = np.frombuffer(columns.deltas, np.int64)[start:stop]
+    deltas: Integers = offsets - offsets[0]
+    return deltas
