@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 import msgspec
 
-from streamhouse import limits, markup
+from streamhouse import markup
 from streamhouse.catalog.catalog import Catalog, TopicInfo
 from streamhouse.commits.log import CommitLog
 from streamhouse.commits.proposal import Block, StoredBlock
@@ -25,7 +25,6 @@ from streamhouse.consumer import Consumer
 from streamhouse.errors import (
     ClosedError,
     ForkedError,
-    InvalidTopicNameError,
 )
 from streamhouse.format.operations import Append
 from streamhouse.groups.admin import Groups
@@ -49,7 +48,14 @@ from streamhouse.store.metered import MeteredStore, StoreStats
 from streamhouse.store.open import open_store
 from streamhouse.store.outside import Outside
 from streamhouse.store.probe import probe_atomic_create
-from streamhouse.topic import Topic, Topics, TopicTools, check_dead_letter, check_partition_count
+from streamhouse.topic import (
+    Topic,
+    Topics,
+    TopicTools,
+    check_dead_letter,
+    check_partition_count,
+    check_topic_name,
+)
 from streamhouse.upkeep.report import UpkeepReport, UpkeepStats
 from streamhouse.upkeep.upkeep import Upkeep
 from streamhouse.upkeep.worker import UpkeepWorker
@@ -61,7 +67,6 @@ if TYPE_CHECKING:
     from streamhouse.sql.result import Result
     from streamhouse.sql.session import SqlSession
 
-_TOPIC_NAME = re.compile(rf"[a-zA-Z0-9._-]{{1,{limits.TOPIC_NAME_CHARS_MAX}}}")
 _CLOSE_SECONDS_MIN = 0.2  # for a consumer, though others used up the time
 _open_logs: weakref.WeakSet[Log] = weakref.WeakSet()
 
@@ -248,7 +253,7 @@ class Log:
             [{'symbol': 'ABC', 'amount': 9.5}]
         """
         self._check()
-        _check_topic_name(name)
+        check_topic_name(name)
         check_partition_count(partitions)
         checked = make_topic_settings(settings)
         if schema is not None:
@@ -771,14 +776,6 @@ class Log:
             )
         if self._closed:
             raise ClosedError("the log is closed; open it again")
-
-
-def _check_topic_name(name: str) -> None:
-    if type(name) is not str or not _TOPIC_NAME.fullmatch(name) or name in {".", ".."}:
-        raise InvalidTopicNameError(
-            f"topic name {name!r} is not allowed: use 1 to {limits.TOPIC_NAME_CHARS_MAX} of "
-            "a-z A-Z 0-9 . _ - (and not . or ..)"
-        )
 
 
 @atexit.register

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -17,6 +18,7 @@ from streamhouse.errors import (
     InvalidInputError,
     InvalidPartitionCountError,
     InvalidSettingError,
+    InvalidTopicNameError,
     TopicNotFoundError,
     topic_deleted,
 )
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from streamhouse.sql.export import Export
     from streamhouse.sql.result import Result
 
+_NAME: Final = re.compile(rf"[a-zA-Z0-9._-]{{1,{limits.TOPIC_NAME_CHARS_MAX}}}")
 _RENAMING: Final = frozenset(("name", "new_name", "rename", "rename_to"))
 
 
@@ -380,6 +383,19 @@ def check_dead_letter(catalog: Catalog, name: str, dead_letter: Any, *, typed: b
     if other.settings.schemas or other.name == name:
         raise InvalidSettingError(
             f"dead_letter={dead_letter!r}: what does not fit a schema goes to a topic without one"
+        )
+
+
+def check_topic_name(name: str) -> None:
+    """Refuse what cannot be the name of a topic.
+
+    Raises:
+        InvalidTopicNameError: It breaks the rule.
+    """
+    if type(name) is not str or not _NAME.fullmatch(name) or name in {".", ".."}:
+        raise InvalidTopicNameError(
+            f"topic name {name!r} is not allowed: use 1 to {limits.TOPIC_NAME_CHARS_MAX} of "
+            "a-z A-Z 0-9 . _ - (and not . or ..)"
         )
 
 

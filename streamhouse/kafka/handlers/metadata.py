@@ -5,9 +5,8 @@ from __future__ import annotations
 import uuid
 from typing import Any, Final
 
-from streamhouse import limits
 from streamhouse.catalog.catalog import TopicInfo
-from streamhouse.errors import StreamhouseError
+from streamhouse.errors import InvalidTopicNameError, StreamhouseError
 from streamhouse.kafka.access import Access
 from streamhouse.kafka.cluster.brokers import Brokers
 from streamhouse.kafka.parts import Parts
@@ -17,6 +16,7 @@ from streamhouse.kafka.protocol.primitives import NO_UUID
 from streamhouse.kafka.security.bindings import Operation, ResourceType
 from streamhouse.kafka.server.server import Request
 from streamhouse.kafka.topics import TopicDirectory
+from streamhouse.topic import check_topic_name
 
 LEADER_EPOCH: Final = 0  # leaders change without consequences, so the epoch never does
 _NOT_ASKED_FOR: Final = -(1 << 31)
@@ -26,6 +26,8 @@ _CLUSTER_OPERATIONS: Final = range(8, 11)
 _TOPIC_OPERATIONS_FROM: Final = 8
 _BROKERS: Final = 1
 _PARTITIONS_PER_RESPONSE: Final = 2000
+# What these hold at Kafka is elsewhere here; tools ask for them, whether they are there or not.
+_INTERNAL: Final = frozenset(("__consumer_offsets", "__transaction_state", "__cluster_metadata"))
 
 
 class MetadataHandlers:
@@ -147,7 +149,8 @@ class MetadataHandlers:
         if not self._access.topic(request.peer, Operation.DESCRIBE, name):
             return _missing(name, NO_UUID, ErrorCode.topic_authorization_failed)
         info = await self._topics.find(name)
-        if info is None and create and self._parts.settings.auto_create_topics:
+        create = create and self._parts.settings.auto_create_topics and name not in _INTERNAL
+        if info is None and create:
             if not self._access.creates_topic(request.peer, name):
                 return _missing(name, NO_UUID, ErrorCode.topic_authorization_failed)
             try:
@@ -202,11 +205,11 @@ class MetadataHandlers:
 
 
 def _why_missing(name: str) -> ErrorCode:
-    valid = 0 < len(name) <= limits.TOPIC_NAME_CHARS_MAX and name not in {".", ".."}
-    good = valid and all(
-        character.isascii() and (character.isalnum() or character in "._-") for character in name
-    )
-    return ErrorCode.unknown_topic_or_partition if good else ErrorCode.invalid_topic_exception
+    try:
+        check_topic_name(name)
+    except InvalidTopicNameError as error:
+        return code_of(error)
+    return ErrorCode.unknown_topic_or_partition
 
 
 def _missing(name: str | None, topic_id: uuid.UUID, error: ErrorCode) -> dict[str, Any]:

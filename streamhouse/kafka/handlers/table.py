@@ -11,6 +11,7 @@ from streamhouse.kafka.groups.consumer import ConsumerGroups
 from streamhouse.kafka.groups.coordinator import ClassicGroups
 from streamhouse.kafka.handlers.acls import AclHandlers
 from streamhouse.kafka.handlers.classic_groups import ClassicGroupHandlers
+from streamhouse.kafka.handlers.configs import ConfigHandlers
 from streamhouse.kafka.handlers.consumer_groups import ConsumerGroupHandlers
 from streamhouse.kafka.handlers.coordinators import CoordinatorHandler
 from streamhouse.kafka.handlers.fetch import FetchHandler
@@ -21,6 +22,7 @@ from streamhouse.kafka.handlers.offsets import OffsetHandlers
 from streamhouse.kafka.handlers.produce import ProduceHandler
 from streamhouse.kafka.handlers.producers import ProducerHandlers
 from streamhouse.kafka.handlers.sasl import SaslHandlers
+from streamhouse.kafka.handlers.topics import TopicHandlers
 from streamhouse.kafka.handlers.users import UserHandlers
 from streamhouse.kafka.handlers.versions import api_versions
 from streamhouse.kafka.parts import Parts
@@ -75,6 +77,7 @@ def handler_table(services: Services, sasl: SaslHandlers) -> dict[int, Handler]:
         apis.SASL_HANDSHAKE.key: sasl.handshake,
         apis.SASL_AUTHENTICATE.key: sasl.authenticate,
         **_records(services),
+        **_administration(services),
         **_producers(services),
         **_groups(services),
         **_security(services),
@@ -98,6 +101,20 @@ def _records(services: Services) -> dict[int, Handler]:
         apis.LIST_OFFSETS.key: offsets.list_offsets,
         apis.OFFSET_FOR_LEADER_EPOCH.key: offsets.for_leader_epoch,
         apis.DELETE_RECORDS.key: offsets.delete_records,
+    }
+
+
+def _administration(services: Services) -> dict[int, Handler]:
+    shared = services.parts, services.topics, services.brokers, services.access
+    topics, configs = TopicHandlers(*shared), ConfigHandlers(*shared)
+    return {
+        apis.CREATE_TOPICS.key: topics.create,
+        apis.DELETE_TOPICS.key: topics.delete,
+        apis.CREATE_PARTITIONS.key: topics.create_partitions,
+        apis.DESCRIBE_LOG_DIRS.key: topics.describe_log_dirs,
+        apis.DESCRIBE_CONFIGS.key: configs.describe,
+        apis.ALTER_CONFIGS.key: configs.alter,
+        apis.INCREMENTAL_ALTER_CONFIGS.key: configs.alter_incrementally,
     }
 
 
