@@ -27,6 +27,7 @@ from streamhouse.schema.versions import schema_of
 _BATCH_BYTES: Final = 512 << 10  # keys or values of one batch, before compression
 _REFS_LISTED: Final = 8
 _INLINE_BYTES_MAX: Final = 64 << 10  # below, a hop to another thread takes longer than the work
+_INLINE_COMPRESSED_BYTES_MAX: Final = 8 << 10
 
 
 class BuiltBatch(msgspec.Struct, frozen=True):
@@ -82,7 +83,14 @@ class RecordSource:
         self._cache = BatchCache(parts.settings.cache_bytes_max)
 
     async def read(
-        self, info: TopicInfo, partition: int, offset: int, bytes_max: int, *, at_least_one: bool
+        self,
+        info: TopicInfo,
+        partition: int,
+        offset: int,
+        bytes_max: int,
+        *,
+        at_least_one: bool,
+        codec: Codec,
     ) -> list[bytes]:
         """Batches from an offset on.
 
@@ -92,11 +100,11 @@ class RecordSource:
             offset: Lies in the first batch, if there are any.
             bytes_max: How much they may be together.
             at_least_one: The first may be larger than that: a client could never get past it.
+            codec: What to compress them with.
 
         Raises:
             StreamhouseError: As from :meth:`~streamhouse.read.reader.BlockReader.fetch`.
         """
-        codec = Codec.NONE
         out: list[bytes] = []
         left = bytes_max
         while left > 0 or (at_least_one and not out):
@@ -151,7 +159,7 @@ class RecordSource:
         found = self._cache.get(key)
         if found is None:
             size = columns.nbytes * (stop - start) // columns.count
-            if size <= _INLINE_BYTES_MAX:
+            if size <= (_INLINE_BYTES_MAX if codec is Codec.NONE else _INLINE_COMPRESSED_BYTES_MAX):
                 found = _build(info, columns, start, stop, ref.base_offset, codec)
             else:
                 found = await self._parts.aside(_build, info, columns, start, stop, ref.base_offset, codec)

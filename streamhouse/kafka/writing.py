@@ -24,6 +24,7 @@ from streamhouse.format.lists import binary_list
 from streamhouse.format.operations import AddToTransaction
 from streamhouse.kafka.batches.errors import BatchError
 from streamhouse.kafka.batches.parse import Batch, parse_batch
+from streamhouse.kafka.configs.topics import batch_bytes_max
 from streamhouse.kafka.parts import Parts
 from streamhouse.kafka.protocol.errors import ErrorCode, code_of
 from streamhouse.kafka.protocol.produce import PartResult, ProducePart
@@ -97,10 +98,10 @@ class RecordSink:
         self, part: ProducePart, info: TopicInfo, records: memoryview, transactional: bool
     ) -> Ready:
         settings = self._parts.settings
-        if len(records) > settings.batch_bytes_max:
+        allowed = batch_bytes_max(info.settings, settings.batch_bytes_max)
+        if len(records) > allowed:
             raise RefusedError(
-                ErrorCode.message_too_large,
-                f"a batch of {len(records)} bytes; {settings.batch_bytes_max} are allowed",
+                ErrorCode.message_too_large, f"a batch of {len(records)} bytes; {allowed} are allowed"
             )
         try:
             batch = parse_batch(records, raw_bytes_max=settings.batch_raw_bytes_max)

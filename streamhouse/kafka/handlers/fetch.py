@@ -13,6 +13,8 @@ from typing import Final
 from streamhouse.catalog.catalog import TopicInfo
 from streamhouse.errors import PartitionNotFoundError, StreamhouseError, TopicNotFoundError
 from streamhouse.kafka.access import Access
+from streamhouse.kafka.batches.compression import Codec
+from streamhouse.kafka.configs.topics import codec_of
 from streamhouse.kafka.events import Place
 from streamhouse.kafka.handlers.metadata import LEADER_EPOCH
 from streamhouse.kafka.parts import Parts
@@ -32,6 +34,7 @@ from streamhouse.kafka.server.server import Request
 from streamhouse.kafka.throttling import Throttle
 from streamhouse.kafka.topics import TopicDirectory
 
+_ZSTD_FROM: Final = 10  # older clients cannot read it (KIP-110)
 _SLICE_SECONDS: Final = 2.0  # a state that was loaded, rather than folded, is told to nobody
 
 
@@ -144,7 +147,12 @@ class FetchHandler:
                 result.error = ErrorCode.offset_out_of_range
             elif part.offset < high and (left > 0 or first):
                 result.records = await self._source.read(
-                    info, part.partition, part.offset, min(left, max(0, part.bytes_max)), at_least_one=first
+                    info,
+                    part.partition,
+                    part.offset,
+                    min(left, max(0, part.bytes_max)),
+                    at_least_one=first,
+                    codec=_codec(request, info),
                 )
         except (TopicNotFoundError, PartitionNotFoundError):
             result.error = _unknown(part)
@@ -165,6 +173,11 @@ class FetchHandler:
         if part.leader_epoch > LEADER_EPOCH:
             return ErrorCode.unknown_leader_epoch
         return ErrorCode.none
+
+
+def _codec(request: Request, info: TopicInfo) -> Codec:
+    codec = codec_of(info.settings)
+    return Codec.NONE if codec is Codec.ZSTD and request.version < _ZSTD_FROM else codec
 
 
 def _unknown(part: FetchPart) -> ErrorCode:
