@@ -19,6 +19,7 @@ from streamhouse.errors import InvalidSettingError, nearest
 INT_MAX: Final = 2**31 - 1
 LONG_MAX: Final = 2**63 - 1
 _TEXT_CHARS_MAX: Final = 32_768
+_SHOWN_CHARS_MAX: Final = 100
 
 
 class ConfigType(IntEnum):
@@ -97,10 +98,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         """
         value = value.strip()
         if len(value) > _TEXT_CHARS_MAX:
-            raise self._invalid(f"of {len(value):,} characters", f"at most {_TEXT_CHARS_MAX:,} are allowed")
+            raise self._invalid(value, f"{len(value):,} characters; {_TEXT_CHARS_MAX:,} are allowed")
         if self.type is ConfigType.BOOLEAN:
             if value.lower() not in {"true", "false"}:
-                raise self._invalid(repr(value), "it is true or false")
+                raise self._invalid(value, "it is true or false")
             return value.lower()
         if self.type in _NUMBERS:
             return self._number(value)
@@ -109,7 +110,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             for entry in entries:
                 self._check_text(entry)
             if self.choices and not entries:
-                raise self._invalid(repr(value), f"it is at least one of {', '.join(self.choices)}")
+                raise self._invalid(value, f"it is at least one of {', '.join(self.choices)}")
             return ",".join(entries)
         self._check_text(value)
         return value
@@ -118,24 +119,25 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         convert, low, high = _NUMBERS[self.type]
         low, high = max(low, self.low), min(high, self.high)
         if not _NUMBER.fullmatch(value):
-            raise self._invalid(repr(value), f"it is a number of type {self.type.name}")
+            raise self._invalid(value, f"it is a number of type {self.type.name}")
         try:
             number = convert(value)
         except ValueError:
-            raise self._invalid(repr(value), f"it is a number of type {self.type.name}") from None
+            raise self._invalid(value, f"it is a number of type {self.type.name}") from None
         if not low <= number <= high:
-            raise self._invalid(repr(value), f"it is from {low} to {high}")
+            raise self._invalid(value, f"it is from {low} to {high}")
         return str(number)
 
     def _check_text(self, value: str) -> None:
         if self.choices and value not in self.choices:
             near = nearest(value, self.choices)
-            raise self._invalid(repr(value), f"it is one of {', '.join(self.choices)}{near}")
+            raise self._invalid(value, f"it is one of {', '.join(self.choices)}{near}")
         if self.pattern is not None and not re.fullmatch(self.pattern, value):
-            raise self._invalid(repr(value), f"it looks like {self.pattern}")
+            raise self._invalid(value, f"it looks like {self.pattern}")
 
     def _invalid(self, value: str, why: str) -> InvalidSettingError:
-        return InvalidSettingError(f"invalid value {value} for config {self.name}: {why}")
+        shown = repr(value) if len(value) <= _SHOWN_CHARS_MAX else f"{value[:_SHOWN_CHARS_MAX]!r}..."
+        return InvalidSettingError(f"invalid value {shown} for config {self.name}: {why}")
 
 
 def split_list(value: str) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Final
 
 from streamhouse.config import TopicSettings
 from streamhouse.kafka.batches.compression import Codec
-from streamhouse.kafka.configs.kinds import INT_MAX, LONG_MAX, Config, ConfigType, Field, split_list
+from streamhouse.kafka.configs.kinds import LONG_MAX, Config, ConfigType, Field, split_list
 
 COMPRESSION: Final = "compression.type"
 BATCH_BYTES: Final = "max.message.bytes"
@@ -351,7 +351,7 @@ def batch_bytes_max(settings: TopicSettings, default: int) -> int:
         default: What the gateway allows.
     """
     value = _kept(settings, BATCH_BYTES)
-    return default if value is None else min(int(value), INT_MAX)
+    return default if value is None or not value.isdecimal() else int(value)
 
 
 def _kept(settings: TopicSettings, name: str) -> str | None:

@@ -9,6 +9,7 @@ find with what they have set find no difference then.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from enum import IntEnum
 from typing import Any, Final
 
@@ -128,8 +129,9 @@ def _without(entries: Sequence[str], gone: Sequence[str]) -> str:
 
 def _text_of(field: Field, settings: TopicSettings, kept: str | None) -> str | None:
     value = getattr(settings, field.name)
-    if kept is not None and field.parse(kept) == value:
-        return kept
+    with suppress(ValueError, KeyError):  # another version's, perhaps
+        if kept is not None and field.parse(kept) == value:
+            return kept
     return None if value == getattr(_NEW, field.name) else field.show(value)
 
 
