@@ -124,7 +124,6 @@ class Joins:
         self._desk.dismiss(member, ErrorCode.fenced_instance_id, member.id)
         roster.rename(member, id_, request)
         roster.wait_to_join(member, token)
-        self._desk.extend(member, now)
         if course.phase is Phase.STABLE and roster.select_protocol() == course.protocol:
             generation = course.generation
 

@@ -76,6 +76,18 @@ def test_offsets_are_no_sign_of_life() -> None:
     assert driver.members == []
 
 
+def test_to_ask_for_an_assignment_or_to_join_is_a_sign_of_life() -> None:
+    driver = Driver()
+    first, second, third = driver.stable(3)
+    generation = driver.group.generation
+    for _ in range(4):
+        driver.advance(6)
+        driver.heartbeat(first, generation)
+        driver.sync(second, generation)
+        driver.join(third)
+    assert driver.members == [first, second, third]
+
+
 def test_many_who_fall_silent_at_once_make_one_round() -> None:
     driver = Driver()
     ids = driver.stable(20)
@@ -273,6 +285,7 @@ def test_who_is_no_member_commits_while_there_are_none() -> None:
     (first,) = driver.stable()
     assert commit("", "", -1) is UNKNOWN
     assert commit("", "", -1, transactional=True) is NONE  # before version 3 nobody says who it is
+    assert commit("", "", 0, transactional=True) is UNKNOWN
     driver.leave(Leaver(member=first))
     assert commit("", "", -1) is NONE
 
