@@ -1,8 +1,8 @@
 """The Kafka gateway: throughput beside librdkafka's own mock broker, latency, and what idle clients cost.
 
-The mock broker lives in the client's process, in C, and stores nothing. The gateway is another process, with a
-log on a directory with fsync. The client is the same, confluent-kafka, with the same settings. Since the mock
-broker keeps 5 MB of a partition, what is consumed is spread over many.
+The mock broker lives in the client's process, in C, and stores nothing. The gateway is another process, with
+a log on a directory with fsync. The client is the same, confluent-kafka, with the same settings. Since the
+mock broker keeps 5 MB of a partition, what is consumed is spread over many.
 """
 
 from __future__ import annotations
@@ -191,20 +191,24 @@ def _consume(bootstrap: str) -> float:
 
 
 def _latency(url: str) -> None:
-    with gateway(url) as served, mock_broker() as mock:
-        with streamhouse.Log(f"{url}-native") as log, log.producer() as native:
-            log.create_topic(_TOPIC)
-            asked = {
-                "gateway": _asking(served.bootstrap),
-                "mock": _asking(mock),
-                "native": lambda: native.send(_TOPIC, _VALUE).result(),
-            }
-            times: dict[str, list[float]] = {name: [] for name in asked}
-            for _ in range(_ACKS):
-                for name, ask in asked.items():  # in turn, so that all see the same disk
-                    began = time.perf_counter()
-                    ask()
-                    times[name].append((time.perf_counter() - began) * 1e3)
+    with (
+        gateway(url) as served,
+        mock_broker() as mock,
+        streamhouse.Log(f"{url}-native") as log,
+        log.producer() as native,
+    ):
+        log.create_topic(_TOPIC)
+        asked = {
+            "gateway": _asking(served.bootstrap),
+            "mock": _asking(mock),
+            "native": lambda: native.send(_TOPIC, _VALUE).result(),
+        }
+        times: dict[str, list[float]] = {name: [] for name in asked}
+        for _ in range(_ACKS):
+            for name, ask in asked.items():  # in turn, so that all see the same disk
+                began = time.perf_counter()
+                ask()
+                times[name].append((time.perf_counter() - began) * 1e3)
     for name, percentile in (("p50", 50), ("p99", 99)):
         at = {key: statistics.quantiles(each, n=100)[percentile - 1] for key, each in times.items()}
         row(
