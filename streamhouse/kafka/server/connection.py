@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from streamhouse.kafka.protocol.apis import PRODUCE
 from streamhouse.kafka.protocol.codec import Header, MalformedRequestError, decode_header
 from streamhouse.kafka.server.framing import Framer, FrameTooLargeError
 from streamhouse.kafka.tasks import Turns
@@ -60,10 +61,11 @@ class Peer:
 class _Place:
     """A request's place in the queue of responses."""
 
-    __slots__ = ("answer", "done", "size")
+    __slots__ = ("answer", "done", "lasting", "size")
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, *, lasting: bool) -> None:
         self.size = size
+        self.lasting = lasting
         self.done = False
         self.answer: Sequence[bytes] = ()
 
@@ -106,7 +108,8 @@ class Connection(asyncio.BufferedProtocol):
             task.cancel()
         if self._unmute is not None:
             self._unmute.cancel()
-        self._give_back(self._held_bytes)
+        self._places = deque(place for place in self._places if place.lasting and not place.done)
+        self._give_back(self._held_bytes - sum(place.size for place in self._places))
         self._server.leave(self)
 
     def get_buffer(self, sizehint: int) -> bytearray:  # noqa: ARG002 - likewise
@@ -196,20 +199,30 @@ class Connection(asyncio.BufferedProtocol):
     def _begin(self, frame: memoryview) -> None:
         sasl = self.peer.sasl
         if sasl is not None and sasl.raw and not sasl.done:
-            self._start(lambda place: self._work_raw(bytes(frame), place), len(frame))
+            self._start(lambda place: self._work_raw(bytes(frame), place), _Place(len(frame), lasting=False))
             return
         header = decode_header(frame)
         self.peer.client_id = header.client_id
-        self._start(lambda place: self._work(header, frame, place), len(frame))
+        # Who asks for no acknowledgement may be gone as soon as it has sent its records.
+        place = _Place(len(frame), lasting=header.key == PRODUCE.key)
+        self._start(lambda place: self._work(header, frame, place), place)
 
-    def _start(self, work: Callable[[_Place], Coroutine[None, None, None]], size: int) -> None:
-        place = _Place(size)
+    def _start(self, work: Callable[[_Place], Coroutine[None, None, None]], place: _Place) -> None:
         self._places.append(place)
-        self._held_bytes += size
-        self._server.take(size)
+        self._held_bytes += place.size
+        self._server.take(place.size)
         task = self._server.loop.create_task(work(place))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        if place.lasting:
+            self._server.outlast(task)
+            task.add_done_callback(lambda _: self._end_lasting(place))
+        else:
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def _end_lasting(self, place: _Place) -> None:
+        """Forget a request that ended without an answer, after its connection did."""
+        if self._closing and not place.done and place in self._places:
+            self._finish(place, ())
 
     async def _work(self, header: Header, frame: memoryview, place: _Place) -> None:
         try:

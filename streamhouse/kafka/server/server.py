@@ -26,6 +26,7 @@ from streamhouse.kafka.security.sasl import SaslSession
 from streamhouse.kafka.server.connection import Connection, Peer
 from streamhouse.kafka.server.metrics import Metrics
 from streamhouse.kafka.settings import GatewaySettings
+from streamhouse.kafka.tasks import ended
 
 _SWEEP_SECONDS: Final = 1.0
 _BACKLOG: Final = 1024
@@ -95,6 +96,7 @@ class Server:
         self._connections: set[Connection] = set()
         self._per_host: Counter[str] = Counter()
         self._held_bytes = 0
+        self._lasting: set[asyncio.Task[None]] = set()  # they go on when their connections are gone
         self._listener: asyncio.Server | None = None
         self._sweeper: asyncio.Task[None] | None = None
         self.closing = False
@@ -149,6 +151,7 @@ class Server:
             connection.abort()
         self._note_gone()
         await self._gone.wait()
+        await ended(*self._lasting)
 
     # --- connections -------------------------------------------------------------------------------
 
@@ -181,7 +184,7 @@ class Server:
         self._note_gone()
 
     def _note_rest(self) -> None:
-        if self.closing and all(connection.idle for connection in self._connections):
+        if self.closing and not self._held_bytes and all(each.idle for each in self._connections):
             self._at_rest.set()
 
     def _note_gone(self) -> None:
@@ -195,6 +198,11 @@ class Server:
             for connection in list(self._connections):
                 if connection.idle and connection.active_at < horizon:
                     connection.close()
+
+    def outlast(self, task: asyncio.Task[None]) -> None:
+        """Have a request worked on to its end, whatever becomes of its connection."""
+        self._lasting.add(task)
+        task.add_done_callback(self._lasting.discard)
 
     # --- memory ------------------------------------------------------------------------------------
 
