@@ -72,7 +72,7 @@ def pack_offsets(raw: Buffer) -> Packed:
     return pack_integers(raw, OFFSET_BYTES, 0, last)
 
 
-def unpack(codec: int, params: bytes, stored: memoryview, raw_bytes: int) -> bytes:
+def unpack(codec: int, params: bytes, stored: Buffer, raw_bytes: int) -> bytes:
     """Exactly ``raw_bytes`` bytes.
 
     Raises:
@@ -94,7 +94,7 @@ def unpack(codec: int, params: bytes, stored: memoryview, raw_bytes: int) -> byt
     return raw
 
 
-def _decompress(stored: memoryview, raw_bytes: int) -> bytes:
+def _decompress(stored: Buffer, raw_bytes: int) -> bytes:
     if raw_bytes > _LZ4_RATIO_MAX * len(stored):
         raise ValueError(f"{len(stored)} bytes of LZ4 cannot hold {raw_bytes}")
     try:
@@ -103,7 +103,7 @@ def _decompress(stored: memoryview, raw_bytes: int) -> bytes:
         raise ValueError(f"LZ4 fails: {error}") from None
 
 
-def _unpack_stride(params: bytes, stored: memoryview, raw_bytes: int) -> bytes:
+def _unpack_stride(params: bytes, stored: Buffer, raw_bytes: int) -> bytes:
     count = raw_bytes // OFFSET_BYTES - 1
     width = int.from_bytes(params, "little")
     if stored or len(params) != OFFSET_BYTES or count < 1 or width * count >= 1 << 31:
@@ -111,7 +111,7 @@ def _unpack_stride(params: bytes, stored: memoryview, raw_bytes: int) -> bytes:
     return stride_offsets(width, count)
 
 
-def _unpack_planes(params: bytes, stored: memoryview, raw_bytes: int, *, compressed: bool) -> bytes:
+def _unpack_planes(params: bytes, stored: Buffer, raw_bytes: int, *, compressed: bool) -> bytes:
     width = len(params) - 1
     planes = params[0] if params else 0
     if width not in (4, 8) or planes > width or raw_bytes % width:

@@ -90,7 +90,7 @@ class BlockIndex:
             CorruptionError: The bytes are not what was written.
             UnsupportedFormatError: They are, but by a newer StreamHouse.
         """
-        views = sorted((start, memoryview(data).cast("B")) for start, data in spans.items())
+        views = sorted((start, memoryview(data).cast("B"), data) for start, data in spans.items())
         pieces = []
         at = 0
         for index in self._wanted(only):
@@ -101,7 +101,11 @@ class BlockIndex:
             buffers = []
             checksum = 0
             for buffer in column.buffers:
-                stored = views[at][1][position : position + buffer.stored] if views else memoryview(b"")
+                stored: Buffer = b""
+                if buffer.stored:
+                    _, view, data = views[at]
+                    whole = buffer.stored == len(view)  # which need not be copied if it is not compressed
+                    stored = data if whole else view[position : position + buffer.stored]
                 checksum = zlib.crc32(stored, checksum)
                 position += buffer.stored
                 buffers.append(stored)

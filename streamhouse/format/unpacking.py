@@ -22,7 +22,7 @@ from streamhouse.format.blockheader import (
     BufferHeader,
     ColumnHeader,
 )
-from streamhouse.format.columns import ArrowColumn, BinaryColumn, Columns, HeaderColumns
+from streamhouse.format.columns import ArrowColumn, BinaryColumn, Buffer, Columns, HeaderColumns
 from streamhouse.format.integers import INT64_BYTES, OFFSET_BYTES, bitmap_bytes
 
 BLOCK_RECORDS_MAX: Final = 1 << 20  # bounds what a block of nothing but equal values expands to
@@ -35,7 +35,7 @@ class Piece(NamedTuple):
     """A column and its stored buffers."""
 
     header: ColumnHeader
-    buffers: Sequence[memoryview]
+    buffers: Sequence[Buffer]
 
 
 def unpack_columns(
@@ -163,20 +163,20 @@ class _Unpacker:
     def _fixed(self, name: str, raw_bytes: int) -> bytes:
         return _unpack(name, self._buffers(name, 1)[0], raw_bytes)
 
-    def _buffers(self, name: str, count: int) -> Sequence[tuple[BufferHeader, memoryview]]:
+    def _buffers(self, name: str, count: int) -> Sequence[tuple[BufferHeader, Buffer]]:
         index = self._found.get(name)
         if index is None:
             raise ValueError(f"column {name!r} has 0 buffers, not {count}")
         return self._stored(index, count)
 
-    def _stored(self, index: int, count: int) -> Sequence[tuple[BufferHeader, memoryview]]:
+    def _stored(self, index: int, count: int) -> Sequence[tuple[BufferHeader, Buffer]]:
         header, buffers = self._pieces[index]
         if len(buffers) != count:
             raise ValueError(f"column {header.name!r} has {len(buffers)} buffers, not {count}")
         return list(zip(header.buffers, buffers, strict=True))
 
 
-def _unpack(name: str, packed: tuple[BufferHeader, memoryview], raw_bytes: int) -> bytes:
+def _unpack(name: str, packed: tuple[BufferHeader, Buffer], raw_bytes: int) -> bytes:
     header, stored = packed
     if header.raw != raw_bytes:
         raise ValueError(f"a buffer of column {name!r} has {header.raw} bytes, not {raw_bytes}")

@@ -9,7 +9,7 @@ error names the object and the offsets that it costs.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import partial
 
 from streamhouse.commits.state import BlockRef
@@ -23,7 +23,7 @@ from streamhouse.read.cache import BlockCache, CacheStats
 from streamhouse.read.heap import keep_freed_memory
 from streamhouse.read.parts import PartReader
 from streamhouse.read.prefetch import BackgroundJobs
-from streamhouse.store.base import ObjectStore
+from streamhouse.store.base import Buffer, ObjectStore
 
 _LOCAL_PREFETCH_THREADS = 1  # decoding runs beside the reader; more would only compete with it
 _LOCAL_PREFETCH_LENGTH_MIN = 64 << 10  # a hop to another thread costs more than a smaller block
@@ -101,6 +101,33 @@ class BlockReader:
                 return found
         return self._fetch(ref, source, only), ref.length
 
+    def fetch_run(self, refs: Sequence[BlockRef], source: str, only: Collection[str]) -> list[Columns]:
+        """Some columns of blocks that lie one behind the other in an object, in one request. See :meth:`fetch_part`.
+
+        Args:
+            refs: Where they are.
+            source: Topic and partition, for messages.
+            only: Columns to decompress.
+        """
+        first, last = refs[0], refs[-1]
+        if len(refs) == 1:
+            return [self.fetch_part(first, source, only)]
+        if self._closed:
+            raise ClosedError("the log is closed; open it again")
+        end = last.position + last.length
+        try:
+            data = memoryview(self._store.get(first.object_name, first.position, end))
+        except ObjectNotFoundError as error:
+            raise self._gone(first, _described(first, source)[0]) from error
+        found = []
+        for ref in refs:
+            start = ref.position - first.position
+            try:
+                found.append(self._decoded(data[start : start + ref.length], ref, source, only))
+            except CorruptionError:  # it is fetched once more, as it would be alone
+                found.append(self._fetch_once(ref, source, only))
+        return found
+
     def look(self, ref: BlockRef, source: str) -> tuple[BlockIndex | None, int]:
         """What a large block of a typed topic says of itself, and how many bytes were read for that.
 
@@ -165,11 +192,14 @@ class BlockReader:
             return self._fetch_once(ref, source, only)
 
     def _fetch_once(self, ref: BlockRef, source: str, only: Collection[str] | None) -> Columns:
-        holds, where = _described(ref, source)
         try:
             data = self._store.get(ref.object_name, ref.position, ref.position + ref.length)
         except ObjectNotFoundError as error:
-            raise self._gone(ref, holds) from error
+            raise self._gone(ref, _described(ref, source)[0]) from error
+        return self._decoded(data, ref, source, only)
+
+    def _decoded(self, data: Buffer, ref: BlockRef, source: str, only: Collection[str] | None) -> Columns:
+        _, where = _described(ref, source)
         if len(data) != ref.length:
             raise CorruptionError(
                 f"{where}: {len(data)} bytes are left of {ref.length}; the object was cut short"

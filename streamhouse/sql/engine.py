@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from streamhouse.sql.session import SqlSession
     from streamhouse.sql.tables import Surroundings
 
+_REQUEST_BYTES = 4 << 20
+"""Of a remote store. A request costs milliseconds, of waiting and of a processor; so do that many bytes."""
+
 
 class SqlEngine:
     """The sessions of a log, and the threads that decode for all of them."""
@@ -106,7 +109,8 @@ class SqlEngine:
         from streamhouse.sql.session import SqlSession
 
         if self._workers is None:
-            self._workers = Workers(self._reader, self._threads())
+            at_once = _REQUEST_BYTES if self._store.capabilities.remote else 0
+            self._workers = Workers(self._reader, self._threads(), at_once)
         session = SqlSession(
             self._catalog,
             self._commits,

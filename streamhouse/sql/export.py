@@ -8,6 +8,7 @@ still upload are those that the new one makes as well.
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from streamhouse import limits
 from streamhouse.catalog.catalog import TopicInfo
 from streamhouse.commits.log import CommitLog
 from streamhouse.errors import InvalidInputError, ProducerFencedError, nearest, topic_deleted
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
     from streamhouse.producer import Producer
     from streamhouse.sql.session import SqlSession
 
+_THREADS_MAX: Final = 4
+_ROW_GROUP_BYTES: Final = 32 * limits.MIB
+_ROW_GROUP_RECORDS: Final = (2_048, 122_880)  # the least and the most; DuckDB's vector, and its own choice
 _FOLDERS_OPEN_MAX: Final = 1_000  # above, DuckDB closes the file of one and begins another for it later
 
 
@@ -172,12 +177,16 @@ class Exporter:
     def _write(self, folder: Path, ranges: Ranges, run: int) -> list[tuple[str, str]]:
         """Write the files of a run: their names there, and their paths here."""
         target = folder / "out"
-        options = ["format parquet", f"compression {literal(self._options.compression)}"]
-        settings = ""
+        options = [
+            "format parquet",
+            f"compression {literal(self._options.compression)}",
+            f"row_group_size {self._row_group_records()}",
+        ]
+        threads = min(_THREADS_MAX, os.cpu_count() or 1)
         if self._options.partition_by:
             options.append(f"partition_by ({', '.join(map(quoted, self._options.partition_by))})")
-            # With one thread the same records make the same files, also if the run is done again.
-            settings = f"set threads = 1; set partitioned_write_max_open_files = {_FOLDERS_OPEN_MAX};"
+            threads = 1  # so that the same records make the same files, also if the run is done again
+        settings = f"set threads = {threads}; set partitioned_write_max_open_files = {_FOLDERS_OPEN_MAX};"
         copy = f"copy ({self._query}) to {literal(str(target))} ({', '.join(options)})"
         result = self._session.run(f"{settings} {copy}", (), None, None, {self._topic.name: ranges})
         ((count,),) = result.fetchall()
@@ -190,6 +199,15 @@ class Exporter:
                 name = file_name(self._topic.name, run, number)
                 files.append(((inner.relative_to(target) / name).as_posix(), str(path)))
         return files
+
+    def _row_group_records(self) -> int:
+        """As many records as are about as large as a row group should be: DuckDB holds some in memory."""
+        partitions = self._view().partitions
+        raw_bytes = sum(partition.raw_bytes for partition in partitions)
+        records = sum(partition.record_count for partition in partitions)
+        return max(
+            _ROW_GROUP_RECORDS[0], min(_ROW_GROUP_RECORDS[1], _ROW_GROUP_BYTES * records // (raw_bytes or 1))
+        )
 
     @property
     def _query(self) -> str:

@@ -33,11 +33,18 @@ _UNREAD_AT_ONCE: Final = 1_000
 
 
 class Workers:
-    """The threads that decode, and how far they may run ahead."""
+    """The threads that decode, and how far they may run ahead.
 
-    def __init__(self, reader: BlockReader, threads: int) -> None:
+    Args:
+        reader: Reads blocks.
+        threads: How many.
+        request_bytes: As much is asked for at once where blocks lie one behind the other.
+    """
+
+    def __init__(self, reader: BlockReader, threads: int, request_bytes: int) -> None:
         self.reader = reader
-        self.blocks_ahead = 2 * threads
+        self.request_bytes = request_bytes
+        self.pieces_ahead = threads + 2
         self.closed = False
         self._threads = threads
         self._pool: ThreadPoolExecutor | None = None
@@ -89,6 +96,7 @@ class TopicScan:
         self._hints = hints
         self._fields = columns_of(topic.schema, COLUMNS)
         self._notes = notes
+        self._partly = topic.schema is not None and "value" not in columns  # reads parts of blocks
         self._wrapper = Wrapper(topic.name, columns, topic.schema, raw=raw)
         self.schema = self._wrapper.schema
 
@@ -98,13 +106,13 @@ class TopicScan:
         head = list(islice(planned, _CACHED_BLOCKS_MAX + 1))
         keep = len(head) <= _CACHED_BLOCKS_MAX
         if len(head) == 1 and head[0].stored:
-            yield from self._read(head[0], keep)
+            yield from self._read(head, keep)
             return
         coming: deque[Future[list[Any]] | Iterator[Any]] = deque()
         try:
             for piece in self._pieces(chain(head, planned), keep):
                 coming.append(piece)
-                if len(coming) > self._workers.blocks_ahead:
+                if len(coming) > self._workers.pieces_ahead:
                     yield from _arrays_of(coming.popleft())
             while coming:
                 yield from _arrays_of(coming.popleft())
@@ -117,8 +125,9 @@ class TopicScan:
         """Blocks on their way, and runs of those that need not be read."""
         for stored, group in groupby(scans, lambda scan: bool(scan.stored)):
             if stored:
-                for scan in group:
-                    yield self._workers.submit(self._read, scan, keep)
+                alone = keep or self._partly or self._hints
+                for run in _runs(group, 0 if alone else self._workers.request_bytes):
+                    yield self._workers.submit(self._read, run, keep)
             else:
                 while some := list(islice(group, _UNREAD_AT_ONCE)):
                     yield self._wrapper.unread(map(self._unread, some))
@@ -127,9 +136,30 @@ class TopicScan:
         self._notes.unread(scan)
         return scan
 
-    def _read(self, scan: BlockScan, keep: bool) -> list[Any]:
-        block = self._block(scan, keep)
-        return [] if block is None else list(self._wrapper.read(scan, block))
+    def _read(self, run: Sequence[BlockScan], keep: bool) -> list[Any]:
+        """The arrays of blocks that lie one behind the other."""
+        if len(run) > 1 and not any(map(self._is_cached, run)):
+            blocks: Sequence[Columns | None] = self._fetch_run(run)
+        else:
+            blocks = [self._block(scan, keep) for scan in run]
+        return [
+            array
+            for scan, block in zip(run, blocks, strict=True)
+            if block is not None
+            for array in self._wrapper.read(scan, block)
+        ]
+
+    def _fetch_run(self, run: Sequence[BlockScan]) -> Sequence[Columns]:
+        for scan in run:
+            self._notes.read(scan, scan.ref.length)
+        refs = [scan.ref for scan in run]
+        return self._workers.reader.fetch_run(refs, self._source(run[0]), run[0].stored)
+
+    def _is_cached(self, scan: BlockScan) -> bool:
+        return self._workers.reader.cached(scan.ref) is not None
+
+    def _source(self, scan: BlockScan) -> str:
+        return f"partition {scan.partition} of {self._topic.name!r}"
 
     def _block(self, scan: BlockScan, keep: bool) -> Columns | None:
         """The columns that are wanted of a block; ``None`` if nothing in it fits."""
@@ -138,11 +168,11 @@ class TopicScan:
         if block is not None:
             self._notes.cached(scan)
             return block
-        source = f"partition {scan.partition} of {self._topic.name!r}"
+        source = self._source(scan)
         if self._hints and not self._may_fit(scan, source):
             self._notes.ruled_out(scan)
             return None
-        if self._topic.schema is not None and "value" not in scan.stored:
+        if self._partly:
             block, size = reader.fetch_fields(scan.ref, source, scan.stored)
             self._notes.read(scan, size)
             return block
@@ -155,6 +185,28 @@ class TopicScan:
         index, size = self._workers.reader.look(scan.ref, source)
         self._notes.looked(scan, size)
         return index is None or may_fit(self._hints, self._fields, partial(_bounds, index))
+
+
+def _runs(scans: Iterable[BlockScan], bytes_max: int) -> Iterator[list[BlockScan]]:
+    """Blocks of a partition of which the same is wanted, together where they lie one behind the other."""
+    run: list[BlockScan] = []
+    size = 0
+    for scan in scans:
+        ref = scan.ref
+        if run:
+            last = run[-1]
+            follows = (ref.object_name, ref.position) == (
+                last.ref.object_name,
+                last.ref.position + last.ref.length,
+            )
+            alike = (scan.partition, scan.stored) == (last.partition, last.stored)
+            if not (follows and alike and size + ref.length <= bytes_max):
+                yield run
+                run, size = [], 0
+        run.append(scan)
+        size += ref.length
+    if run:
+        yield run
 
 
 def _bounds(index: BlockIndex, field: Field) -> Bounds:

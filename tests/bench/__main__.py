@@ -14,6 +14,8 @@ from tests.bench import (
     rebalance,
     speed,
     sql,
+    sql_large,
+    sql_s3,
     sql_typed,
     tail,
 )
@@ -29,13 +31,17 @@ BENCHMARKS = {
     "group_cost": group_cost.run,
     "sql_typed": sql_typed.run,
     "sql": sql.run,
+    "sql_s3": sql_s3.run,
+    "sql_large": sql_large.run,
     "kafka": kafka.run,
 }
+ONLY_IF_NAMED = ("sql_large",)
+"""Those that take minutes and tens of gigabytes."""
 
 
 def main(names: list[str]) -> None:
     """Run the named benchmarks, or all."""
-    for name in names or BENCHMARKS:
+    for name in names or [name for name in BENCHMARKS if name not in ONLY_IF_NAMED]:
         if name not in BENCHMARKS:
             raise SystemExit(f"no benchmark {name!r}; there are {', '.join(BENCHMARKS)}")
         print(f"== {name}", flush=True)

@@ -1,0 +1,125 @@
+"""How blocks are fetched for a scan: together where they lie together, ahead of need, and checked."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+import streamhouse
+from streamhouse.errors import CorruptionError, ObjectNotFoundError
+from streamhouse.runtime import SystemRuntime
+from streamhouse.store.memory import MemoryStore
+from streamhouse.testing.stores import FaultyStore, SlowStore
+
+COUNT = 60_000
+PADS = random.Random(1).randbytes(40 * 1000).hex()  # hardly compresses, so that blocks go ahead of the commit
+VALUES = [
+    [f"{partition} {number} {PADS[80 * (number % 1000) :][:80]}" for number in range(COUNT)]
+    for partition in range(2)
+]
+
+
+class Away:
+    """A log on a store that counts as remote, with blocks of 64 KiB, most of them one behind the other."""
+
+    def __init__(self) -> None:
+        self.memory = MemoryStore(SystemRuntime())
+        with streamhouse.Log(self._slow(self.memory), upkeep=False, block_bytes_target=65_536) as log:
+            log.create_topic("t", partitions=2)
+            with log.producer() as producer:
+                for partition in range(2):
+                    producer.send_many("t", VALUES[partition], partition=partition).result()
+            self.blocks = log.sql("select count(*) from streamhouse.segments").fetchall()[0][0]
+        self.faulty = FaultyStore(self.memory)
+
+    def open(self, **settings: Any) -> streamhouse.Log:
+        return streamhouse.Log(self._slow(self.faulty), upkeep=False, **settings)
+
+    def _slow(self, inner: Any) -> SlowStore:
+        return SlowStore(inner, put_seconds=0, get_seconds=0.005, list_seconds=0)
+
+
+@pytest.fixture
+def away() -> Away:
+    return Away()
+
+
+SUM = "select count(*), sum(length(value)), min(value), max(value) from t"
+
+
+def expected() -> list[tuple[Any, ...]]:
+    values = [*VALUES[0], *VALUES[1]]
+    return [(len(values), sum(map(len, values)), min(values), max(values))]
+
+
+def test_blocks_that_lie_together_are_fetched_together(away: Away) -> None:
+    assert away.blocks > 150
+    with away.open() as log:
+        before = log.stats().counts
+        result = log.sql(SUM)
+        assert result.fetchall() == expected()
+        asked = log.stats().counts.since(before)
+        (scan,) = result.stats.scans
+        assert scan.blocks_read == away.blocks
+        assert scan.bytes_read == scan.bytes_stored == asked.bytes_read
+        assert asked.gets < away.blocks / 20
+
+
+def test_what_is_in_memory_is_not_fetched_again(away: Away) -> None:
+    with away.open() as log:
+        log.sql("select value from t where partition = 0 and offset = 30000").fetchall()
+        result = log.sql(SUM)
+        assert result.fetchall() == expected()
+        assert result.stats.scans[0].blocks_cached == 1
+        assert result.stats.blocks_read == away.blocks - 1
+
+
+def test_parts_of_a_topic(away: Away) -> None:
+    with away.open() as log:
+        query = """
+            select count(value), min(offset), max(offset) from t
+            where partition = 1 and offset >= ? and offset < ?
+        """
+        assert log.sql(query, 10_001, 50_002).fetchall() == [(40_001, 10_001, 50_001)]
+        found = log.sql("select offset from t where partition = 0 and value like '0 4%' order by 1 limit 3")
+        assert found.fetchall() == [(4,), (40,), (41,)]
+
+
+def test_a_bit_flipped_on_the_way_is_fetched_again(away: Away) -> None:
+    with away.open() as log:
+        log.sql("select 1 from t limit 0").fetchall()
+        away.faulty.script("get", "flip", prefix="lane/", times=2)
+        assert log.sql(SUM).fetchall() == expected()
+        assert away.faulty.injected["flip"] == 2
+        away.faulty.script("get", "truncate", prefix="lane/", times=1)
+        assert log.sql(SUM).fetchall() == expected()
+
+
+def test_damage_is_named_by_block(away: Away) -> None:
+    name = max(away.memory.list("lane/"), key=lambda info: info.size).name
+    data = bytearray(away.memory.get(name))
+    data[len(data) // 2] ^= 1
+    away.memory.delete_many([name])
+    away.memory.put(name, [bytes(data)])
+    damage = rf"{name} at byte \d+, offsets \d+ to \d+ of partition \d of 't'"
+    with away.open() as log, pytest.raises(CorruptionError, match=damage):
+        log.sql(SUM).fetchall()
+
+
+def test_loss_is_named(away: Away) -> None:
+    name = max(away.memory.list("lane/"), key=lambda info: info.size).name
+    away.memory.delete_many([name])
+    with away.open() as log, pytest.raises(ObjectNotFoundError, match=f"{name} is gone"):
+        log.sql(SUM).fetchall()
+
+
+def test_who_needs_little_fetches_little(away: Away) -> None:
+    with away.open() as log:
+        before = log.stats().counts
+        for number, _row in enumerate(log.sql("select value from t where partition = 0")):
+            if number == 10:
+                break
+        asked = log.stats().counts.since(before)
+        assert asked.gets <= 20
