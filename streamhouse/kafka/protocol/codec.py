@@ -1,4 +1,4 @@
-"""Requests decoded and responses encoded, by kio: the one door to it.
+"""Requests decoded and responses encoded, with kio's messages.
 
 kio has a tree of frozen dataclasses for each version of each message. Requests are used as they come: a field
 has the same name in all versions that have it. Responses are written by handlers as plain mappings that have
@@ -18,9 +18,11 @@ from typing import Any, Final, TypeAlias, get_args, get_origin
 import msgspec
 from kio.index import load_request_schema, load_response_schema
 from kio.schema.errors import ErrorCode
-from kio.serial import entity_reader, entity_writer
+from kio.serial import entity_writer
 
 from streamhouse.kafka.protocol.apis import APIS, Api
+from streamhouse.kafka.protocol.primitives import MalformedRequestError, Reader
+from streamhouse.kafka.protocol.requests import request_reader
 
 Fields: TypeAlias = Mapping[str, Any]
 """A response, or a part of one: values by name. Times are in milliseconds."""
@@ -30,10 +32,6 @@ _CORRELATION: Final = struct.Struct(">i")
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MILLISECOND: Final = dt.timedelta(milliseconds=1)
 _TAGS_MAX: Final = 64
-
-
-class MalformedRequestError(Exception):
-    """A request that no client would send. The connection is of no use any more."""
 
 
 class Header(msgspec.Struct, frozen=True):
@@ -86,16 +84,11 @@ def decode_request(header: Header, frame: memoryview) -> Any:
     Raises:
         MalformedRequestError: It is not what its header says.
     """
-    read = _request_reader(header.key, header.version)
+    read, flexible = request_reader(header.key, header.version)
     try:
-        value, _ = read(frame, header.size)
-    except Exception as error:
-        raise MalformedRequestError(f"{APIS[header.key].name} {header.version}: {error}") from error
-    except BaseException as error:
-        if type(error).__name__ == "PanicException":  # what an error in kio's native part becomes
-            raise MalformedRequestError(f"{APIS[header.key].name} {header.version}: {error}") from None
-        raise
-    return value
+        return read(Reader(frame, header.size, flexible=flexible))
+    except MalformedRequestError as error:
+        raise MalformedRequestError(f"{APIS[header.key].name} {header.version}: {error}") from None
 
 
 def encode_response(header: Header, values: Fields, version: int | None = None) -> bytes:
@@ -150,11 +143,6 @@ class _Shape(msgspec.Struct, frozen=True):
 @cache
 def _is_flexible(key: int, version: int) -> bool:
     return bool(load_request_schema(key, version).__flexible__)
-
-
-@cache
-def _request_reader(key: int, version: int) -> Callable[[memoryview, int], tuple[Any, int]]:
-    return entity_reader(load_request_schema(key, version))
 
 
 @cache

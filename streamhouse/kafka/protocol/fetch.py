@@ -13,8 +13,8 @@ from typing import Final
 import msgspec
 from kio.schema.errors import ErrorCode
 
-from streamhouse.kafka.protocol.codec import Header, MalformedRequestError, response_front
-from streamhouse.kafka.protocol.primitives import NO_UUID, Reader, count, string
+from streamhouse.kafka.protocol.codec import Header, response_front
+from streamhouse.kafka.protocol.primitives import NO_UUID, MalformedRequestError, Reader, count, string
 
 _LOG_START_FROM: Final = 5
 _SESSIONS_FROM: Final = 7
@@ -105,11 +105,11 @@ def decode_fetch(header: Header, frame: memoryview) -> FetchRequest:
 
     def topic(reader: Reader) -> list[FetchPart]:
         name, topic_id = _topic_name(reader, version)
-        parts = reader.array(lambda reader: _part(reader, version, name, topic_id))
+        parts = reader.array(lambda reader: _part(reader, version, name, topic_id)) or []
         reader.tags()
         return parts
 
-    parts = [part for topic_parts in reader.array(topic) for part in topic_parts]
+    parts = [part for topic_parts in reader.array(topic) or () for part in topic_parts]
     if version >= _SESSIONS_FROM:
         reader.array(lambda reader: _forgotten(reader, version))
     if version >= _RACK_FROM:

@@ -10,8 +10,6 @@ import uuid
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from streamhouse.kafka.protocol.codec import MalformedRequestError
-
 T = TypeVar("T")
 
 _INT8: Final = struct.Struct(">b")
@@ -19,7 +17,12 @@ _INT16: Final = struct.Struct(">h")
 _INT32: Final = struct.Struct(">i")
 _INT64: Final = struct.Struct(">q")
 _UUID_BYTES: Final = 16
+_ITEMS_MAX: Final = 250_000  # more than clients ask for at once, and what takes a second to go through
 NO_UUID: Final = uuid.UUID(int=0)
+
+
+class MalformedRequestError(Exception):
+    """A request that no client would send. The connection is of no use any more."""
 
 
 class Reader:
@@ -31,12 +34,13 @@ class Reader:
         flexible: Lengths are varints, and tagged fields follow each structure (KIP-482).
     """
 
-    __slots__ = ("_data", "_end", "_flexible", "position")
+    __slots__ = ("_data", "_end", "_flexible", "_items_left", "position")
 
     def __init__(self, data: memoryview, position: int, *, flexible: bool) -> None:
         self._data = data
         self._end = len(data)
         self._flexible = flexible
+        self._items_left = _ITEMS_MAX
         self.position = position
 
     def int8(self) -> int:
@@ -68,11 +72,16 @@ class Reader:
         length = self._varint() - 1 if self._flexible else self.int32()
         return None if length < 0 else self._take(length)
 
-    def array(self, item: Callable[[Reader], T]) -> list[T]:
-        """As many items as there are; null counts as none."""
+    def array(self, item: Callable[[Reader], T]) -> list[T] | None:
+        """As many items as there are."""
         count = self._varint() - 1 if self._flexible else self.int32()
+        if count < 0:
+            return None
         if count > self._end - self.position:
             raise MalformedRequestError(f"an array of {count} items in {self._end - self.position} bytes")
+        self._items_left -= count
+        if self._items_left < 0:
+            raise MalformedRequestError(f"more than {_ITEMS_MAX} items")
         return [item(self) for _ in range(count)]
 
     def tags(self) -> None:

@@ -12,8 +12,8 @@ from typing import Final
 import msgspec
 from kio.schema.errors import ErrorCode
 
-from streamhouse.kafka.protocol.codec import Header, MalformedRequestError, response_front
-from streamhouse.kafka.protocol.primitives import Reader, count, string
+from streamhouse.kafka.protocol.codec import Header, response_front
+from streamhouse.kafka.protocol.primitives import MalformedRequestError, Reader, count, string
 
 _FLEXIBLE_FROM: Final = 9
 _LOG_START_FROM: Final = 5
@@ -86,7 +86,7 @@ def decode_produce(header: Header, frame: memoryview) -> ProduceRequest:
     transactional_id = reader.string()
     acks = reader.int16()
     timeout_ms = reader.int32()
-    parts = [part for topic in reader.array(_topic) for part in topic]
+    parts = [part for topic in reader.array(_topic) or () for part in topic]
     reader.tags()
     if acks not in _ACKS:
         raise MalformedRequestError(f"acks={acks}")
@@ -128,7 +128,7 @@ def _topic(reader: Reader) -> list[ProducePart]:
         reader.tags()
         return found
 
-    parts = reader.array(part)
+    parts = reader.array(part) or []
     reader.tags()
     return parts
 

@@ -18,7 +18,8 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from streamhouse.kafka.protocol.apis import PRODUCE
-from streamhouse.kafka.protocol.codec import Header, MalformedRequestError, decode_header
+from streamhouse.kafka.protocol.codec import Header, decode_header
+from streamhouse.kafka.protocol.primitives import MalformedRequestError
 from streamhouse.kafka.server.framing import Framer, FrameTooLargeError
 from streamhouse.kafka.tasks import Turns
 

@@ -16,12 +16,12 @@ from streamhouse.kafka.protocol.apis import WITHOUT_AUTHENTICATION
 from streamhouse.kafka.protocol.codec import (
     Fields,
     Header,
-    MalformedRequestError,
     decode_request,
     encode_response,
     error_fields,
 )
 from streamhouse.kafka.protocol.errors import ErrorCode, code_of
+from streamhouse.kafka.protocol.primitives import MalformedRequestError
 from streamhouse.kafka.security.sasl import SaslSession
 from streamhouse.kafka.server.connection import Connection, Peer
 from streamhouse.kafka.server.metrics import Metrics
