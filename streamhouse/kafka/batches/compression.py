@@ -168,7 +168,7 @@ def _lz4(data: bytes | memoryview) -> bytes:
 
 
 def _unlz4(data: bytes, raw_bytes_max: int) -> bytes:
-    within = _lz4_bytes_max(data, raw_bytes_max) <= raw_bytes_max
+    within = _lz4_bytes_max(data) <= raw_bytes_max
     try:
         if within:  # in one go, three times as fast
             out, used = lz4.frame.decompress(data, return_bytes_read=True)
@@ -188,7 +188,7 @@ def _unlz4(data: bytes, raw_bytes_max: int) -> bytes:
     return raw
 
 
-def _lz4_bytes_max(data: bytes, raw_bytes_max: int) -> int:
+def _lz4_bytes_max(data: bytes) -> int:
     """What a frame can become at most, by its blocks."""
     if len(data) < 7 or not data.startswith(_LZ4_MAGIC):
         raise _invalid("LZ4", "it does not begin like a frame")
@@ -196,19 +196,19 @@ def _lz4_bytes_max(data: bytes, raw_bytes_max: int) -> int:
     block_bytes = _LZ4_BLOCK_BYTES.get(data[5] >> 4 & 7)
     if block_bytes is None or flags & _LZ4_DICTIONARY:
         raise _invalid("LZ4", "its frame is of an unknown kind")
-    position = 7
+    position, declared = 7, 0
     if flags & _LZ4_CONTENT_SIZE:
         if len(data) < position + _LZ4_LONG_SIZE.size:
             raise _invalid("LZ4", "it ends early")
         (declared,) = _LZ4_LONG_SIZE.unpack_from(data, 6)
-        if declared > raw_bytes_max:
-            raise _too_large("LZ4", raw_bytes_max)
         position += _LZ4_LONG_SIZE.size
     checksum_bytes = 4 if flags & _LZ4_BLOCK_CHECKSUMS else 0
     total = 0
     while position + _LZ4_SIZE.size <= len(data):
         (size,) = _LZ4_SIZE.unpack_from(data, position)
         if not size:
+            if declared > total:
+                raise _invalid("LZ4", f"its blocks cannot become the {declared} bytes that it declares")
             return total
         stored, size = size & _LZ4_STORED, size & (_LZ4_STORED - 1)
         total += size if stored else min(block_bytes, size * _LZ4_RATIO_MAX)

@@ -103,6 +103,13 @@ def test_no_memory_is_taken_for_what_a_record_claims(claim):
     assert peak_bytes(batch(claim, 1)) < 1 << 20
 
 
+def test_no_memory_is_taken_for_headers_that_many_records_claim():
+    bodies = [
+        naive.sized(b"\0\0" + naive.varint(index) + b"\1\1" + naive.varint(60)) for index in range(16_000)
+    ]
+    assert peak_bytes(batch(b"".join(bodies), len(bodies))) < 4 << 20
+
+
 def test_many_records_of_nothing_take_memory_in_proportion():
     """The smallest records there are: what is made of them is bounded by their bytes."""
     count = 100_000
