@@ -10,6 +10,7 @@ from tests.bench import (
     growth,
     importing,
     kafka,
+    kafka_batches,
     latency,
     rebalance,
     speed,
@@ -34,6 +35,7 @@ BENCHMARKS = {
     "sql_s3": sql_s3.run,
     "sql_large": sql_large.run,
     "kafka": kafka.run,
+    "kafka_batches": kafka_batches.run,
 }
 ONLY_IF_NAMED = ("sql_large",)
 """Those that take minutes and tens of gigabytes."""
