@@ -22,16 +22,17 @@ from streamhouse.commits.fold_appends import (
 from streamhouse.commits.fold_groups import commit_offsets, refuse_offsets
 from streamhouse.commits.guards import Guards
 from streamhouse.commits.state import OpenTransaction, PartitionState, State
-from streamhouse.commits.verdicts import ACCEPTED, Code, Verdict
+from streamhouse.commits.verdicts import Code, Verdict
 from streamhouse.format.operations import AddToTransaction, Append, CommitOffsets, EndTransaction
-
-UNKNOWN_OFFSET = -1  # of records whose transaction has not ended
 
 
 def add_to_transaction(
     state: State, placement: Placement, time_ms: int, operation: AddToTransaction
 ) -> Verdict:
-    """Put records and offsets aside for a named producer."""
+    """Put records and offsets aside for a named producer.
+
+    The offsets in the verdict are the lowest that the records can get: what they will be is settled at the end.
+    """
     refusal = refuse_early(state, placement, operation) or _refuse_late(state, placement.guards, operation)
     if refusal is not None:
         return refusal
@@ -49,12 +50,11 @@ def add_to_transaction(
         return Verdict(Code.FULL)
     state.transactions[operation.transactional_id] = opened
     state.block_count += blocks
-    for append in operation.appends:
-        _put_aside(state, placement, opened, append)
+    lowest = [base for append in operation.appends for base in _put_aside(state, placement, opened, append)]
     for offsets in operation.offsets:
         noted = opened.offsets.setdefault(offsets.group, {})
         noted.update({(entry.topic, entry.partition): entry for entry in offsets.offsets})
-    return ACCEPTED
+    return Verdict(Code.ACCEPTED, tuple(lowest))
 
 
 def end_transaction(state: State, placement: Placement, time_ms: int, operation: EndTransaction) -> Verdict:
@@ -89,13 +89,19 @@ def _refuse_late(
     return None
 
 
-def _put_aside(state: State, placement: Placement, opened: OpenTransaction, append: Append) -> None:
+def _put_aside(state: State, placement: Placement, opened: OpenTransaction, append: Append) -> list[int]:
+    """The lowest base offset that each part can get: where it would come if the transaction ended now."""
+    partitions = state.topics[append.topic].partitions
+    lowest = []
     for part in append.parts:
         aside = opened.partitions.setdefault((append.topic, part.partition), PartitionState())
+        present = partitions.get(part.partition)
+        lowest.append(aside.high_watermark + (0 if present is None else present.high_watermark))
         for entry in placement.blocks_of(part):
             placement.add(aside, entry)
     if placement.guards.producer_sequence:
-        remember(state, placement, append, [UNKNOWN_OFFSET] * len(append.parts))
+        remember(state, placement, append, lowest)
+    return lowest
 
 
 def _make_visible(state: State, time_ms: int, opened: OpenTransaction) -> list[int]:

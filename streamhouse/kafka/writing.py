@@ -195,7 +195,8 @@ class RecordSink:
             code = ErrorCode.none if said[0] >= 0 else ErrorCode.duplicate_sequence_number
             return PartResult(part, code, said[0], ready.append_time, log_start)
         code = _OF_VERDICTS.get(said.code, ErrorCode.unknown_server_error)
-        return PartResult(part, code, -1, ready.append_time, log_start)
+        lowest = said.values[0] if code is ErrorCode.none else -1
+        return PartResult(part, code, lowest, ready.append_time, log_start)
 
     def _log_start(self, ready: Ready) -> int:
         try:

@@ -164,6 +164,17 @@ def test_what_was_added_for_a_deleted_topic_goes_with_it() -> None:
     check_state(state)
 
 
+def test_the_lowest_offsets_that_records_can_get_are_told() -> None:
+    state = started()
+    do_one(state, Append(1, 9, 0, (AppendPart(0, 0, 0, 1),)), blocks=BLOCKS)  # by somebody else
+    assert add(state, 1, 0, 0, blocks=2) == Verdict(Code.ACCEPTED, (1,))
+    assert add(state, 1, 0, 3, blocks=1) == Verdict(Code.ACCEPTED, (4,))
+    assert add(state, 1, 1, 0, blocks=1) == Verdict(Code.ACCEPTED, (0,))
+    assert add(state, 1, 0, 3, blocks=1) == Verdict(Code.DUPLICATE, (4,))
+    do_one(state, Append(1, 9, 0, (AppendPart(0, 1, 0, 1),)), blocks=BLOCKS)  # so all come one later
+    assert end(state, commit=True) == Verdict(Code.ACCEPTED, (2, 0))
+
+
 def test_gaps_are_refused_and_change_nothing() -> None:
     state = started()
     before = content(state)
