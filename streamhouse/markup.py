@@ -19,6 +19,9 @@ _BAR: Final = (
     "display:inline-block;height:0.7em;background:#4c78a8;border-radius:2px;vertical-align:baseline;"
     "width:{width:.2f}em"
 )
+_BAR_NUMBER: Final = (
+    "display:inline-block;min-width:6em;text-align:right"  # so that bars begin below each other
+)
 _BAR_EM: Final = 8.0
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB")
 
@@ -78,9 +81,8 @@ def table(
 def bar(value: int, largest: int) -> Markup:
     """A number, with a bar of its share of the largest one."""
     width = _BAR_EM * value / largest if largest > 0 else 0.0
-    return Markup(
-        f'<span style="{_BAR_BOX}"><span style="{_BAR.format(width=width)}"></span></span>{value:,}'
-    )
+    box = f'<span style="{_BAR_BOX}"><span style="{_BAR.format(width=width)}"></span></span>'
+    return Markup(f'{box}<span style="{_BAR_NUMBER}">{value:,}</span>')
 
 
 def size(count: int) -> str:

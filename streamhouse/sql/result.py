@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeVar
@@ -16,6 +17,8 @@ T = TypeVar("T")
 
 _FETCHED_AT_ONCE: Final = 2048
 _HTML_ROWS_MAX: Final = 50
+_NUMERIC: Final = re.compile(r"(U?(BIG|HUGE|SMALL|TINY)INT|U?INTEGER|DECIMAL\(.*\)|DOUBLE|FLOAT)")
+"""Types whose values are aligned to the right."""
 
 
 class Result:
@@ -218,12 +221,17 @@ class Result:
 
 
 def _html_table(columns: list[str], types: list[str], rows: list[tuple[Any, ...]]) -> str:
+    sides = [f"text-align:{'right' if _NUMERIC.fullmatch(type_) else 'left'}" for type_ in types]
     head = "".join(
-        f"<th>{html.escape(name)}<br><small>{html.escape(type_.lower())}</small></th>"
-        for name, type_ in zip(columns, types, strict=True)
+        f'<th style="{side}">{html.escape(name)}<br><small>{html.escape(type_.lower())}</small></th>'
+        for name, type_, side in zip(columns, types, sides, strict=True)
     )
     body = "".join(
-        "<tr>" + "".join(f"<td>{_html_cell(value)}</td>" for value in row) + "</tr>"
+        "<tr>"
+        + "".join(
+            f'<td style="{side}">{_html_cell(value)}</td>' for value, side in zip(row, sides, strict=True)
+        )
+        + "</tr>"
         for row in rows[:_HTML_ROWS_MAX]
     )
     more = "" if len(rows) <= _HTML_ROWS_MAX else f"<caption>the first {_HTML_ROWS_MAX} rows</caption>"

@@ -50,13 +50,14 @@ class ScanStats(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         where = f" where {' and '.join(self.conditions)}" if self.conditions else ""
         columns = ", ".join(self.columns)
+        objects = f"{self.objects_read:,} object{'' if self.objects_read == 1 else 's'}"
         others = (
             f"{self.blocks_cached} in memory, {self.blocks_unread} known without reading,"
             f" {self.blocks_ruled_out} ruled out"
         )
         lines = [
             f"{self.topic}: {columns}{where}",
-            f"    {self.blocks_read} of {self.blocks} blocks read from {self.objects_read} objects, {others}",
+            f"    {self.blocks_read} of {self.blocks} blocks read from {objects}, {others}",
             f"    {self.bytes_read:,} of {self.bytes_stored:,} bytes read",
             *(f"    {name}" for name in self.objects[:_OBJECTS_SHOWN]),
         ]

@@ -64,7 +64,7 @@ def test_the_topic_and_its_picture(outputs: list[list[dict[str, Any]]]) -> None:
 
 def test_sql_agrees_with_the_file(outputs: list[list[dict[str, Any]]], changes: list[dict[str, Any]]) -> None:
     (result,) = outputs[3]
-    rows = [re.findall("<td>(.*?)</td>", row) for row in result["data"]["text/html"].split("<tr>")[2:]]
+    rows = [re.findall("<td.*?>(.*?)</td>", row) for row in result["data"]["text/html"].split("<tr>")[2:]]
     years: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for change in changes:
         years[datetime.fromtimestamp(change["committed_at"], UTC).year].append(change)

@@ -127,13 +127,14 @@ def test_repr(shop: streamhouse.Log) -> None:
 
 def test_html(shop: streamhouse.Log) -> None:
     page = shop.sql("select '<b>' as \"a&b\", null as nothing, 1.5::double as number")._repr_html_()
-    assert "<td>&lt;b&gt;</td>" in page
+    assert '<td style="text-align:left">&lt;b&gt;</td>' in page
+    assert '<td style="text-align:right">1.5</td>' in page
     assert "a&amp;b<br><small>varchar" in page
     assert "<i>null</i>" in page
     assert "<caption>" not in page
     long = shop.sql("select range from range(51)")._repr_html_()
-    assert "<td>49</td>" in long
-    assert "<td>50</td>" not in long
+    assert ">49</td>" in long
+    assert ">50</td>" not in long
     assert "<caption>the first 50 rows</caption>" in long
 
 
