@@ -119,7 +119,6 @@ class Rebalance:
         if self.phase is Phase.COMPLETING:
             self._call_off_sync(ErrorCode.rebalance_in_progress, now)
         self._sync_until = math.inf
-        self._unsynced.clear()
         self._dealing = False
         self._first_round = self.phase is Phase.EMPTY
         self.phase = Phase.PREPARING

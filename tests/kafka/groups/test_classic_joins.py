@@ -253,6 +253,17 @@ def test_the_first_generation_does_not_wait_longer_than_that_when_nobody_comes()
     assert driver.joined(token).generation == 1
 
 
+def test_who_puts_the_first_generation_off_does_so_once() -> None:
+    driver = Driver(group_initial_rebalance_delay_ms=3_000)
+    token = driver.join(version=3)
+    driver.advance(2)
+    driver.join(version=3)
+    driver.advance(3.9)
+    assert driver.waits(token)
+    driver.advance(0.2)
+    assert len(driver.joined(token).members) == 2
+
+
 def test_when_the_first_members_have_left_before_it_began_the_group_is_empty() -> None:
     driver = Driver(group_initial_rebalance_delay_ms=3_000)
     id_ = driver.new_id()
