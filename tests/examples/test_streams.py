@@ -1,4 +1,4 @@
-"""A stream processor for Kafka works on a log, unmodified; the example's own comparison holds, and another one."""
+"""A stream processor for Kafka works on a log, unmodified: the example's comparison holds, and another one."""
 
 from __future__ import annotations
 
