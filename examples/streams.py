@@ -1,10 +1,10 @@
 """A stream processor that was written for Kafka, unmodified, on a log: quixstreams, exactly once, and killed.
 
-A native producer sends the history of a large project, one file change a record, keyed by author. An application
-of quixstreams adds up what each author has written: it reads with a consumer group, keeps its state in RocksDB
-and in a changelog topic, and writes the new totals, everything in transactions. It is killed in the middle,
-twice, and started anew without its files, so that its state comes back from the changelog. In the end the totals
-are compared with what SQL says of the changes themselves.
+A native producer sends the history of a large project, one file change a record, keyed by author. An
+application of quixstreams adds up what each author has written: it reads with a consumer group, keeps its
+state in RocksDB and in a changelog topic, and writes the new totals, everything in transactions. It is
+killed in the middle, twice, and started anew without its files, so that its state comes back from the
+changelog. In the end the totals are compared with what SQL says of the changes themselves.
 
 Nothing in the application knows that there is no Kafka: see ``add_up_changes``.
 
@@ -145,6 +145,7 @@ def compare(log: streamhouse.Log) -> int:
 
 
 def main() -> None:
+    """Parse arguments, run, print."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

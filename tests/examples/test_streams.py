@@ -1,4 +1,4 @@
-"""A stream processor for Kafka works on a log, unmodified: the example's comparison holds, and another one."""
+"""A stream processor for Kafka works on a log, unmodified: its comparison holds, and so does another."""
 
 from __future__ import annotations
 
