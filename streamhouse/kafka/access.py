@@ -6,7 +6,7 @@ from typing import Final
 
 from streamhouse.kafka.security.authorizer import Authorizer
 from streamhouse.kafka.security.bindings import OPERATIONS, Operation, ResourceType
-from streamhouse.kafka.server.connection import Peer
+from streamhouse.kafka.server.peer import Peer
 
 _CLUSTER: Final = "kafka-cluster"
 

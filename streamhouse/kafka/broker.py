@@ -45,7 +45,9 @@ class KafkaBroker:
         self.parts = parts
         self.host = _advertised_host(parts.settings)
         self.port = parts.settings.port
-        self.server = Server(parts.settings, self._new_sasl, {apis.API_VERSIONS.key: unsupported_version})
+        self.server = Server(
+            parts.settings, self._new_sasl, {apis.API_VERSIONS.key: unsupported_version}, parts.aside
+        )
         self._credentials = CredentialStore(parts.commits, parts.runtime)
         self._identities = Identities(self._credentials, parts.settings.plain_users)
         self._superseded = superseded

@@ -32,6 +32,8 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         request_bytes_max: Largest request (``socket.request.max.bytes``).
         request_memory_bytes_max: Memory for requests that are being worked on
             (``queued.max.request.bytes``); beyond, nothing is read from connections.
+        response_memory_bytes_max: Memory for responses that clients have not taken; beyond, fetches are
+            answered with little, and clients that take nothing are disconnected.
         requests_in_flight_max: Requests of one connection that are being worked on.
         connections_max: Connections at the same time (``max.connections``).
         connections_per_host_max: ... from one address (``max.connections.per.ip``).
@@ -75,6 +77,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     batch_raw_bytes_max: int = 64 * limits.MIB
     request_bytes_max: int = 100 * limits.MIB
     request_memory_bytes_max: int = 256 * limits.MIB
+    response_memory_bytes_max: int = 512 * limits.MIB
     requests_in_flight_max: int = 100
     connections_max: int = 10_000
     connections_per_host_max: int = 10_000
@@ -115,6 +118,7 @@ _BOUNDS: Final[dict[str, tuple[float, float]]] = {
     "batch_raw_bytes_max": (limits.KIB, limits.GIB),
     "request_bytes_max": (limits.KIB, 2 * limits.GIB - 1),
     "request_memory_bytes_max": (limits.KIB, 1024 * limits.GIB),
+    "response_memory_bytes_max": (limits.KIB, 1024 * limits.GIB),
     "requests_in_flight_max": (1, 100_000),
     "connections_max": (1, 1_000_000),
     "connections_per_host_max": (1, 1_000_000),

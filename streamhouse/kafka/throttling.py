@@ -14,8 +14,8 @@ import msgspec
 
 from streamhouse.kafka.security.quota_store import QuotaStore
 from streamhouse.kafka.security.quotas import CONSUMER_BYTE_RATE, PRODUCER_BYTE_RATE, Limit
-from streamhouse.kafka.server.connection import Peer
 from streamhouse.kafka.server.metrics import Metrics
+from streamhouse.kafka.server.peer import Peer
 from streamhouse.kafka.settings import GatewaySettings
 
 BURST_SECONDS: Final = 1.0

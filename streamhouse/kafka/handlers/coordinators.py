@@ -10,7 +10,7 @@ from streamhouse.kafka.cluster.brokers import Brokers
 from streamhouse.kafka.protocol.codec import Fields
 from streamhouse.kafka.protocol.errors import ErrorCode
 from streamhouse.kafka.security.bindings import Operation
-from streamhouse.kafka.server.connection import Peer
+from streamhouse.kafka.server.peer import Peer
 from streamhouse.kafka.server.server import Request
 
 _GROUP: Final = 0

@@ -10,7 +10,7 @@ from streamhouse.kafka.parts import Parts
 from streamhouse.kafka.protocol.codec import Fields
 from streamhouse.kafka.protocol.errors import ErrorCode
 from streamhouse.kafka.security.sasl import Continue, Done, Failed, SaslSession, Step
-from streamhouse.kafka.server.connection import Peer
+from streamhouse.kafka.server.peer import Peer
 from streamhouse.kafka.server.server import Request
 
 _PAUSE_SECONDS: Final = 0.1  # before a refusal, as ``connection.failed.authentication.delay.ms``

@@ -88,3 +88,26 @@ APIS: Final[dict[int, Api]] = {api.key: api for api in list(globals().values()) 
 
 WITHOUT_AUTHENTICATION: Final = frozenset({API_VERSIONS.key, SASL_HANDSHAKE.key, SASL_AUTHENTICATE.key})
 """What a client may ask for before it has said who it is, where it must."""
+
+LARGE_ANSWERS: Final = frozenset(
+    api.key
+    for api in (
+        FETCH,
+        METADATA,
+        OFFSET_FETCH,
+        DESCRIBE_GROUPS,
+        LIST_GROUPS,
+        DESCRIBE_ACLS,
+        DELETE_ACLS,
+        DESCRIBE_CONFIGS,
+        DESCRIBE_LOG_DIRS,
+        DESCRIBE_CLIENT_QUOTAS,
+        DESCRIBE_USER_SCRAM_CREDENTIALS,
+        DESCRIBE_PRODUCERS,
+        DESCRIBE_TRANSACTIONS,
+        LIST_TRANSACTIONS,
+        CONSUMER_GROUP_DESCRIBE,
+        DESCRIBE_TOPIC_PARTITIONS,
+    )
+)
+"""What may be answered with much more than was sent."""

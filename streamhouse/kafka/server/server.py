@@ -1,18 +1,18 @@
-"""All connections of a gateway: who may connect, how much memory requests may take, who handles them."""
+"""Requests of all connections of a gateway, and who answers them."""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
-from collections import Counter
+import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
 from typing import Any, Final, TypeAlias
 
 import msgspec
 
 from streamhouse.errors import StreamhouseError
-from streamhouse.kafka.protocol.apis import WITHOUT_AUTHENTICATION
+from streamhouse.kafka.protocol.apis import FETCH, PRODUCE
 from streamhouse.kafka.protocol.codec import (
     Fields,
     Header,
@@ -23,13 +23,17 @@ from streamhouse.kafka.protocol.codec import (
 from streamhouse.kafka.protocol.errors import ErrorCode, code_of
 from streamhouse.kafka.protocol.primitives import MalformedRequestError
 from streamhouse.kafka.security.sasl import SaslSession
-from streamhouse.kafka.server.connection import Connection, Peer
+from streamhouse.kafka.server.connection import Connection
+from streamhouse.kafka.server.connections import Connections
 from streamhouse.kafka.server.metrics import Metrics
+from streamhouse.kafka.server.peer import Peer
 from streamhouse.kafka.settings import GatewaySettings
-from streamhouse.kafka.tasks import ended
 
-_SWEEP_SECONDS: Final = 1.0
 _BACKLOG: Final = 1024
+_PLAIN_REQUEST_BYTES_MAX: Final = 16 << 20  # of those that bring no records
+_INLINE_BYTES_MAX: Final = 64 << 10  # what is longer, or answered with more, is not done on the loop
+_INLINE_PARTS_MAX: Final = 1_000
+_BY_HAND: Final = frozenset({PRODUCE.key, FETCH.key})
 _log: Final = logging.getLogger("streamhouse.kafka")
 
 
@@ -41,12 +45,14 @@ class Request(msgspec.Struct, frozen=True):
         frame: All of its bytes.
         peer: Who sent it.
         received_at: When it came, on the loop's clock.
+        decoded: What it says, if that took long enough to be done elsewhere.
     """
 
     header: Header
     frame: memoryview
     peer: Peer
     received_at: float
+    decoded: Any = None
 
     @property
     def version(self) -> int:
@@ -59,7 +65,7 @@ class Request(msgspec.Struct, frozen=True):
         Raises:
             MalformedRequestError: It is not what its header says.
         """
-        return decode_request(self.header, self.frame)
+        return decode_request(self.header, self.frame) if self.decoded is None else self.decoded
 
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Fields | Sequence[bytes]]]
@@ -70,6 +76,10 @@ response)."""
 RawSaslStep: TypeAlias = Callable[[Peer, bytes], Awaitable[bytes | None]]
 
 
+Aside: TypeAlias = Callable[..., Awaitable[Any]]
+"""Calls something on another thread."""
+
+
 class Server:
     """Owned by the gateway; lives on its loop.
 
@@ -77,6 +87,7 @@ class Server:
         settings: Limits.
         new_sasl: Makes what a new connection has to go through before it may do anything; ``None``: nothing.
         unsupported: What to answer to a version that is not served, by number of the API; others are closed.
+        aside: For what takes long.
     """
 
     def __init__(
@@ -84,38 +95,32 @@ class Server:
         settings: GatewaySettings,
         new_sasl: Callable[[], SaslSession | None],
         unsupported: Mapping[int, Callable[[Header], bytes]],
+        aside: Aside,
     ) -> None:
         self.settings = settings
         self.loop = asyncio.get_running_loop()
         self.now = self.loop.time
         self.new_sasl = new_sasl
         self.metrics = Metrics()
-        self.waiting: set[Connection] = set()  # nothing is read from these for now
+        self.connections = Connections(settings, self.metrics, self.now)
+        self.tls: ssl.SSLContext | None = None
         self._handlers: Mapping[int, Handler] = {}
         self._unsupported = unsupported
-        self._connections: set[Connection] = set()
-        self._per_host: Counter[str] = Counter()
-        self._held_bytes = 0
-        self._lasting: set[asyncio.Task[None]] = set()  # they go on when their connections are gone
+        self._aside = aside
         self._listener: asyncio.Server | None = None
         self._sweeper: asyncio.Task[None] | None = None
-        self.closing = False
-        self._at_rest = asyncio.Event()  # nothing is being worked on
-        self._gone = asyncio.Event()  # no connection is left
 
-    # --- life --------------------------------------------------------------------------------------
-
-    async def bind(self, tls: Any) -> int:
+    async def bind(self, tls: ssl.SSLContext | None) -> int:
         """Take the address, without listening yet; the port.
 
         Raises:
             OSError: The address cannot be had.
         """
+        self.tls = tls
         self._listener = await self.loop.create_server(
             lambda: Connection(self),
             self.settings.host,
             self.settings.port,
-            ssl=tls,
             backlog=_BACKLOG,
             start_serving=False,
         )
@@ -133,7 +138,7 @@ class Server:
         assert self._listener is not None
         self._handlers = handlers
         await self._listener.start_serving()
-        self._sweeper = self.loop.create_task(self._sweep())
+        self._sweeper = self.loop.create_task(self.connections.sweep())
 
     async def close(self, seconds: float) -> None:
         """Accept and read no more, let what is being worked on finish, then close all connections."""
@@ -141,88 +146,17 @@ class Server:
             self._sweeper.cancel()
         if self._listener is not None:
             self._listener.close()
-        self.closing = True
-        for connection in list(self._connections):
-            connection.regulate()
-        self._note_rest()
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._at_rest.wait(), seconds)
-        for connection in list(self._connections):
-            connection.abort()
-        self._note_gone()
-        await self._gone.wait()
-        await ended(*self._lasting)
-
-    # --- connections -------------------------------------------------------------------------------
+        await self.connections.close(seconds)
 
     @property
     def connection_count(self) -> int:
-        """How many there are."""
-        return len(self._connections)
+        """How many connections there are."""
+        return len(self.connections)
 
-    def admit(self, connection: Connection) -> bool:
-        """Let a new connection in, if there is room."""
-        settings, host = self.settings, connection.peer.host
-        if (
-            len(self._connections) >= settings.connections_max
-            or self._per_host[host] >= settings.connections_per_host_max
-        ):
-            self.metrics.connections_refused += 1
-            return False
-        self._connections.add(connection)
-        self._per_host[host] += 1
-        return True
-
-    def leave(self, connection: Connection) -> None:
-        """It is gone."""
-        self.waiting.discard(connection)
-        if connection in self._connections:
-            self._connections.discard(connection)
-            self._per_host[connection.peer.host] -= 1
-            if not self._per_host[connection.peer.host]:
-                del self._per_host[connection.peer.host]
-        self._note_gone()
-
-    def _note_rest(self) -> None:
-        if self.closing and not self._held_bytes and all(each.idle for each in self._connections):
-            self._at_rest.set()
-
-    def _note_gone(self) -> None:
-        if self.closing and not self._connections:
-            self._gone.set()
-
-    async def _sweep(self) -> None:
-        while True:
-            await asyncio.sleep(_SWEEP_SECONDS)
-            horizon = self.now() - self.settings.idle_seconds_max
-            for connection in list(self._connections):
-                if connection.idle and connection.active_at < horizon:
-                    connection.close()
-
-    def outlast(self, task: asyncio.Task[None]) -> None:
-        """Have a request worked on to its end, whatever becomes of its connection."""
-        self._lasting.add(task)
-        task.add_done_callback(self._lasting.discard)
-
-    # --- memory ------------------------------------------------------------------------------------
-
-    @property
-    def memory_full(self) -> bool:
-        """Whether requests take all the memory they may."""
-        return self._held_bytes >= self.settings.request_memory_bytes_max
-
-    def take(self, size: int) -> None:
-        """A request came in."""
-        self._held_bytes += size
-
-    def give(self, size: int) -> None:
-        """Requests were answered."""
-        was_full = self.memory_full
-        self._held_bytes -= size
-        if was_full and not self.memory_full:
-            for connection in list(self.waiting):
-                connection.regulate()
-        self._note_rest()
+    def request_bytes_max(self, key: int) -> int:
+        """How large a request of a kind may be."""
+        largest = self.settings.request_bytes_max
+        return largest if key == PRODUCE.key else min(largest, _PLAIN_REQUEST_BYTES_MAX)
 
     # --- requests ----------------------------------------------------------------------------------
 
@@ -240,13 +174,14 @@ class Server:
                 raise MalformedRequestError(f"request {header.key} version {header.version} is not served")
             return [say(header)]
         peer = connection.peer
-        if peer.sasl is not None and not peer.sasl.done and header.key not in WITHOUT_AUTHENTICATION:
-            raise MalformedRequestError(f"{api.name} before authentication")
         began = self.now()
         error: ErrorCode | None = None
         try:
-            answer = await handler(Request(header, frame, peer, began))
-            return [encode_response(header, answer)] if isinstance(answer, Mapping) else answer
+            decoded = None
+            if len(frame) > _INLINE_BYTES_MAX and header.key not in _BY_HAND:
+                decoded = await self._aside(decode_request, header, frame)
+            answer = await handler(Request(header, frame, peer, began, decoded))
+            return [await self._encode(header, answer)] if isinstance(answer, Mapping) else answer
         except MalformedRequestError:
             error = ErrorCode.invalid_request
             raise
@@ -264,3 +199,20 @@ class Server:
             return [encode_response(header, fields)]
         finally:
             self.metrics.note(api.name, len(frame), self.now() - began, error)
+
+    async def _encode(self, header: Header, answer: Fields) -> bytes:
+        if _parts(answer) <= _INLINE_PARTS_MAX:
+            return encode_response(header, answer)
+        encoded: bytes = await self._aside(encode_response, header, answer)
+        return encoded
+
+
+def _parts(answer: Fields) -> int:
+    """About how much there is to encode."""
+    lists = [value for value in answer.values() if isinstance(value, (list, tuple))]
+    parts = sum(map(len, lists))
+    if parts <= _INLINE_PARTS_MAX:
+        for item in itertools.chain.from_iterable(lists):
+            if isinstance(item, Mapping):
+                parts += sum(len(value) for value in item.values() if isinstance(value, (list, tuple)))
+    return parts

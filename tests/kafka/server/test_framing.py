@@ -20,7 +20,18 @@ def feed(framer: Framer, data: bytes, most: int) -> list[bytes]:
         count = min(len(buffer), most, len(data) - position)
         buffer[:count] = data[position : position + count]
         position += count
-        found += [bytes(frame) for frame in framer.received(count)]
+        framer.received(count)
+        found += taken(framer)
+    return found
+
+
+def taken(framer: Framer) -> list[bytes]:
+    found = []
+    while (frame := framer.next()) is not None or framer.claimed:
+        if frame is None:
+            framer.grant()
+        else:
+            found.append(bytes(frame))
     return found
 
 
@@ -42,9 +53,14 @@ def test_frames_do_not_share_memory() -> None:
     framer = Framer(LARGEST)
     buffer = framer.buffer()
     buffer[:24] = (8).to_bytes(4, "big") + b"aaaaaaaa" + (8).to_bytes(4, "big") + b"bbbbbbbb"
-    first, second = framer.received(24)
+    framer.received(24)
+    first, second = framer.next(), framer.next()
     framer.buffer()[:12] = (8).to_bytes(4, "big") + b"cccccccc"
-    (third,) = framer.received(12)
+    framer.received(12)
+    third = framer.next()
+    assert first is not None
+    assert second is not None
+    assert third is not None
     assert (bytes(first), bytes(second), bytes(third)) == (b"aaaaaaaa", b"bbbbbbbb", b"cccccccc")
 
 
@@ -52,12 +68,40 @@ def test_frames_do_not_share_memory() -> None:
 def test_sizes_that_cannot_be(size: int) -> None:
     framer = Framer(LARGEST)
     framer.buffer()[:4] = size.to_bytes(4, "big", signed=True)
+    framer.received(4)
     with pytest.raises(FrameTooLargeError, match=str(size)):
-        list(framer.received(4))
+        framer.next()
 
 
 def test_a_size_that_is_only_claimed_takes_no_memory() -> None:
     framer = Framer(1 << 31)
-    framer.buffer()[:4] = (1 << 30).to_bytes(4, "big")
-    assert list(framer.received(4)) == []
-    assert len(framer.buffer()) <= 4 << 20
+    framer.buffer()[:6] = (1 << 30).to_bytes(4, "big") + b"\0\0"
+    framer.received(6)
+    assert framer.next() is None
+    assert framer.claimed == 1 << 30
+    framer.grant()
+    assert framer.filling
+    assert len(framer.buffer()) <= 1 << 20
+
+
+def test_a_large_request_waits_until_there_is_memory() -> None:
+    framer = Framer(LARGEST)
+    sent = (100_000).to_bytes(4, "big") + bytes(100_000)
+    framer.buffer()[:1000] = sent[:1000]
+    framer.received(1000)
+    assert framer.next() is None
+    assert (framer.claimed, framer.filling) == (100_000, False)
+    framer.grant()
+    assert (framer.claimed, framer.filling) == (0, True)
+    assert feed(framer, sent[1000:], 5000) == [sent[4:]]
+
+
+def test_the_size_of_a_kind_of_request_is_bounded() -> None:
+    framer = Framer(LARGEST, lambda key: 1_000_000 if key else LARGEST)
+    framer.buffer()[:6] = (2_000_000).to_bytes(4, "big") + (3).to_bytes(2, "big")
+    framer.received(5)
+    assert framer.next() is None  # its kind is not known yet
+    assert not framer.claimed
+    framer.received(1)
+    with pytest.raises(FrameTooLargeError, match="request 3 of 2000000 bytes; 1000000"):
+        framer.next()
