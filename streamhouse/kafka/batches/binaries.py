@@ -28,7 +28,7 @@ def column_at(data: Bytes, at: Integers, lengths: Integers) -> BinaryColumn:
         validity = np.packbits(lengths >= 0, bitorder="little").tobytes()
         lengths = np.maximum(lengths, 0)
     offsets, blob = gather(data, at, lengths)
-    return BinaryColumn(validity, offsets.astype(np.int32).tobytes(), blob.tobytes())
+    return BinaryColumn(validity, offsets.astype(np.int32).tobytes(), blob)
 
 
 def ranges_of(column: BinaryColumn, start: int, stop: int) -> tuple[Integers, Integers]:

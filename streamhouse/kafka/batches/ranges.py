@@ -18,6 +18,8 @@ from streamhouse.kafka.batches.varints import Bytes, Integers
 
 _SLICED_WIDTH: Final = 2_048
 _SLICED_COUNT: Final = 32
+_JOINED_BYTES: Final = 1_000  # on average
+_JOINED_COUNT: Final = 512
 
 
 def copy_ranges(source: Bytes, starts: Integers, target: Bytes, targets: Integers, lengths: Integers) -> None:
@@ -49,21 +51,34 @@ def copy_ranges(source: Bytes, starts: Integers, target: Bytes, targets: Integer
         starts, targets, lengths = starts.take(rest), targets.take(rest), lengths.take(rest)
 
 
-def gather(source: Bytes, starts: Integers, lengths: Integers) -> tuple[Integers, Bytes]:
+def gather(source: Bytes, starts: Integers, lengths: Integers) -> tuple[Integers, bytes]:
     """Ranges of bytes, one after the other.
 
     Args:
         source: Where they come from.
         starts: Where each begins there.
-        lengths: How long each is.
+        lengths: How long each is; not negative.
 
     Returns:
         Where each begins, with the end as the last; and the bytes.
+
+    Raises:
+        IndexError: A range lies outside of the buffer.
     """
     offsets = running(lengths)
-    out = np.empty(int(offsets[-1]), np.uint8)
-    copy_ranges(source, starts, out, offsets[:-1], lengths)
-    return offsets, out
+    total = int(offsets[-1])
+    if not total:
+        return offsets, b""
+    varied = int(lengths.max()) != int(lengths.min())
+    if total < _JOINED_BYTES * len(lengths) and not (varied and len(lengths) <= _JOINED_COUNT):
+        out = np.empty(total, np.uint8)
+        copy_ranges(source, starts, out, offsets[:-1], lengths)
+        return offsets, out.tobytes()
+    view, ends = source.data, starts + lengths
+    blob = b"".join([view[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)])
+    if len(blob) != total:
+        raise IndexError("a range lies outside of the buffer")
+    return offsets, blob
 
 
 def running(lengths: Integers) -> Integers:

@@ -19,19 +19,20 @@ lengths = st.one_of(
 )
 
 
-@pytest.mark.parametrize("sliced", [0, 1_000], ids=["elements", "slices"])
+@pytest.mark.parametrize("joined", [0, 1_000], ids=["elements", "slices"])
 @given(lengths=lengths, seed=st.integers(0, 99))
-def test_ranges_are_those_that_slices_give(sliced, lengths, seed):
+def test_ranges_are_those_that_slices_give(joined, lengths, seed):
     dice = random.Random(seed)
     source = dice.randbytes(6_000)
     starts = [dice.randrange(len(source) - length + 1) for length in lengths]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ranges, "_SLICED_COUNT", sliced)
+        patch.setattr(ranges, "_SLICED_COUNT", 0)
+        patch.setattr(ranges, "_JOINED_COUNT", joined)
         offsets, found = gather(
             np.frombuffer(source, np.uint8), np.array(starts, np.int64), np.array(lengths, np.int64)
         )
     pieces = [source[start : start + length] for start, length in zip(starts, lengths, strict=True)]
-    assert found.tobytes() == b"".join(pieces)
+    assert found == b"".join(pieces)
     assert offsets.tolist() == [sum(lengths[:place]) for place in range(len(lengths) + 1)]
 
 
@@ -64,3 +65,11 @@ def test_ranges_outside_of_a_buffer_are_refused(sliced, length, monkeypatch):
     ):
         with pytest.raises(IndexError):
             copy_ranges(source, starts, target, targets, size)
+
+
+@pytest.mark.parametrize("length", [3, 5_000])
+def test_only_what_is_there_is_gathered(length):
+    source = np.zeros(length, np.uint8)
+    for lengths in ([length + 1], [1, length + 1]):
+        with pytest.raises(IndexError):
+            gather(source, np.zeros(len(lengths), np.int64), np.array(lengths))
