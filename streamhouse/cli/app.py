@@ -31,6 +31,7 @@ from streamhouse.cli.group import groups
 from streamhouse.cli.offset import offsets
 from streamhouse.cli.output import ReaderGoneError, flush
 from streamhouse.cli.produce import produce
+from streamhouse.cli.serve import serve
 from streamhouse.cli.sql import sql
 from streamhouse.cli.topic import topics
 from streamhouse.cli.upkeep import upkeep
@@ -72,6 +73,7 @@ app.command()(produce)
 app.command()(consume)
 app.command()(sql)
 app.command()(export)
+app.command()(serve)
 app.command()(upkeep)
 app.command()(verify)
 

@@ -29,6 +29,13 @@ DEFAULT: Final = "default"
 """The value that takes a setting back."""
 
 
+class Stamp(StrEnum):
+    """Whose time records have."""
+
+    CREATE = "create"
+    APPEND = "append"
+
+
 class Policy(StrEnum):
     """What becomes of old records."""
 
@@ -79,6 +86,13 @@ CompactionLag: TypeAlias = Annotated[
         help="Records younger than this are not compacted away.",
     ),
 ]
+TimestampType: TypeAlias = Annotated[
+    Stamp | None,
+    typer.Option(
+        "--timestamp-type",
+        help="create: records have the time that their sender gave them; append: that of their storing.",
+    ),
+]
 DeadLetter: TypeAlias = Annotated[
     str | None,
     typer.Option(
@@ -95,6 +109,7 @@ def given_settings(
     retention_bytes: str | None,
     delete_retention: str | None,
     compaction_lag: str | None,
+    timestamp_type: Stamp | None,
 ) -> dict[str, Any]:
     """The settings that were named, as the library calls them; ``None`` stands for the default.
 
@@ -107,6 +122,7 @@ def given_settings(
         "retention_bytes": _parse("--retention-bytes", retention_bytes, _BYTES, "500MB or 10GiB"),
         "delete_retention_ms": _parse("--delete-retention", delete_retention, _MILLISECONDS, "1d"),
         "min_compaction_lag_ms": _parse("--min-compaction-lag", compaction_lag, _MILLISECONDS, "10m"),
+        "timestamp_type": None if timestamp_type is None else timestamp_type.value,
     }
     return {
         name: None if value in {_NONE, DEFAULT} else value

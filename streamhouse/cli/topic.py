@@ -22,6 +22,7 @@ from streamhouse.cli.settings import (
     DeleteRetention,
     Retention,
     RetentionBytes,
+    TimestampType,
     given_settings,
 )
 from streamhouse.errors import TopicExistsError
@@ -43,6 +44,7 @@ def create(
     retention_bytes: RetentionBytes = None,
     delete_retention: DeleteRetention = None,
     min_compaction_lag: CompactionLag = None,
+    timestamp_type: TimestampType = None,
     schema: SchemaText = None,
     dead_letter: DeadLetter = None,
     storage_option: StorageOptions = None,
@@ -50,7 +52,9 @@ def create(
 ) -> None:
     """Create a topic, and the log with it if there is none yet."""
     fields = parse_schema(schema)
-    given = given_settings(cleanup_policy, retention, retention_bytes, delete_retention, min_compaction_lag)
+    given = given_settings(
+        cleanup_policy, retention, retention_bytes, delete_retention, min_compaction_lag, timestamp_type
+    )
     settings = {setting: value for setting, value in given.items() if value is not None}
     if dead_letter is not None:
         settings["dead_letter"] = dead_letter
@@ -107,6 +111,7 @@ def alter(
     retention_bytes: RetentionBytes = None,
     delete_retention: DeleteRetention = None,
     min_compaction_lag: CompactionLag = None,
+    timestamp_type: TimestampType = None,
     schema: SchemaText = None,
     dead_letter: DeadLetter = None,
     storage_option: StorageOptions = None,
@@ -117,7 +122,7 @@ def alter(
     Shows what is other than before. Records with a key go to other partitions once there are more.
     """
     settings = given_settings(
-        cleanup_policy, retention, retention_bytes, delete_retention, min_compaction_lag
+        cleanup_policy, retention, retention_bytes, delete_retention, min_compaction_lag, timestamp_type
     )
     if dead_letter is not None:
         settings["dead_letter"] = None if dead_letter == DEFAULT else dead_letter
@@ -211,13 +216,14 @@ def _trim_positions(
 
 
 def _summary(topic: Topic) -> dict[str, Any]:
+    settings = msgspec.structs.asdict(topic.settings)
+    del settings["schemas"]
     return {
         "topic": topic.name,
         "partitions": len(topic.partitions),
         "created": topic.created.isoformat(timespec="seconds"),
-        **{
-            name: value for name, value in msgspec.structs.asdict(topic.settings).items() if name != "schemas"
-        },
+        **settings,
+        "kafka_configs": dict(settings["kafka_configs"]) or None,
         "schema": None if (schema := topic.schema) is None else schema.types,
     }
 

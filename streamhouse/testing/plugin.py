@@ -71,6 +71,18 @@ def streamhouse_s3(streamhouse_s3_server: FakeS3Server) -> S3Location:
 
 
 @pytest.fixture
+def streamhouse_kafka(streamhouse_log: Log) -> Iterator[str]:
+    """The address of a Kafka cluster, ``host:port`` for ``bootstrap.servers``; needs the extra ``kafka``.
+
+    It serves the log of the fixture ``streamhouse_log``, which a test may use beside it.
+    """
+    from streamhouse.kafka import serve
+
+    with serve(streamhouse_log, port=0, group_initial_rebalance_delay_ms=0) as gateway:
+        yield gateway.bootstrap
+
+
+@pytest.fixture
 def streamhouse_clock() -> ManualRuntime:
     """Time that stands still until the test moves it, and dice with a fixed seed."""
     from streamhouse.testing.clock import ManualRuntime

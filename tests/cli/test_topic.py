@@ -31,7 +31,8 @@ def test_a_topic_that_is_there_already(orders) -> None:
 
 def test_settings_are_made_shown_and_altered(cli) -> None:
     made = cli("topic", "create", "t", "--retention", "7d", "--retention-bytes", "1.5KiB", "--cleanup-policy",
-               "compact,delete", "--min-compaction-lag-ms", "500", "--delete-retention", "2h")  # fmt: skip
+               "compact,delete", "--min-compaction-lag-ms", "500", "--delete-retention", "2h",
+               "--timestamp-type", "append")  # fmt: skip
     assert made.code == 0
     (summary, _) = cli("topic", "describe", "t").rows
     assert summary.pop("created").startswith("20")
@@ -43,14 +44,17 @@ def test_settings_are_made_shown_and_altered(cli) -> None:
         "retention_bytes": 1536,
         "delete_retention_ms": 7_200_000,
         "min_compaction_lag_ms": 500,
+        "timestamp_type": "append",
+        "kafka_configs": None,
     }
     assert {name: summary[name] for name in shown} == shown
     altered = cli("topic", "alter", "t", "-p", "2", "--retention", "none", "--min-compaction-lag", "500ms",
-                  "--delete-retention", "default")  # fmt: skip
+                  "--delete-retention", "default", "--timestamp-type", "create")  # fmt: skip
     assert altered.rows == [
         {"topic": "t", "setting": "partitions", "before": 1, "after": 2},
         {"topic": "t", "setting": "retention_ms", "before": 604_800_000, "after": None},
         {"topic": "t", "setting": "delete_retention_ms", "before": 7_200_000, "after": 86_400_000},
+        {"topic": "t", "setting": "timestamp_type", "before": "append", "after": "create"},
     ]
     assert cli("topic", "alter", "t", "-p", "2").rows == []
 

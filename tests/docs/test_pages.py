@@ -14,6 +14,8 @@ import streamhouse
 from streamhouse import limits
 from streamhouse.cli.app import app
 from streamhouse.kafka import GatewaySettings
+from streamhouse.kafka.configs.brokers import broker_configs
+from streamhouse.kafka.configs.topics import TOPIC_CONFIGS
 from streamhouse.sql.tables import TABLES
 from streamhouse.testing.simulation.guards import GUARDS
 
@@ -95,7 +97,7 @@ def test_every_error_is_described_with_what_else_catches_it(error: type[Exceptio
 def rows_of(page: Path, heading: str) -> dict[str, str]:
     """The rows of the first table under a heading, by what stands in backticks in the first column."""
     section = f"\n{page.read_text()}".split(f"\n{heading}\n", 1)[1].split("\n## ", 1)[0]
-    return {found[1]: found[2] for found in re.finditer(r"^\| `(\w+)` \|(.*)\|$", section, re.MULTILINE)}
+    return {found[1]: found[2] for found in re.finditer(r"^\| `([\w.]+)` \|(.*)\|$", section, re.MULTILINE)}
 
 
 def test_the_page_of_names_has_exactly_the_public_ones() -> None:
@@ -125,7 +127,7 @@ def test_everything_that_a_public_class_has_is_on_the_page_of_names(name: str) -
 
 def test_every_setting_is_described() -> None:
     page = DOCS / "settings.md"
-    rows = set(re.findall(r"^\| `(\w+)` \|", page.read_text(), re.MULTILINE))
+    rows = set(re.findall(r"^\| `([\w.]+)` \|", page.read_text(), re.MULTILINE))
     assert (
         set(streamhouse.Settings.__struct_fields__ + streamhouse.TopicSettings.__struct_fields__) - rows
         == set()
@@ -144,6 +146,24 @@ def test_every_setting_of_the_kafka_gateway_is_described_with_its_default() -> N
     assert list(rows) == list(GatewaySettings.__struct_fields__)
     shown = {name: row.split("|")[0].strip(" `").replace(",", "") for name, row in rows.items()}
     assert shown == {name: written(getattr(GatewaySettings(), name)) for name in rows}
+
+
+def test_every_config_of_kafka_is_described() -> None:
+    page = DOCS / "kafka-configs.md"
+    for heading, effective in (
+        ("## Of topics, with an effect", True),
+        ("## Of topics, without an effect", False),
+    ):
+        configs = [config for config in TOPIC_CONFIGS.values() if config.effective is effective]
+        rows = rows_of(page, heading)
+        assert list(rows) == [config.name for config in configs]
+        for config in configs:
+            default, broker, text = (cell.strip(" `") for cell in rows[config.name].split("|")[:3])
+            assert broker == (config.broker or "")
+            assert text == config.text
+            assert default in {config.default, "empty", "that of the gateway"}
+    shown = {each.name for each in broker_configs(GatewaySettings(), 1, "memory://")}
+    assert set(rows_of(page, "## Of gateways")) <= shown
 
 
 def written(value: object) -> str:

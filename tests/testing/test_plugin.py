@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Consumer, Producer
 
 import streamhouse
 from streamhouse.errors import ClosedError
@@ -42,6 +43,24 @@ def test_every_test_has_a_prefix_of_its_own_on_s3(streamhouse_s3: S3Location, _:
         assert list(log.topics) == []
         log.create_topic("orders")
     assert streamhouse_s3.server.requests
+
+
+@pytest.mark.parametrize("_", range(2))
+def test_every_test_has_a_kafka_cluster_of_its_own(
+    streamhouse_kafka: str, streamhouse_log: streamhouse.Log, _: int
+) -> None:
+    producer = Producer({"bootstrap.servers": streamhouse_kafka})
+    producer.produce("orders", b"paid", key=b"user-1")
+    assert producer.flush(10) == 0
+    assert [(record.key, record.value) for record in streamhouse_log.read("orders")] == [(b"user-1", b"paid")]
+    consumer = Consumer(
+        {"bootstrap.servers": streamhouse_kafka, "group.id": "test", "auto.offset.reset": "earliest"}
+    )
+    consumer.subscribe(["orders"])
+    message = consumer.poll(10)
+    assert message is not None
+    assert message.value() == b"paid"
+    consumer.close()
 
 
 def test_the_clock_stands_still(streamhouse_clock: ManualRuntime) -> None:
