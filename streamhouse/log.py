@@ -63,7 +63,7 @@ from streamhouse.write.batcher import Batcher
 from streamhouse.write.serializers import Serializer, SerializerName
 
 if TYPE_CHECKING:
-    from streamhouse.sql.export import Export, ExportOptions
+    from streamhouse.sql.export import Export
     from streamhouse.sql.result import Result
     from streamhouse.sql.session import SqlSession
 
@@ -753,16 +753,9 @@ class Log:
     def _topic_tools(self) -> TopicTools:
         return TopicTools(self.sql, self.consumer, self._export)
 
-    def _export(
-        self,
-        topic: TopicInfo,
-        url: str | os.PathLike[str],
-        storage_options: Mapping[str, Any] | None,
-        group: str | None,
-        options: ExportOptions,
-    ) -> Export:
+    def _export(self, topic: TopicInfo, url: str | os.PathLike[str], **options: Any) -> Export:
         self._check()
-        return self._sql.export(topic, url, storage_options, group, options, self.producer)
+        return self._sql.export(topic, url, self.producer, **options)
 
     def _topic_info(self, name: str) -> Any:
         self._check()

@@ -103,7 +103,7 @@ class TopicTools(NamedTuple):
     Attributes:
         sql: :meth:`streamhouse.Log.sql`.
         consumer: :meth:`streamhouse.Log.consumer`.
-        export: Exports what came into a topic.
+        export: Exports what came into a topic; takes what :meth:`Topic.to_parquet` does.
     """
 
     sql: Callable[..., Result]
@@ -300,9 +300,13 @@ class Topic:
             ()
             [(7,)]
         """
-        from streamhouse.sql.export import checked_options
-
-        options = checked_options(
+        if group is not None:
+            check_group_name(group)
+        return self._tools.export(
+            self._info,
+            url,
+            group=group,
+            storage_options=storage_options,
             typed=self.schema is not None,
             partition_by=partition_by,
             select=select,
@@ -310,9 +314,6 @@ class Topic:
             compression=compression,
             file_bytes=file_bytes,
         )
-        if group is not None:
-            check_group_name(group)
-        return self._tools.export(self._info, url, storage_options, group, options)
 
     def plot(
         self,

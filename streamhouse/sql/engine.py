@@ -22,7 +22,7 @@ from streamhouse.store.outside import Outside
 
 if TYPE_CHECKING:
     from streamhouse.producer import Producer
-    from streamhouse.sql.export import Export, ExportOptions
+    from streamhouse.sql.export import Export
     from streamhouse.sql.journal import Journal
     from streamhouse.sql.result import Result
     from streamhouse.sql.scan import Workers
@@ -83,14 +83,25 @@ class SqlEngine:
         self,
         topic: TopicInfo,
         url: str | os.PathLike[str],
-        storage_options: Mapping[str, Any] | None,
-        group: str | None,
-        options: ExportOptions,
         make_producer: Callable[..., Producer],
+        *,
+        group: str | None,
+        storage_options: Mapping[str, Any] | None,
+        **how: Any,
     ) -> Export:
-        """Export what came into a topic; see :meth:`streamhouse.topic.Topic.to_parquet`."""
-        from streamhouse.sql.export import Exporter, default_group
+        """Export what came into a topic; see :meth:`streamhouse.topic.Topic.to_parquet`.
 
+        Args:
+            topic: The topic.
+            url: A folder.
+            make_producer: Makes a producer with a ``transactional_id``.
+            group: The name under which the log remembers it; by default it is made of the URL.
+            storage_options: For the filesystem of the URL.
+            **how: See :func:`~streamhouse.sql.export.checked_options`.
+        """
+        from streamhouse.sql.export import Exporter, checked_options, default_group
+
+        options = checked_options(**how)
         place = self._outside.open(url, storage_options)
         with closing(place), closing(self.session(None, None)) as session:
             name = default_group(place.url) if group is None else group
