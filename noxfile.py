@@ -117,14 +117,14 @@ def soak(session: nox.Session) -> None:
 @nox.session(reuse_venv=True, default=False)
 def bench(session: nox.Session) -> None:
     """Measure speed, in ratios that hold on any machine."""
-    session.install("--quiet", "--editable", ".[cli,kafka,test]", *group("test", "bench"))
+    session.install("--quiet", "--editable", ".[cli,fast,kafka,test]", *group("test", "bench"))
     session.run("python", "-m", "tests.bench", *session.posargs)
 
 
 @nox.session(reuse_venv=True, default=False)
 def mindeps(session: nox.Session) -> None:
     """The tests, on the lowest versions that pyproject.toml allows."""
-    runtime = [*PROJECT["project"]["dependencies"], *EXTRAS["cli"], *EXTRAS["notebook"]]
+    runtime = [*PROJECT["project"]["dependencies"], *EXTRAS["cli"], *EXTRAS["fast"], *EXTRAS["notebook"]]
     floors = [requirement.replace(">=", "==") for requirement in runtime]
     session.install("--quiet", "--editable", f".[{','.join(EXTRAS)}]", *floors, *group("test"))
     apart = [f"--ignore={folder}" for folder in APART]
@@ -144,6 +144,9 @@ def extras(session: nox.Session, extra: str) -> None:
         session.run("streamctl", "--help", success_codes=[3])
     if extra == "test":
         session.run("python", "-I", "-c", IMPORT_TEST_KIT)
+    library = "isal.isal_zlib" if extra == "fast" else "zlib"
+    checksum = f"import {library}, streamhouse.format.checksum as own; assert own.crc32 is {library}.crc32"
+    session.run("python", "-I", "-c", checksum)
     picture = "import streamhouse; streamhouse.Log('memory://').create_topic('t').plot()"
     session.run(
         "python", "-I", "-W", "ignore", "-c", picture, success_codes=[0 if extra == "notebook" else 1]

@@ -6,13 +6,13 @@ See ``block.py`` for how they lie.
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Sequence
 from typing import Annotated, Final, NamedTuple
 
 import msgspec
 
 from streamhouse.errors import CorruptionError, UnsupportedFormatError
+from streamhouse.format.checksum import crc32
 from streamhouse.format.columns import Bound, Buffer
 
 TIMESTAMP: Final = "timestamp"
@@ -104,10 +104,10 @@ def pack_front(header: BlockHeader, buffers: Sequence[Buffer], *, typed: bool) -
     version = _TYPED if typed else _UNTYPED
     front = _PREAMBLE.pack(_MAGIC, 0, version, 0, len(packed), size)[_CHECKED_FROM:] + packed
     if typed:
-        front += zlib.crc32(front).to_bytes(_CHECKSUM_BYTES, "little")
-    checksum = zlib.crc32(front)
+        front += crc32(front).to_bytes(_CHECKSUM_BYTES, "little")
+    checksum = crc32(front)
     for buffer in buffers:
-        checksum = zlib.crc32(buffer, checksum)
+        checksum = crc32(buffer, checksum)
     return Front(b"".join((_MAGIC, checksum.to_bytes(_CHECKSUM_BYTES, "little"), front)), size)
 
 
@@ -125,7 +125,7 @@ def checked_header(view: memoryview, where: str) -> tuple[BlockHeader, int]:
         raise CorruptionError(f"{where}: no block begins here")
     if size != len(view):
         raise CorruptionError(f"{where}: the block is {len(view)} bytes long, it says {size}")
-    if zlib.crc32(view[_CHECKED_FROM:]) != checksum:
+    if crc32(view[_CHECKED_FROM:]) != checksum:
         raise CorruptionError(f"{where}: the checksum of the block is wrong")
     _check_version(version, where)
     end = _PREAMBLE.size + header_bytes
@@ -161,7 +161,7 @@ def read_header(front: memoryview, where: str) -> tuple[BlockHeader, int] | int:
     if end + _CHECKSUM_BYTES > len(front):
         return int(end + _CHECKSUM_BYTES)
     checksum = int.from_bytes(front[end : end + _CHECKSUM_BYTES], "little")
-    if zlib.crc32(front[_CHECKED_FROM:end]) != checksum:
+    if crc32(front[_CHECKED_FROM:end]) != checksum:
         raise CorruptionError(f"{where}: the checksum of the block's header is wrong")
     return _decode_header(front[_PREAMBLE.size : end], where), end + _CHECKSUM_BYTES
 

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import enum
 import struct
-import zlib
 from collections.abc import Sequence
 from typing import Final
 
@@ -31,6 +30,7 @@ import msgspec
 
 from streamhouse import limits
 from streamhouse.errors import CorruptionError, UnsupportedFormatError
+from streamhouse.format.checksum import crc32
 
 Buffer = bytes | bytearray | memoryview
 
@@ -83,8 +83,8 @@ class Truncated(Exception):  # noqa: N818 - not an error yet: a ranged reader as
 def pack(kind: Kind, index: bytes, body: Sequence[Buffer] = ()) -> list[Buffer]:
     """The buffers that make up a container."""
     body_length = sum(map(len, body))
-    fields = _FIELDS.pack(_MAGIC, FORMAT_VERSION, kind, 0, len(index), zlib.crc32(index), body_length)
-    return [fields + _CRC.pack(zlib.crc32(fields)) + index, *body]
+    fields = _FIELDS.pack(_MAGIC, FORMAT_VERSION, kind, 0, len(index), crc32(index), body_length)
+    return [fields + _CRC.pack(crc32(fields)) + index, *body]
 
 
 def unpack_front(data: Buffer, kind: Kind, where: str) -> Front:
@@ -106,7 +106,7 @@ def unpack_front(data: Buffer, kind: Kind, where: str) -> Front:
     (crc,) = _CRC.unpack_from(data, _FIELDS.size)
     if magic != _MAGIC:
         raise CorruptionError(f"{where}: not a StreamHouse object (magic {bytes(magic)!r})")
-    if crc != zlib.crc32(memoryview(data)[: _FIELDS.size]):
+    if crc != crc32(memoryview(data)[: _FIELDS.size]):
         raise CorruptionError(f"{where}: the preamble fails its checksum")
     if version != FORMAT_VERSION:
         raise UnsupportedFormatError(
@@ -118,7 +118,7 @@ def unpack_front(data: Buffer, kind: Kind, where: str) -> Front:
     if len(data) < body_start:
         raise Truncated(body_start)
     index = bytes(memoryview(data)[PREAMBLE_BYTES:body_start])
-    if zlib.crc32(index) != index_crc:
+    if crc32(index) != index_crc:
         raise CorruptionError(f"{where}: the index fails its checksum")
     return Front(index=index, body_start=body_start, body_length=body_length)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 
 from streamhouse.format import codecs
@@ -18,6 +17,7 @@ from streamhouse.format.blockheader import (
     BufferHeader,
     ColumnHeader,
 )
+from streamhouse.format.checksum import crc32
 from streamhouse.format.columns import ArrowColumn, BinaryColumn, Bound, Buffer, Columns
 from streamhouse.format.integers import INT64_BYTES, int64s
 
@@ -88,7 +88,7 @@ class Packer:
         for raw, (codec, params, stored) in buffers:
             if stored:
                 self._out.append(stored)
-                checksum = zlib.crc32(stored, checksum)
+                checksum = crc32(stored, checksum)
             headers.append(BufferHeader(codec, len(stored), len(raw), params))
         return ColumnHeader(name, kind, headers, checksum, children, bounds)
 

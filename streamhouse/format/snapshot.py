@@ -6,7 +6,6 @@ blocks. Both only save time: the log could always be folded again from its start
 
 from __future__ import annotations
 
-import zlib
 from typing import Final, TypeVar
 
 import lz4.block
@@ -15,6 +14,7 @@ import msgspec
 from streamhouse import limits
 from streamhouse.config import TopicSettings
 from streamhouse.errors import CorruptionError, NotALogError, UnsupportedFormatError
+from streamhouse.format.checksum import crc32
 from streamhouse.format.container import FORMAT_VERSION, Buffer, Kind, pack, unpack
 from streamhouse.format.operations import ClassicGroup, OffsetEntry
 
@@ -162,14 +162,14 @@ def pack_snapshot(image: StateImage) -> list[Buffer]:
     """The buffers of a snapshot object."""
     # The image can be larger than an index may be, so it is the body, with a checksum in the index.
     body = _compress(msgspec.msgpack.encode(image))
-    return pack(Kind.SNAPSHOT, msgspec.msgpack.encode(zlib.crc32(body)), [body])
+    return pack(Kind.SNAPSHOT, msgspec.msgpack.encode(crc32(body)), [body])
 
 
 def unpack_snapshot(data: Buffer, where: str) -> StateImage:
     """Decode and check a snapshot object."""
     front = unpack(data, Kind.SNAPSHOT, where)
     body = memoryview(data)[front.body_start :]
-    if msgspec.msgpack.decode(front.index, type=int) != zlib.crc32(body):
+    if msgspec.msgpack.decode(front.index, type=int) != crc32(body):
         raise CorruptionError(f"{where}: the state fails its checksum")
     return _decode(body, StateImage, where)
 
@@ -197,7 +197,7 @@ def unpack_boundary(data: Buffer, where: str) -> Boundary:
 def pack_root(root: Root) -> bytes:
     """The text of ``root.json``: one line of JSON with a checksum, for people and programs alike."""
     fields = msgspec.to_builtins(root)
-    fields["crc32"] = zlib.crc32(msgspec.json.encode(root))
+    fields["crc32"] = crc32(msgspec.json.encode(root))
     return msgspec.json.encode(fields) + b"\n"
 
 
