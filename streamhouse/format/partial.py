@@ -8,7 +8,6 @@ whole block is.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Collection, Mapping, Sequence
 
 from streamhouse.errors import CorruptionError
@@ -21,6 +20,7 @@ from streamhouse.format.blockheader import (
     ColumnHeader,
     read_header,
 )
+from streamhouse.format.checksum import crc32
 from streamhouse.format.columns import Buffer, Columns
 from streamhouse.format.unpacking import Piece, unpack_columns
 
@@ -48,6 +48,7 @@ class BlockIndex:
         if self._starts[-1] != length:
             raise CorruptionError(f"{where}: the buffers end at byte {self._starts[-1]} of {length}")
         self._ends = _ends(header.columns, where)
+        self._last: tuple[frozenset[str], list[int]] | None = None
 
     @property
     def count(self) -> int:
@@ -106,7 +107,7 @@ class BlockIndex:
                     _, view, data = views[at]
                     whole = buffer.stored == len(view)  # which need not be copied if it is not compressed
                     stored = data if whole else view[position : position + buffer.stored]
-                checksum = zlib.crc32(stored, checksum)
+                checksum = crc32(stored, checksum)
                 position += buffer.stored
                 buffers.append(stored)
             if checksum != column.checksum:
@@ -115,8 +116,16 @@ class BlockIndex:
         return unpack_columns(self.header, self._pruned(pieces, only), self._where, only)
 
     def _wanted(self, only: Collection[str]) -> list[int]:
-        """Columns to read, each with all that belongs to it."""
+        """Columns to read, each with all that belongs to it. Remembered, since each read asks twice."""
+        key = frozenset(only)
+        last = self._last  # which another thread may put another one in the place of
+        if last is None or last[0] != key:
+            last = self._last = key, self._found(key)
+        return last[1]
+
+    def _found(self, only: frozenset[str]) -> list[int]:
         wanted: list[int] = []
+        fields = any(name.startswith(FIELD) for name in only)
         columns = self.header.columns
         index = 0
         while index < len(columns):
@@ -125,7 +134,7 @@ class BlockIndex:
                 wanted.extend(range(index, self._ends[index]))
                 index = self._ends[index]
             else:
-                if name == VALUE and any(each.startswith(FIELD) for each in only):
+                if name == VALUE and fields:
                     wanted.append(index)
                 index = index + 1 if name == VALUE else self._ends[index]
         return wanted
