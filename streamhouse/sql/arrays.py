@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from itertools import compress, repeat
 from operator import ge, le
 from typing import Any, Final
@@ -38,7 +39,7 @@ from streamhouse.read.window import offset_at, place
 from streamhouse.schema.arrow import arrow_array, arrow_type
 from streamhouse.schema.assemble import json_values
 from streamhouse.schema.conform import conform, conform_field
-from streamhouse.schema.model import Field, Schema
+from streamhouse.schema.model import Schema
 from streamhouse.sql.fields import columns_of
 from streamhouse.sql.intervals import Intervals
 from streamhouse.sql.plan import COLUMNS, BlockScan
@@ -50,14 +51,16 @@ _RUN: Final = re.compile(rb"\x01+")
 _COMMON: Final = (TEXT, INT32, INT64, TIME)
 
 
-def schema_of(columns: Sequence[str], fields: Mapping[str, Field], *, raw: bool) -> Any:
+@lru_cache(maxsize=256)
+def schema_of(columns: tuple[str, ...], schema: Schema | None, *, raw: bool) -> Any:
     """The Arrow schema of some columns of a topic.
 
     Args:
         columns: Names out of ``plan.COLUMNS``, or of fields.
-        fields: Of a typed topic.
+        schema: Of a typed topic.
         raw: Keys, values and header values as BLOB instead of text.
     """
+    fields = columns_of(schema, COLUMNS)
     own = (BYTES, BYTES, HEADERS) if raw else (TEXT, TEXT, TEXT_HEADERS)
     types = dict(zip(COLUMNS, (*_COMMON, *own), strict=True))
     types |= {name: arrow_type(fields[name].type) for name in columns if name in fields}
@@ -76,7 +79,7 @@ class Wrapper:
 
     def __init__(self, topic: str, columns: Sequence[str], schema: Schema | None, *, raw: bool) -> None:
         self._fields = columns_of(schema, COLUMNS)
-        self.schema = schema_of(columns, self._fields, raw=raw)
+        self.schema = schema_of(tuple(columns), schema, raw=raw)
         self._topic = topic
         self._name = topic.encode()
         self._names = self._name

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import chain, groupby, islice
 from typing import Any, Final
 
+from streamhouse.errors import ClosedError
 from streamhouse.format.columns import Columns
 from streamhouse.format.partial import BlockIndex
 from streamhouse.read.reader import BlockReader
@@ -45,22 +46,28 @@ class Workers:
         self.reader = reader
         self.request_bytes = request_bytes
         self.pieces_ahead = threads + 2
-        self.closed = False
+        self._closed = False
         self._threads = threads
         self._pool: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
 
     def submit(self, function: Any, *args: Any) -> Future[Any]:
-        """Run something on one of the threads, which are started by the first call."""
+        """Run something on one of the threads, which are started by the first call.
+
+        Raises:
+            ClosedError: The log was closed.
+        """
         with self._lock:
+            if self._closed:
+                raise ClosedError("the log is closed; open it again")
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(self._threads, "streamhouse-sql")
             return self._pool.submit(function, *args)
 
     def close(self) -> None:
         """End the threads."""
-        self.closed = True
         with self._lock:
+            self._closed = True
             if self._pool is not None:
                 self._pool.shutdown(wait=True, cancel_futures=True)
 
@@ -108,26 +115,26 @@ class TopicScan:
         if len(head) == 1 and head[0].stored:
             yield from self._read(head, keep)
             return
-        coming: deque[Future[list[Any]] | Iterator[Any]] = deque()
+        coming: deque[_Piece | Iterator[Any]] = deque()
         try:
             for piece in self._pieces(chain(head, planned), keep):
                 coming.append(piece)
                 if len(coming) > self._workers.pieces_ahead:
-                    yield from _arrays_of(coming.popleft())
+                    yield from _first_of(coming)
             while coming:
-                yield from _arrays_of(coming.popleft())
+                yield from _first_of(coming)
         finally:
             for each in coming:
-                if isinstance(each, Future):
-                    each.cancel()
+                if isinstance(each, _Piece):
+                    each.drop()
 
-    def _pieces(self, scans: Iterator[BlockScan], keep: bool) -> Iterator[Future[list[Any]] | Iterator[Any]]:
+    def _pieces(self, scans: Iterator[BlockScan], keep: bool) -> Iterator[_Piece | Iterator[Any]]:
         """Blocks on their way, and runs of those that need not be read."""
         for stored, group in groupby(scans, lambda scan: bool(scan.stored)):
             if stored:
                 alone = keep or self._partly or self._hints
                 for run in _runs(group, 0 if alone else self._workers.request_bytes):
-                    yield self._workers.submit(self._read, run, keep)
+                    yield _Piece(self._workers, partial(self._read, run, keep))
             else:
                 while some := list(islice(group, _UNREAD_AT_ONCE)):
                     yield self._wrapper.unread(map(self._unread, some))
@@ -214,5 +221,48 @@ def _bounds(index: BlockIndex, field: Field) -> Bounds:
     return None if header is None else conform_bounds(field.type, header.type, header.bounds)
 
 
-def _arrays_of(piece: Future[list[Any]] | Iterator[Any]) -> Iterable[Any]:
-    return piece.result() if isinstance(piece, Future) else piece
+class _Piece:
+    """Arrays that one of the workers makes, or who waits for them, whoever comes first.
+
+    It may take a thread a millisecond to wake up, which is what a block takes to decode. So a thread that
+    needs arrays does not wait for one that has not begun.
+    """
+
+    def __init__(self, workers: Workers, make: Callable[[], list[Any]]) -> None:
+        self._make = make
+        self._future: Future[list[Any]] = workers.submit(make)
+
+    @property
+    def ready(self) -> bool:
+        """Whether nobody has to wait for it."""
+        return self._future.done()
+
+    def help(self) -> bool:
+        """Make the arrays here, unless that is under way or done; whether they were."""
+        if not self._future.cancel():
+            return False
+        self._future = Future()
+        try:
+            self._future.set_result(self._make())
+        except Exception as error:  # noqa: BLE001 - raised when their turn comes, if it does
+            self._future.set_exception(error)
+        return True
+
+    def arrays(self) -> list[Any]:
+        """The arrays, when they are made."""
+        return self._future.result()
+
+    def drop(self) -> None:
+        """Nobody wants them any more."""
+        self._future.cancel()
+
+
+def _first_of(coming: deque[_Piece | Iterator[Any]]) -> Iterable[Any]:
+    """The arrays of the first piece; while another thread is at it, a later one is made here."""
+    first = coming.popleft()
+    if not isinstance(first, _Piece):
+        return first
+    first.help()
+    if not first.ready:
+        any(isinstance(piece, _Piece) and piece.help() for piece in coming)
+    return first.arrays()
