@@ -7,7 +7,7 @@ import random
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -50,6 +50,18 @@ def seconds(work: Callable[[], Any]) -> float:
 def best(work: Callable[[], Any], times: int = 3) -> float:
     """The shortest of several runs, for yardsticks without a state."""
     return min(seconds(work) for _ in range(times))
+
+
+def taking_turns(works: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
+    """The shortest run of each of several works.
+
+    They take turns, so that a machine that is busy with something else for a while is so for all of them.
+    """
+    shortest = dict.fromkeys(works, float("inf"))
+    for _ in range(rounds):
+        for name, work in works.items():
+            shortest[name] = min(shortest[name], seconds(work))
+    return shortest
 
 
 def row(what: str, value: str, note: str = "") -> None:

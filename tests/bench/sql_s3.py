@@ -12,7 +12,7 @@ from typing import Any
 
 import streamhouse
 from streamhouse.testing.ministack import ministack_server
-from tests.bench.data import row, seconds
+from tests.bench.data import row, taking_turns
 
 _RECORDS = 400_000
 _BATCH = 20_000
@@ -79,10 +79,7 @@ def _measure(what: str, url: str, options: Mapping[str, Any], make: Callable[[ra
                 works[name] = lambda query=query: log.sql(query).fetchall()
             for work in works.values():
                 work()  # opens the connections
-            best = dict.fromkeys(works, float("inf"))
-            for _ in range(_ROUNDS):  # taking turns, as the machine may be busy with something else
-                for name, work in works.items():
-                    best[name] = min(best[name], seconds(work))
+            best = taking_turns(works, _ROUNDS)
     row(
         f"{what}: s3fs, {concurrency} ranged GETs at once",
         f"{total / best['raw'] / 1e6:.0f} MB/s",

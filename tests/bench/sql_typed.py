@@ -11,11 +11,11 @@ from typing import Any
 import duckdb
 
 import streamhouse
-from tests.bench.data import best, folder, row, seconds
+from tests.bench.data import best, folder, row, seconds, taking_turns
 
 _RECORDS = 1_000_000
 _BATCH = 250_000
-_ROUNDS = 7
+_ROUNDS = 31
 _FIELDS = ("BIGINT", "DOUBLE", "INTEGER", "VARCHAR")
 
 
@@ -84,8 +84,14 @@ def _compare(log: streamhouse.Log, plain: Any, parquet: str) -> None:
         expected: Any = plain.execute(query.format(f"'{parquet}'")).fetchall()
         found = log.sql(query.format("typed")).fetchall()
         assert _rounded(found) == _rounded(expected), (found, expected)
-        ours = best(lambda query=query: log.sql(query.format("typed")).fetchall(), _ROUNDS)
-        theirs = best(lambda query=query: plain.execute(query.format(f"'{parquet}'")).fetchall(), _ROUNDS)
+        took = taking_turns(
+            {
+                "ours": lambda query=query: log.sql(query.format("typed")).fetchall(),
+                "theirs": lambda query=query: plain.execute(query.format(f"'{parquet}'")).fetchall(),
+            },
+            _ROUNDS,
+        )
+        ours, theirs = took["ours"], took["theirs"]
         note = f"{ours * 1000:.1f} ms, Parquet {theirs * 1000:.1f} ms; wanted for one sum: 1.5"
         row(f"{what}: time over that of Parquet", f"{ours / theirs:.2f}", note)
         if over_json:
