@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar
 
 import msgspec
@@ -74,17 +75,32 @@ class Query(msgspec.Struct, frozen=True):
         return run
 
 
+class _Heard:
+    """What the sources of a run tell it.
+
+    They must not know the run itself: DuckDB holds them, and the run holds DuckDB's cursor, which is a circle
+    that Python's garbage collector does not see.
+    """
+
+    def __init__(self) -> None:
+        self.notes: list[ScanNotes] = []
+        self.failure: BaseException | None = None
+
+    def fail(self, error: BaseException) -> None:
+        """A source raises this."""
+        self.failure = error
+
+
 class Run:
     """A cursor with the relations of a query, and what was read through it."""
 
     def __init__(self, query: Query) -> None:
         self._query = query
-        self._notes: list[ScanNotes] = []
-        self._failure: BaseException | None = None
+        self._heard = _Heard()
         self._timed_out = False
         self._sources: dict[str, TopicSource] = {}
-        self._interruptible = Interruptible(self.interrupt)
         self.cursor = query.database.cursor()
+        self._interruptible = Interruptible(partial(_interrupt, self.cursor))
 
     def register(self) -> None:
         """Make the relations known under their names."""
@@ -176,7 +192,7 @@ class Run:
         except Exception as error:
             if isinstance(error, RuntimeError) and str(error) == DUCKDB_SAYS:
                 raise KeyboardInterrupt from error
-            raised = translated(error, self._failure, timed_out=self._timed_out)
+            raised = translated(error, self._heard.failure, timed_out=self._timed_out)
             if raised is error:
                 raise
             raise raised from error
@@ -187,18 +203,17 @@ class Run:
         finally:
             if timer is not None:
                 timer.cancel()
-            if isinstance(self._failure, KeyboardInterrupt):
-                raise self._failure
+            if isinstance(self._heard.failure, KeyboardInterrupt):
+                raise self._heard.failure
 
     @property
     def stats(self) -> QueryStats:
         """What was read through the cursor so far."""
-        return QueryStats(self._query.capture.commit, tuple(notes.stats() for notes in self._notes))
+        return QueryStats(self._query.capture.commit, tuple(notes.stats() for notes in self._heard.notes))
 
     def interrupt(self) -> None:
         """End what the cursor is doing, if anything."""
-        with suppress(Exception):  # it may be closed by now
-            self.cursor.interrupt()
+        _interrupt(self.cursor)
 
     def close(self) -> None:
         """Give the cursor back."""
@@ -218,13 +233,12 @@ class Run:
 
     def _source(self, name: str, topic: TopicView, *, raw: bool) -> TopicSource:
         kind = CondensedSource if self._query.condensed else TopicSource
-        source = kind(self._query.workers, topic, raw=raw, began=self._notes.append, failed=self._fail)
+        source = kind(
+            self._query.workers, topic, raw=raw, began=self._heard.notes.append, failed=self._heard.fail
+        )
         source.lone = name in self._query.lone
         self._sources[name] = source
         return source
-
-    def _fail(self, error: BaseException) -> None:
-        self._failure = error
 
     def _start_timer(self) -> threading.Timer | None:
         if self._query.seconds_max is None:
@@ -236,7 +250,12 @@ class Run:
 
     def _time_out(self) -> None:
         self._timed_out = True
-        self.cursor.interrupt()
+        _interrupt(self.cursor)
+
+
+def _interrupt(cursor: Any) -> None:
+    with suppress(Exception):  # it may be closed by now
+        cursor.interrupt()
 
 
 def unknown_relation(name: str, capture: Capture, known: Iterable[str]) -> Exception:

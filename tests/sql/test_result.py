@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+import gc
 import subprocess
 import sys
 import threading
@@ -12,7 +14,8 @@ import nanoarrow as na
 import pytest
 
 import streamhouse
-from streamhouse.errors import MissingExtraError, QueryError
+from streamhouse.errors import MissingExtraError, QueryError, TopicNotFoundError
+from streamhouse.sql.session import SqlSession
 from tests.sql.conftest import BEGIN_MS
 
 QUERY = "select key, timestamp, value from orders order by timestamp limit 2"
@@ -204,6 +207,35 @@ def test_one_result_from_several_threads(shop: streamhouse.Log) -> None:
         thread.join()
     assert found.count((66,)) == 8
     assert found.count(66) == 4
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "from orders",
+        "from raw.orders",
+        "select count(*) from orders",
+        "from streamhouse.topics",
+        "select error(value) from orders",
+        "from nowhere",
+    ],
+)
+def test_results_that_nobody_refers_to_close(shop: streamhouse.Log, query: str) -> None:
+    def ask(session: SqlSession) -> None:
+        with contextlib.suppress(QueryError, TopicNotFoundError):
+            session.sql(query).fetchall()
+        with contextlib.suppress(QueryError, TopicNotFoundError):
+            next(iter(session.sql(query)))
+        with contextlib.suppress(QueryError, TopicNotFoundError):
+            session.sql(query).explain()
+
+    with shop.sql_session() as session:
+        ask(session)
+        for _ in range(10):
+            ask(session)
+        gc.collect()
+        ((connections,),) = session.sql("from duckdb_connection_count()").fetchall()
+        assert connections <= 4
 
 
 def test_a_program_that_ends_with_results_open_says_nothing() -> None:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import random
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 import streamhouse
-from streamhouse.errors import CorruptionError, ObjectNotFoundError
+from streamhouse.errors import ClosedError, CorruptionError, ObjectNotFoundError
 from streamhouse.runtime import SystemRuntime
+from streamhouse.sql.scan import TopicScan, Workers
+from streamhouse.sql.snapshot import view_of
+from streamhouse.sql.stats import ScanNotes
 from streamhouse.store.memory import MemoryStore
 from streamhouse.testing.stores import FaultyStore, SlowStore
 
@@ -123,3 +129,55 @@ def test_who_needs_little_fetches_little(away: Away) -> None:
                 break
         asked = log.stats().counts.since(before)
         assert asked.gets <= 20
+
+
+# --- who decodes ---------------------------------------------------------------------------------------
+
+
+@contextmanager
+def busy_workers(log: streamhouse.Log) -> Iterator[Workers]:
+    """Workers whose only thread has something else to do."""
+    workers, over = Workers(log._inside.reader, 1, 0), threading.Event()
+    workers.submit(over.wait)
+    try:
+        yield workers
+    finally:
+        over.set()
+        workers.close()
+
+
+def scan_of(log: streamhouse.Log, workers: Workers) -> TopicScan:
+    state = log._inside.commits.state
+    topic = view_of(state, state.topics[state.topic_ids["t"]])
+    notes = ScanNotes("t", ["value"], [], 0, 0)
+    return TopicScan(workers, topic, ["value"], [], raw=False, notes=notes)
+
+
+def test_who_waits_for_a_block_that_nobody_has_begun_decodes_it(away: Away) -> None:
+    with away.open() as log, busy_workers(log) as workers:
+        arrays = list(scan_of(log, workers).arrays())
+    assert sum(len(array) for array in arrays) == 2 * COUNT
+
+
+def test_damage_matters_when_its_turn_comes(away: Away) -> None:
+    with away.open() as log:
+        refs = log._inside.catalog.blocks(log.topic("t").id, 0, 0, 3)
+        data = bytearray(away.memory.get(refs[2].object_name))
+        data[refs[2].position + refs[2].length // 2] ^= 1
+        away.memory.delete_many([refs[2].object_name])
+        away.memory.put(refs[2].object_name, [bytes(data)])
+        with busy_workers(log) as workers:
+            arrays = scan_of(log, workers).arrays()
+            assert [len(next(arrays)) for _ in range(2)] == [ref.records for ref in refs[:2]]
+            with pytest.raises(CorruptionError):
+                next(arrays)
+
+
+def test_a_scan_of_a_log_that_is_closed(away: Away) -> None:
+    with away.open() as log:
+        workers = Workers(log._inside.reader, 1, 0)
+        arrays = scan_of(log, workers).arrays()
+        next(arrays)
+        workers.close()
+    with pytest.raises(ClosedError, match="the log is closed"):
+        list(arrays)
