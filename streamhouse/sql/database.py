@@ -33,6 +33,7 @@ _RESTRICTED: Final = (
     ("autoload_known_extensions", "false"),
     ("allow_community_extensions", "false"),
     ("temp_directory", "''"),
+    ("secret_directory", "''"),
     ("enable_external_access", "false"),
     ("lock_configuration", "true"),  # the last one
 )

@@ -112,6 +112,16 @@ def test_it_reads(session: SqlSession, query: str) -> None:
         "select * from 'https://example.com/x.parquet'",
         "select * from read_duckdb('{file}')",
         "from enable_logging()",
+        "from enable_logging(storage := 'file', storage_path := '{file}')",
+        "from enable_profiling('all', save_location := '{file}')",
+        "from add_grammar_extension('x')",
+        "from duckdb_extensions()",
+        "from read_text(['/etc/passwd'])",
+        "from glob('/etc/passwd'::variant)",
+        "from parquet_metadata('/etc/passwd')",
+        "select * from users where exists (from read_text('/etc/passwd'))",
+        "describe from read_text('/etc/passwd')",
+        "explain select 1",
         "from duckdb_secrets()",
     ],
 )
@@ -128,6 +138,13 @@ def test_nothing_else_is_done(session: SqlSession, tmp_path: Path, query: str) -
     "query",
     [
         "select getenv('HOME')",
+        "from arrow_scan()",
+        "from python_arrow_scan()",
+        "from pandas_scan()",
+        "from seq_scan()",
+        "from register_external_resource_type('a', 'b', 'c', 'd', 'e', 'f', 'g')",
+        "from destroy_external_resource('version', 1)",
+        "from duckdb_secrets(redact := false)",
         "from LOOT",
         "from tests_sql_test_restricted.LOOT",
         "from other.main.t",
@@ -139,6 +156,19 @@ def test_nothing_else_is_done(session: SqlSession, tmp_path: Path, query: str) -
 )
 def test_what_is_not_there_at_all(session: SqlSession, query: str) -> None:
     with pytest.raises((QueryError, TopicNotFoundError)):
+        session.sql(query).fetchall()
+
+
+def test_it_does_not_tell_where_it_runs(session: SqlSession) -> None:
+    home = str(Path.home())
+    settings = session.sql("select value from duckdb_settings() where value is not null").fetchall()
+    assert not [value for (value,) in settings if home in value]
+
+
+@pytest.mark.parametrize("query", ["select sleep_ms(60_000)", "select pg_sleep(60)"])
+def test_sleeping(shop: streamhouse.Log, query: str) -> None:
+    session = shop.sql_session(restricted=True, seconds_max=0.3)
+    with session, pytest.raises(QueryLimitError, match="longer than this session allows"):
         session.sql(query).fetchall()
 
 
