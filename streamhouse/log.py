@@ -744,7 +744,7 @@ class Log:
         for part, base in zip(append.parts, bases, strict=True):
             refs = self._catalog.blocks(append.topic, part.partition, base, part.block_count)
             for ref, block in zip(refs, blocks[part.first_block :], strict=False):
-                if not isinstance(block, StoredBlock):
+                if not isinstance(block, StoredBlock) and block.columns.count:  # they may have been too large
                     self._reader.offer(ref, block.columns)
 
     # --- helpers -----------------------------------------------------------------------------------

@@ -107,6 +107,7 @@ class KafkaBroker:
             quotas=quotas,
             throttle=Throttle(parts.settings, quotas, metrics, parts.loop.time),
             metrics=metrics,
+            memory=self.server.connections.memory,
         )
 
     def _new_sasl(self) -> SaslSession | None:

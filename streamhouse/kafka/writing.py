@@ -18,24 +18,28 @@ from streamhouse.commits.proposal import PartBlocks, append_operation
 from streamhouse.commits.verdicts import Code
 from streamhouse.errors import InvalidRecordError, StreamhouseError
 from streamhouse.format.block import BLOCK_RECORDS_MAX, EncodedBlock, encode_block
-from streamhouse.format.columns import BinaryColumn, Columns, stamped
+from streamhouse.format.columns import BinaryColumn, Columns, columns_from_lists, stamped
 from streamhouse.format.joins import cut_columns
 from streamhouse.format.lists import binary_list
 from streamhouse.format.operations import AddToTransaction
-from streamhouse.kafka.batches.errors import BatchError
+from streamhouse.kafka.batches.errors import BatchError, BatchTooLargeError
 from streamhouse.kafka.batches.parse import Batch, parse_batch
 from streamhouse.kafka.configs.topics import batch_bytes_max
 from streamhouse.kafka.parts import Parts
 from streamhouse.kafka.protocol.errors import ErrorCode, code_of
 from streamhouse.kafka.protocol.produce import PartResult, ProducePart
+from streamhouse.kafka.server.peer import Peer
 from streamhouse.read.window import within_bytes
 from streamhouse.schema.rows import row_decoder
 from streamhouse.schema.shred import shred
 from streamhouse.schema.versions import schema_of
 
 _INLINE_BYTES_MAX: Final = 32 << 10
+_INLINE_RAW_BYTES_MAX: Final = 256 << 10  # a few bytes may become many, and take long
+_RATIO_MAX: Final = 16  # of records to the block that they became
 _SEQUENCES: Final = 1 << 31  # Kafka's numbers begin anew after that many
 _BAD_RECORDS_SHOWN: Final = 20
+_NO_RECORDS: Final = columns_from_lists(None, [], [], None)
 
 
 class RefusedError(Exception):
@@ -59,7 +63,8 @@ class Ready(msgspec.Struct, frozen=True):
     Attributes:
         part: What the request said.
         info: The topic.
-        batch: What was decoded.
+        batch: What was decoded, without the records.
+        count: How many records there are.
         blocks: The records.
         append_time: The timestamp that all of them got, or -1.
     """
@@ -67,8 +72,14 @@ class Ready(msgspec.Struct, frozen=True):
     part: ProducePart
     info: TopicInfo
     batch: Batch
+    count: int
     blocks: Sequence[EncodedBlock]
     append_time: int
+
+    @property
+    def stored_bytes(self) -> int:
+        """Size of the records as they wait for the log."""
+        return sum(block.size for block in self.blocks)
 
 
 class RecordSink:
@@ -81,7 +92,7 @@ class RecordSink:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
 
-    async def prepare(self, part: ProducePart, info: TopicInfo, *, transactional: bool) -> Ready:
+    async def prepare(self, peer: Peer, part: ProducePart, info: TopicInfo, *, transactional: bool) -> Ready:
         """Decode, check and compress the records for a partition.
 
         Raises:
@@ -91,22 +102,38 @@ class RecordSink:
         if records is None or not len(records):
             raise RefusedError(ErrorCode.invalid_record, "there is no record batch")
         if len(records) <= _INLINE_BYTES_MAX:
-            return self._prepared(part, info, records, transactional)
-        return await self._parts.aside(self._prepared, part, info, records, transactional)
+            try:
+                batch = self._parsed(info, records, _INLINE_RAW_BYTES_MAX)
+            except BatchTooLargeError:
+                pass
+            else:
+                return self._prepared(part, info, batch, transactional)
+        async with peer.decoding:
+            return await self._parts.aside(self._parsed_and_prepared, part, info, records, transactional)
 
-    def _prepared(
+    def _parsed_and_prepared(
         self, part: ProducePart, info: TopicInfo, records: memoryview, transactional: bool
     ) -> Ready:
+        batch = self._parsed(info, records, self._parts.settings.batch_raw_bytes_max)
+        return self._prepared(part, info, batch, transactional)
+
+    def _parsed(self, info: TopicInfo, records: memoryview, raw_bytes_max: int) -> Batch:
         settings = self._parts.settings
-        allowed = batch_bytes_max(info.settings, settings.batch_bytes_max)
+        allowed, most = batch_bytes_max(info.settings, settings.batch_bytes_max), settings.batch_raw_bytes_max
         if len(records) > allowed:
             raise RefusedError(
                 ErrorCode.message_too_large, f"a batch of {len(records)} bytes; {allowed} are allowed"
             )
         try:
-            batch = parse_batch(records, raw_bytes_max=settings.batch_raw_bytes_max)
+            return parse_batch(records, raw_bytes_max=min(raw_bytes_max, most))
+        except BatchTooLargeError as error:
+            if raw_bytes_max < most:
+                raise  # it is for another thread
+            raise RefusedError(error.code, str(error)) from None
         except BatchError as error:
             raise RefusedError(error.code, str(error)) from None
+
+    def _prepared(self, part: ProducePart, info: TopicInfo, batch: Batch, transactional: bool) -> Ready:
         if batch.control:
             raise RefusedError(ErrorCode.invalid_record, "control batches are for brokers to write")
         if batch.transactional != transactional:
@@ -118,8 +145,9 @@ class RecordSink:
         if info.settings.compacts:
             _refuse_without_keys(columns.key, columns.count)
         columns = _typed(info, columns)
-        blocks = [encode_block(each) for each in self._cut(columns)]
-        return Ready(part, info, batch, blocks, append_time)
+        blocks = [_light(encode_block(each)) for each in self._cut(columns)]
+        bare = msgspec.structs.replace(batch, columns=_NO_RECORDS)  # they may be a lot, decompressed
+        return Ready(part, info, bare, columns.count, blocks, append_time)
 
     def _cut(self, columns: Columns) -> Iterator[Columns]:
         """Blocks of the usual size; nearly always one."""
@@ -211,6 +239,13 @@ class RecordSink:
                 known = ready.batch.producer_id in self._parts.commits.state.producers
             return code if known else ErrorCode.unknown_producer_id
         return code
+
+
+def _light(block: EncodedBlock) -> EncodedBlock:
+    """A block that waits for the log: without its records, if these would be a burden until it is there."""
+    if block.raw_bytes <= max(_INLINE_RAW_BYTES_MAX, _RATIO_MAX * block.size):
+        return block
+    return msgspec.structs.replace(block, columns=_NO_RECORDS)
 
 
 class OpenedTransaction(msgspec.Struct, frozen=True):

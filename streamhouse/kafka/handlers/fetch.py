@@ -29,6 +29,7 @@ from streamhouse.kafka.protocol.fetch import (
 from streamhouse.kafka.protocol.primitives import NO_UUID
 from streamhouse.kafka.reading import RecordSource
 from streamhouse.kafka.security.bindings import Operation
+from streamhouse.kafka.server.memory import Memory
 from streamhouse.kafka.server.metrics import Metrics
 from streamhouse.kafka.server.server import Request
 from streamhouse.kafka.throttling import Throttle
@@ -48,6 +49,7 @@ class FetchHandler:
         access: Who may read what.
         metrics: Counts bytes.
         throttle: Knows quotas.
+        memory: What responses may take.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class FetchHandler:
         access: Access,
         metrics: Metrics,
         throttle: Throttle,
+        memory: Memory,
     ) -> None:
         self._parts = parts
         self._topics = topics
@@ -65,6 +68,7 @@ class FetchHandler:
         self._access = access
         self._metrics = metrics
         self._throttle = throttle
+        self._memory = memory
 
     async def fetch(self, request: Request) -> Sequence[bytes]:
         """Records of some partitions."""
@@ -120,7 +124,8 @@ class FetchHandler:
     async def _look(
         self, request: Request, body: FetchRequest, infos: Sequence[TopicInfo | None]
     ) -> list[FetchResult]:
-        left = min(max(0, body.bytes_max), self._parts.settings.fetch_bytes_max)
+        most = min(self._parts.settings.fetch_bytes_max, self._memory.response_room)
+        left = min(max(0, body.bytes_max), most)
         allowed = self._throttle.fetchable_bytes(request.peer)
         left = left if allowed is None else min(left, allowed)
         results = []

@@ -18,6 +18,7 @@ from streamhouse.kafka.protocol.produce import (
     encode_produce,
 )
 from streamhouse.kafka.security.bindings import Operation
+from streamhouse.kafka.server.memory import Held, Memory
 from streamhouse.kafka.server.metrics import Metrics
 from streamhouse.kafka.server.server import Request
 from streamhouse.kafka.throttling import Throttle
@@ -37,6 +38,7 @@ class ProduceHandler:
         access: Who may write what.
         metrics: Counts records.
         throttle: Knows quotas.
+        memory: What requests may take.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class ProduceHandler:
         access: Access,
         metrics: Metrics,
         throttle: Throttle,
+        memory: Memory,
     ) -> None:
         self._parts = parts
         self._topics = topics
@@ -56,13 +59,22 @@ class ProduceHandler:
         self._access = access
         self._metrics = metrics
         self._throttle = throttle
+        self._memory = memory
 
     async def produce(self, request: Request) -> Sequence[bytes]:
         """Store records; answered when they are durable, or not at all for ``acks=0``."""
         body = decode_produce(request.header, request.frame)
+        with self._memory.more(len(request.frame)) as held:
+            results = await self._store(request, body, held)
+        wait_ms = self._throttle.produced(request.peer, sum(len(part.records or b"") for part in body.parts))
+        if body.acks == 0:
+            return ()
+        return encode_produce(request.header, results, wait_ms)
+
+    async def _store(self, request: Request, body: ProduceRequest, held: Held) -> list[PartResult]:
         turn = request.peer.produces.take()
         try:
-            ready = await asyncio.gather(*[self._prepare(request, body, part) for part in body.parts])
+            ready = await asyncio.gather(*[self._prepare(request, body, part, held) for part in body.parts])
             opened = await self._opened(body, ready)
             await turn.come()
             answers = [self._propose(each, opened) for each in ready]
@@ -70,19 +82,21 @@ class ProduceHandler:
             turn.pass_on()
         if any(isinstance(each, Ready) for each in ready) and self._parts.commits.urged_by_waiters:
             self._parts.commits.urge()
-        wait_ms = self._throttle.produced(request.peer, sum(len(part.records or b"") for part in body.parts))
-        results = await self._results(body, ready, answers)
-        if body.acks == 0:
-            return ()
-        return encode_produce(request.header, results, wait_ms)
+        return await self._results(body, ready, answers)
 
-    async def _prepare(self, request: Request, body: ProduceRequest, part: ProducePart) -> Ready | PartResult:
+    async def _prepare(
+        self, request: Request, body: ProduceRequest, part: ProducePart, held: Held
+    ) -> Ready | PartResult:
         """Records that can be proposed, or why they cannot."""
         try:
             info = await self._find(request, body, part)
-            return await self._sink.prepare(part, info, transactional=body.transactional_id is not None)
+            ready = await self._sink.prepare(
+                request.peer, part, info, transactional=body.transactional_id is not None
+            )
         except RefusedError as refused:
             return PartResult(part, refused.error, message=str(refused), bad_records=refused.bad_records)
+        held.grow(ready.stored_bytes)
+        return ready
 
     async def _find(self, request: Request, body: ProduceRequest, part: ProducePart) -> TopicInfo:
         name = body.transactional_id
@@ -117,7 +131,7 @@ class ProduceHandler:
             return ready
         if isinstance(opened, ErrorCode):
             return PartResult(ready.part, opened)
-        self._metrics.records_in += ready.batch.columns.count
+        self._metrics.records_in += ready.count
         self._metrics.bytes_in += ready.batch.size
         return self._sink.propose(ready, opened)
 

@@ -30,6 +30,7 @@ from streamhouse.kafka.protocol import apis
 from streamhouse.kafka.reading import RecordSource
 from streamhouse.kafka.security.credentials import CredentialStore
 from streamhouse.kafka.security.quota_store import QuotaStore
+from streamhouse.kafka.server.memory import Memory
 from streamhouse.kafka.server.metrics import Metrics
 from streamhouse.kafka.server.server import Handler
 from streamhouse.kafka.throttling import Throttle
@@ -54,6 +55,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
         quotas: Those of users and clients.
         throttle: Enforces them.
         metrics: Counts.
+        memory: What requests and responses take.
     """
 
     parts: Parts
@@ -68,6 +70,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     quotas: QuotaStore
     throttle: Throttle
     metrics: Metrics
+    memory: Memory
 
 
 def handler_table(services: Services, sasl: SaslHandlers) -> dict[int, Handler]:
@@ -86,11 +89,11 @@ def handler_table(services: Services, sasl: SaslHandlers) -> dict[int, Handler]:
 
 def _records(services: Services) -> dict[int, Handler]:
     parts, topics, access = services.parts, services.topics, services.access
-    metrics, throttle = services.metrics, services.throttle
+    metrics, throttle, memory = services.metrics, services.throttle, services.memory
     sink, source = RecordSink(parts), RecordSource(parts)
     metadata = MetadataHandlers(parts, topics, services.brokers, access)
-    produce = ProduceHandler(parts, topics, sink, services.transactions, access, metrics, throttle)
-    fetch = FetchHandler(parts, topics, source, access, metrics, throttle)
+    produce = ProduceHandler(parts, topics, sink, services.transactions, access, metrics, throttle, memory)
+    fetch = FetchHandler(parts, topics, source, access, metrics, throttle, memory)
     offsets = OffsetHandlers(parts, topics, access)
     return {
         apis.METADATA.key: metadata.metadata,

@@ -235,7 +235,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _is_full(self) -> bool:
         if self._connections.memory.full:
-            self._connections.waiting[self] = None
+            self._connections.memory.wait(self)
             return True
         return (
             self._is_clogged()
@@ -375,8 +375,9 @@ class Connection(asyncio.BufferedProtocol):
 
     def _hold(self, size: int) -> None:
         self._held_bytes += size
-        self._connections.memory.request_bytes += size
+        self._connections.memory.take(size)
 
     def _give_back(self, size: int) -> None:
         self._held_bytes -= size
-        self._connections.give(size)
+        self._connections.memory.give(size)
+        self._connections.note_rest()

@@ -34,13 +34,11 @@ class Connections:
 
     Attributes:
         memory: What their requests and responses take.
-        waiting: Those of which nothing is read until there is memory, first come first.
         closing: Whether nothing new is taken on.
     """
 
     def __init__(self, settings: GatewaySettings, metrics: Metrics, clock: Callable[[], float]) -> None:
         self.memory = Memory(settings)
-        self.waiting: dict[Connection, None] = {}
         self.closing = False
         self._settings = settings
         self._metrics = metrics
@@ -71,7 +69,7 @@ class Connections:
 
     def leave(self, connection: Connection) -> None:
         """It is gone."""
-        self.waiting.pop(connection, None)
+        self.memory.forget(connection)
         if connection in self._all:
             self._all.discard(connection)
             self._per_host[connection.peer.host] -= 1
@@ -86,16 +84,6 @@ class Connections:
 
     def _end_lasting(self, task: asyncio.Task[None]) -> None:
         self._lasting.discard(task)
-        self.note_rest()
-
-    def give(self, size: int) -> None:
-        """Requests were answered: others may be taken on instead."""
-        was_full = self.memory.full
-        self.memory.request_bytes -= size
-        if was_full and not self.memory.full:
-            waiting, self.waiting = self.waiting, {}
-            for connection in waiting:
-                connection.regulate()
         self.note_rest()
 
     def complain(self, host: str, why: str) -> None:
