@@ -72,8 +72,14 @@ class Database:
         view = f"{schema}.{quoted(name)}"
         with self._lock:
             if view not in self._views:
+                cursor.execute(f"create schema if not exists {schema}")
                 cursor.execute(f"create or replace view {view} as from {quoted(registered)}")
                 self._views.add(view)
+
+    def forget_views(self) -> None:
+        """Something was dropped, perhaps one of the views that were made."""
+        with self._lock:
+            self._views.clear()
 
     def close(self) -> None:
         """Give the memory back. Queries that run are interrupted."""

@@ -68,7 +68,7 @@ class Query(msgspec.Struct, frozen=True):
         """A cursor on which the statement can be run."""
         run = Run(self)
         try:
-            run.register()
+            run.guard(run.register)
         except BaseException:
             run.close()
             raise
@@ -264,4 +264,9 @@ def unknown_relation(name: str, capture: Capture, known: Iterable[str]) -> Excep
     if bare in capture.ambiguous:
         which = " and ".join(map(quoted, capture.ambiguous[bare]))
         return QueryError(f"SQL cannot tell the topics {which} apart: its names have no upper and lower case")
-    return TopicNotFoundError(f"no topic, table or variable {bare!r}{nearest(bare, known)}")
+    candidates = list(known)
+    if bare in candidates:
+        return TopicNotFoundError(
+            f"no relation {name!r} there; a topic is in no schema: write {quoted(bare)}"
+        )
+    return TopicNotFoundError(f"no topic, table or variable {bare!r}{nearest(bare, candidates)}")

@@ -16,6 +16,7 @@ from streamhouse.commits.state import State
 from streamhouse.errors import (
     ClosedError,
     ForkedError,
+    InvalidPositionError,
     QueryError,
     QueryRefusedError,
 )
@@ -112,6 +113,7 @@ class SqlSession:
             windows: The only offsets that it sees, per partition, of topics that are named.
         """
         self._check()
+        _check_arguments(text, as_of)
         entry = self._journal.begin(text, self._number)
         with entry.running(then="ready"):
             script = self._parse(text)
@@ -122,6 +124,8 @@ class SqlSession:
                     copies.text, copies.values, mentions, repeatable, as_of, frame, windows or {}
                 )
                 relation = copies.deliver(relation)
+        if "DROP" in script.kinds:
+            self._database.forget_views()
         return Result(query, run, relation, entry, None if self._limits is None else self._limits.rows_max)
 
     def _bind(
@@ -281,6 +285,23 @@ def _refined(query: Query, run: Run, relation: Any, mentions: Mentions) -> tuple
     if typed and not mentions.words.isdisjoint(_FILTERING):
         query = msgspec.structs.replace(query, lone=run.find_lone())
     return query, run, relation
+
+
+def _check_arguments(text: object, as_of: object) -> None:
+    """Refuse what is no query and no moment.
+
+    Raises:
+        QueryError: The query is no text, or has characters that cannot be stored.
+        InvalidPositionError: ``as_of`` is neither a number nor a datetime.
+    """
+    if not isinstance(text, str):
+        raise QueryError(f"a query is a text, not {text!r}")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise QueryError(f"the query is no Unicode text: {error}") from None
+    if as_of is not None and (isinstance(as_of, bool) or not isinstance(as_of, int | dt.datetime)):
+        raise InvalidPositionError(f"as_of={as_of!r} is neither the number of a commit nor a datetime")
 
 
 def _checked_values(values: Sequence[Any] | Mapping[str, Any]) -> Values:

@@ -20,7 +20,7 @@ from streamhouse.errors import (
     QueryError,
     TopicNotFoundError,
 )
-from tests.sql.conftest import BEGIN_MS
+from tests.sql.conftest import BEGIN_MS, Cold
 
 BEGIN = dt.datetime.fromtimestamp(BEGIN_MS / 1000, tz=dt.UTC)
 
@@ -292,6 +292,56 @@ def test_an_unknown_topic(shop: streamhouse.Log) -> None:
         shop.sql("from streamhouse.topic")
     with pytest.raises(TopicNotFoundError, match=r"'nothing_like_it'$"):
         shop.sql("from nothing_like_it")
+
+
+@pytest.mark.parametrize(
+    ("query", "name"),
+    [("from orders.of.may", "orders.of.may"), ("from memory.main.users", "users")],
+)
+def test_a_topic_in_a_schema(shop: streamhouse.Log, query: str, name: str) -> None:
+    shop.create_topic("orders.of.may")
+    with pytest.raises(TopicNotFoundError, match=f'a topic is in no schema: write "{name}"'):
+        shop.sql(query)
+
+
+@pytest.mark.parametrize("query", [None, 5, b"select 1", "select '\ud800'"])
+def test_what_is_no_query(shop: streamhouse.Log, query: object) -> None:
+    with pytest.raises(QueryError, match=r"a query is a text, not|the query is no Unicode text"):
+        shop.sql(query)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("moment", [True, 1.5, "yesterday", dt.date(2024, 5, 1)])
+def test_what_is_no_moment(shop: streamhouse.Log, moment: object) -> None:
+    with pytest.raises(InvalidPositionError, match="neither the number of a commit nor a datetime"):
+        shop.sql("from orders", as_of=moment)  # type: ignore[arg-type]
+
+
+def test_what_is_dropped_comes_again(shop: streamhouse.Log) -> None:
+    queries = ("select count(*) from raw.users", "select count(*) from streamhouse.topics")
+    before = [shop.sql(query).fetchall() for query in queries]
+    for drop in ("drop schema raw cascade; drop schema streamhouse cascade", "drop view raw.users"):
+        shop.sql(drop)
+        assert [shop.sql(query).fetchall() for query in queries] == before
+
+
+def test_a_topic_comes_before_a_table(shop: streamhouse.Log) -> None:
+    shop.sql("create table users as select 42 as x")
+    shop.sql("create view orders as select 42 as x")
+    assert shop.sql("select count(key) from users").fetchall() == [(3,)]
+    assert shop.sql("select count(key) from orders").fetchall() == [(12,)]
+
+
+def test_a_topic_that_is_deleted_while_it_is_read(cold: Cold) -> None:
+    log = cold.log
+    result = log.sql("select value from events")
+    rows = iter(result)
+    next(rows)
+    log.delete_topic("events")
+    log.create_topic("events", schema={"n": "BIGINT"})
+    assert len(list(rows)) == 1999
+    assert len(result.fetchall()) == 2000
+    assert log.sql("select n from events").fetchall() == []
+    assert log.sql("select count(value) from events", as_of=result.commit).fetchall() == [(2000,)]
 
 
 @pytest.mark.parametrize(
