@@ -1,19 +1,20 @@
-"""``python -m tests.soak kill|many|chain|groups|compaction``: see the package."""
+"""``python -m tests.soak kill|many|chain|groups|compaction|kafka_fuzz``: see the package."""
 
 from __future__ import annotations
 
 import argparse
 import time
 
-from tests.soak import chain, compaction, groups, runner
+from tests.soak import chain, compaction, groups, kafka_fuzz, runner
 
 
 def main() -> None:
     """Run one soak and print its verdict; the exit code says whether it was clean."""
     parser = argparse.ArgumentParser(prog="python -m tests.soak")
-    parser.add_argument("what", choices=("kill", "many", "chain", "groups", "compaction"))
+    parser.add_argument("what", choices=("kill", "many", "chain", "groups", "compaction", "kafka_fuzz"))
     parser.add_argument("--store", choices=("dir", "ministack", "fake"), default="dir")
     parser.add_argument("--runs", type=int, default=None, help="processes to kill; runs of chain and groups")
+    parser.add_argument("--frames", type=int, default=1_000_000, help="requests of kafka_fuzz")
     parser.add_argument("--writers", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--seed", type=int, default=0)
@@ -30,6 +31,8 @@ def main() -> None:
         )
     elif options.what == "compaction":
         raise SystemExit(compaction.main(options.store, options.seconds, options.seed))
+    elif options.what == "kafka_fuzz":
+        raise SystemExit(kafka_fuzz.main(options.frames, options.seed))
     else:
         verdict = runner.many(options.store, options.writers, options.seconds)
         shares = sorted(verdict.acknowledged.values())

@@ -12,7 +12,7 @@ from streamhouse.kafka.cluster.brokers import Brokers
 from streamhouse.kafka.parts import Parts
 from streamhouse.kafka.protocol.codec import Fields
 from streamhouse.kafka.protocol.errors import ErrorCode, code_of
-from streamhouse.kafka.protocol.primitives import NO_UUID
+from streamhouse.kafka.protocol.primitives import NO_UUID, MalformedRequestError
 from streamhouse.kafka.security.bindings import Operation, ResourceType
 from streamhouse.kafka.server.server import Request
 from streamhouse.kafka.topics import TopicDirectory
@@ -24,6 +24,7 @@ _NULL_MEANS_ALL_FROM: Final = 1
 _CREATION_FROM: Final = 4
 _CLUSTER_OPERATIONS: Final = range(8, 11)
 _TOPIC_OPERATIONS_FROM: Final = 8
+_IDS_FROM: Final = 12  # there is a place for them before, which may not be used (KAFKA-10774)
 _BROKERS: Final = 1
 _PARTITIONS_PER_RESPONSE: Final = 2000
 # What these hold at Kafka is elsewhere here; tools ask for them, whether they are there or not.
@@ -128,6 +129,8 @@ class MetadataHandlers:
     async def _topic(self, request: Request, asked: Any, *, create: bool, operations: bool) -> dict[str, Any]:
         topic_id = getattr(asked, "topic_id", None)
         if asked.name is None:
+            if request.version < _IDS_FROM:
+                raise MalformedRequestError("a topic without a name")
             return await self._topic_by_id(request, topic_id, operations=operations)
         return await self._topic_by_name(request, asked.name, create=create, operations=operations)
 
@@ -215,7 +218,7 @@ def _why_missing(name: str) -> ErrorCode:
 def _missing(name: str | None, topic_id: uuid.UUID, error: ErrorCode) -> dict[str, Any]:
     return {
         "error_code": error,
-        "name": name if name is not None else None,
+        "name": name,
         "topic_id": topic_id,
         "is_internal": False,
         "partitions": [],
