@@ -9,7 +9,8 @@ every process alike. Five rules make the log safe whatever the writers do:
 * An append carries its producer's sequence per partition (as in KIP-98): repeated ones are answered with
   the offsets they got the first time, gaps and old epochs are refused.
 * What replaces blocks, or refers to objects uploaded ahead of it, counts only if those are still as its
-  author found them; a member of a group moves offsets only of partitions that it owns.
+  author found them; a member of a group moves offsets only of partitions that it owns, and who speaks for
+  members elsewhere does so only while it is known to be there.
 * A commit names a commit its author has folded, and the state hash there. When the hash is not ours, one of
   us is wrong: the commit has no effect, and a process that sees it happen stops writing.
 
@@ -24,7 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from hashlib import blake2b
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -133,6 +134,9 @@ def _snapshotted(state: State, _context: _Context, operation: Snapshotted) -> Ve
     return ACCEPTED
 
 
+_Apply: TypeAlias = Callable[[State, _Context, Any], Verdict]
+
+
 def _commit_offsets(state: State, context: _Context, operation: CommitOffsets) -> Verdict:
     refusal = fold_groups.refuse_offsets(state, operation, context.placement.guards)
     if refusal is not None:
@@ -141,12 +145,28 @@ def _commit_offsets(state: State, context: _Context, operation: CommitOffsets) -
     return ACCEPTED
 
 
-_APPLY: dict[type, Callable[[State, _Context, Any], Verdict]] = {
+def _if_standing(apply: _Apply) -> _Apply:
+    """What somebody proposes on the strength of an entry counts only while that is there."""
+
+    def checked(state: State, context: _Context, operation: Any) -> Verdict:
+        fallen = fold_entries.refuse_fallen(state, operation.standing, context.placement.guards)
+        return apply(state, context, operation) if fallen is None else fallen
+
+    return checked
+
+
+_APPLY: dict[type, _Apply] = {
     Append: lambda state, c, op: fold_appends.append(state, c.placement, op),
     Transaction: lambda state, c, op: fold_appends.transaction(state, c.placement, c.time_ms, op),
-    AddToTransaction: lambda state, c, op: fold_open.add_to_transaction(state, c.placement, c.time_ms, op),
-    EndTransaction: lambda state, c, op: fold_open.end_transaction(state, c.placement, c.time_ms, op),
-    InitProducer: lambda state, c, op: fold_appends.init_producer(state, c.placement.guards, op),
+    AddToTransaction: _if_standing(
+        lambda state, c, op: fold_open.add_to_transaction(state, c.placement, c.time_ms, op)
+    ),
+    EndTransaction: _if_standing(
+        lambda state, c, op: fold_open.end_transaction(state, c.placement, c.time_ms, op)
+    ),
+    InitProducer: _if_standing(
+        lambda state, c, op: fold_appends.init_producer(state, c.placement.guards, op)
+    ),
     CreateTopic: lambda state, c, op: fold_topics.create_topic(state, c.seq, c.time_ms, op),
     AlterTopic: lambda state, c, op: fold_topics.alter_topic(state, c.seq, op),
     DeleteTopic: lambda state, c, op: fold_topics.delete_topic(state, c.seq, op),
@@ -154,9 +174,9 @@ _APPLY: dict[type, Callable[[State, _Context, Any], Verdict]] = {
     ClaimCompaction: lambda state, c, op: fold_topics.claim_compaction(state, c.seq, op),
     Replace: lambda state, c, op: fold_topics.replace(state, c.placement, op),
     Cleaned: lambda state, c, op: fold_topics.cleaned(state, c.time_ms, op),
-    JoinGroup: lambda state, c, op: fold_groups.join_group(state, c.seq, op),
-    LeaveGroup: lambda state, c, op: fold_groups.leave_group(state, c.seq, op),
-    ReleasePartitions: lambda state, c, op: fold_groups.release_partitions(state, c.seq, op),
+    JoinGroup: _if_standing(lambda state, c, op: fold_groups.join_group(state, c.seq, op)),
+    LeaveGroup: _if_standing(lambda state, c, op: fold_groups.leave_group(state, c.seq, op)),
+    ReleasePartitions: _if_standing(lambda state, c, op: fold_groups.release_partitions(state, c.seq, op)),
     KeepClassicGroup: lambda state, c, op: fold_groups.keep_classic_group(
         state, c.seq, c.placement.guards, op
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from streamhouse.commits.fold_entries import refuse_fallen
 from streamhouse.commits.groups import GroupState, MemberState, OffsetState
 from streamhouse.commits.guards import Guards
 from streamhouse.commits.state import State
@@ -95,6 +96,10 @@ def delete_group(state: State, operation: DeleteGroup) -> Verdict:
 
 def refuse_offsets(state: State, operation: CommitOffsets, guards: Guards) -> Verdict | None:
     """Why offsets must not be committed, if so. A stale member cannot move a group's offsets."""
+    return refuse_fallen(state, operation.standing, guards) or _refuse_strangers(state, operation, guards)
+
+
+def _refuse_strangers(state: State, operation: CommitOffsets, guards: Guards) -> Verdict | None:
     group = state.groups.get(operation.group)
     if not guards.owner:
         group = None

@@ -31,7 +31,8 @@ def add_to_transaction(
 ) -> Verdict:
     """Put records and offsets aside for a named producer.
 
-    The offsets in the verdict are the lowest that the records can get: what they will be is settled at the end.
+    The offsets in the verdict are the lowest that the records can get: what they will be is settled at the
+    end.
     """
     refusal = refuse_early(state, placement, operation) or _refuse_late(state, placement.guards, operation)
     if refusal is not None:

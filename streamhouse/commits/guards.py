@@ -20,6 +20,7 @@ class Guards(msgspec.Struct, frozen=True):
         abandoned: Who takes a name over gives up what is open under it.
         transaction_number: A piece of a transaction that lands after its end has no effect.
         coordinator: Only who coordinates a classic group now speaks for it.
+        standing: What somebody proposes on the strength of an entry counts only while the entry is there.
     """
 
     flush_number: bool = True
@@ -33,6 +34,7 @@ class Guards(msgspec.Struct, frozen=True):
     abandoned: bool = True
     transaction_number: bool = True
     coordinator: bool = True
+    standing: bool = True
 
 
 ALL_GUARDS = Guards()

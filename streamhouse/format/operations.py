@@ -127,6 +127,20 @@ class Cleaned(msgspec.Struct, array_like=True, tag=10, frozen=True):
     offset: int
 
 
+class Standing(msgspec.Struct, array_like=True, frozen=True):
+    """What a process is in the log: an entry that it has set, and that nobody has changed or removed since.
+
+    What it proposes on the strength of that has no effect once it is taken for dead, however late it lands.
+
+    Attributes:
+        name: The entry.
+        version: The commit that set it.
+    """
+
+    name: str
+    version: int
+
+
 class InitProducer(msgspec.Struct, array_like=True, tag=11, frozen=True):
     """Take over a named producer: the epoch goes up, and older incarnations are fenced.
 
@@ -138,6 +152,7 @@ class InitProducer(msgspec.Struct, array_like=True, tag=11, frozen=True):
         instead_of: Only if it has that identity and that epoch; ``None``: whatever it has.
         timeout_ms: How long a transaction that comes bit by bit may be open before anybody may end it; 0: for
             ever.
+        standing: Only while the proposer is this; ``None``: whatever it is.
     """
 
     transactional_id: str
@@ -145,6 +160,7 @@ class InitProducer(msgspec.Struct, array_like=True, tag=11, frozen=True):
     again: bool = False
     instead_of: tuple[int, int] | None = None
     timeout_ms: int = 0
+    standing: Standing | None = None
 
 
 class OffsetEntry(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -161,7 +177,8 @@ class CommitOffsets(msgspec.Struct, array_like=True, tag=12, frozen=True):
 
     A member names itself and the generation in which it got its partitions. Without a member the group
     must be empty: that is an administrator, or a consumer with a fixed assignment. The ``coordinator`` of a
-    classic group speaks for its members, and has seen to it that they may.
+    classic group speaks for its members, and has seen to it that they may. Who speaks for others says by what
+    ``standing``.
     """
 
     group: str
@@ -169,6 +186,7 @@ class CommitOffsets(msgspec.Struct, array_like=True, tag=12, frozen=True):
     generation: int
     offsets: tuple[OffsetEntry, ...]
     coordinator: str = ""
+    standing: Standing | None = None
 
 
 class Transaction(msgspec.Struct, array_like=True, tag=13, frozen=True):
@@ -198,6 +216,7 @@ class AddToTransaction(msgspec.Struct, array_like=True, tag=18, frozen=True):
         offsets: Offsets of groups.
         number: How many transactions the producer has ended in that epoch. A piece of an earlier one that
             lands late has no effect.
+        standing: Only while the proposer is this; ``None``: whatever it is.
     """
 
     transactional_id: str
@@ -206,6 +225,7 @@ class AddToTransaction(msgspec.Struct, array_like=True, tag=18, frozen=True):
     appends: tuple[Append, ...]
     offsets: tuple[CommitOffsets, ...]
     number: int
+    standing: Standing | None = None
 
 
 class EndTransaction(msgspec.Struct, array_like=True, tag=19, frozen=True):
@@ -218,6 +238,7 @@ class EndTransaction(msgspec.Struct, array_like=True, tag=19, frozen=True):
         number: Which one, as in :class:`AddToTransaction`.
         commit: Whether it becomes visible.
         fence: The name gets the next epoch, so that the producer hears of it.
+        standing: Only while the proposer is this; ``None``: whatever it is.
     """
 
     transactional_id: str
@@ -226,6 +247,7 @@ class EndTransaction(msgspec.Struct, array_like=True, tag=19, frozen=True):
     number: int
     commit: bool
     fence: bool = False
+    standing: Standing | None = None
 
 
 class JoinGroup(msgspec.Struct, array_like=True, tag=14, frozen=True):
@@ -241,6 +263,7 @@ class JoinGroup(msgspec.Struct, array_like=True, tag=14, frozen=True):
         topics: What it subscribes to.
         again: Only if it is a member: one that was thrown out meanwhile must not come back under a name by
             which it believes to have partitions.
+        standing: Only while the proposer is this; ``None``: whatever it is.
     """
 
     group: str
@@ -251,21 +274,30 @@ class JoinGroup(msgspec.Struct, array_like=True, tag=14, frozen=True):
     session_ms: int
     topics: tuple[int, ...]
     again: bool = False
+    standing: Standing | None = None
 
 
 class LeaveGroup(msgspec.Struct, array_like=True, tag=15, frozen=True):
-    """End a membership: by the member itself, or by another that found it dead."""
+    """End a membership: by the member itself, or by another that found it dead.
+
+    Who speaks for members of others says by what ``standing``.
+    """
 
     group: str
     member: str
+    standing: Standing | None = None
 
 
 class ReleasePartitions(msgspec.Struct, array_like=True, tag=16, frozen=True):
-    """A member has stopped working on partitions that are meant for others now."""
+    """A member has stopped working on partitions that are meant for others now.
+
+    Who speaks for members of others says by what ``standing``.
+    """
 
     group: str
     member: str
     partitions: tuple[tuple[int, int], ...]
+    standing: Standing | None = None
 
 
 class DeleteGroup(msgspec.Struct, array_like=True, tag=17, frozen=True):

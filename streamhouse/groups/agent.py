@@ -51,6 +51,7 @@ class GroupAgent:
         self._lock = threading.RLock()  # a signal handler may close a consumer that is just being made
         self._sessions: weakref.WeakSet[Session] = weakref.WeakSet()
         self._lodgers: dict[tuple[str, str], float] = {}  # group and member: session, seconds
+        self._dislodged: set[tuple[str, str]] = set()
         self._groups: set[str] = set()  # in which this process has or had members
         self._strays: dict[tuple[str, str], float] = {}  # since when nobody has a consumer for a member
         self._told: dict[tuple[str, str], float] = {}  # when we asked for a member to leave
@@ -105,9 +106,13 @@ class GroupAgent:
         self.wake()
 
     def dislodge(self, group: str, member: str) -> None:
-        """Speak for it no more."""
+        """Speak for it no more.
+
+        One that has not left has its session's time to find somebody else who does.
+        """
         with self._lock:
-            self._lodgers.pop((group, member), None)
+            if self._lodgers.pop((group, member), None) is not None:
+                self._dislodged.add((group, member))
 
     def _start(self) -> None:
         if not self._threads:
@@ -214,6 +219,8 @@ class GroupAgent:
 
     def _clean_up(self) -> None:
         """End memberships of this process that nobody has a consumer for."""
+        with self._lock:
+            dislodged = self._dislodged.copy()
         with self._commits.lock:
             groups = self._commits.state.groups
             mine = [
@@ -233,9 +240,12 @@ class GroupAgent:
             if member.id in known:
                 continue
             since = strays[name, member.id] = self._strays.get((name, member.id), now)
-            if not member.instance or now - since >= member.session_ms / 1000:  # else it may return
+            may_return = member.instance or (name, member.id) in dislodged
+            if not may_return or now - since >= member.session_ms / 1000:
                 self._expel(name, member.id)
         self._strays = strays
+        with self._lock:
+            self._dislodged -= dislodged - strays.keys()
 
     def _expel(self, group: str, member: str) -> None:
         now = self._runtime.monotonic()

@@ -91,8 +91,8 @@ class KafkaBroker:
     def _make_services(self) -> Services:
         parts = self.parts
         port = parts.settings.advertised_port or self.port
-        brokers = Brokers(parts, self.host, port, self._superseded)
-        consumers, classic = ConsumerGroups(parts), ClassicGroups(parts, brokers)
+        brokers = Brokers(parts, self.host, port, self._superseded, self._fall)
+        consumers, classic = ConsumerGroups(parts, brokers), ClassicGroups(parts, brokers)
         metrics, quotas = self.server.metrics, QuotaStore(parts.commits)
         return Services(
             parts=parts,
@@ -101,7 +101,7 @@ class KafkaBroker:
             transactions=Transactions(parts, brokers),
             consumers=consumers,
             classic=classic,
-            committers=Committers(parts, consumers, classic),
+            committers=Committers(parts, brokers, consumers, classic),
             access=self._new_access(),
             credentials=self._credentials,
             quotas=quotas,
@@ -109,6 +109,13 @@ class KafkaBroker:
             metrics=metrics,
             memory=self.server.connections.memory,
         )
+
+    def _fall(self) -> None:
+        """The others took this gateway for dead: its clients are theirs now."""
+        self.server.connections.drop_all()
+        if self._services is not None:
+            self._services.classic.give_all_up()
+            self._services.consumers.forget_all()
 
     def _new_sasl(self) -> SaslSession | None:
         """What a new client has to go through."""

@@ -61,19 +61,24 @@ class Transactions:
             timeout_ms: How long its transactions may be open.
             present: Identity and epoch that it has, when it only wants a new epoch (KIP-360).
         """
+        standing = self._brokers.standing
         fresh = self.fresh_producer()
         if present is None:
-            operation = InitProducer(transactional_id, fresh, timeout_ms=timeout_ms)
+            operation = InitProducer(transactional_id, fresh, timeout_ms=timeout_ms, standing=standing)
         else:
             await self._parts.refresh()
             named = self._named(transactional_id)
             if named is not None and named.is_now(present[0], present[1] + 1) and not named.ended:
                 return named.identity, named.epoch  # this was asked for before, and the answer got lost
             identity = present[0] if present[1] < limits.PRODUCER_EPOCH_MAX else fresh
-            operation = InitProducer(transactional_id, identity, instead_of=present, timeout_ms=timeout_ms)
+            operation = InitProducer(
+                transactional_id, identity, instead_of=present, timeout_ms=timeout_ms, standing=standing
+            )
         verdict = await self._parts.propose(operation)
         if verdict.code is Code.FENCED:
             return ErrorCode.producer_fenced
+        if verdict.code is Code.STALE:
+            return ErrorCode.not_coordinator
         if verdict.code is not Code.ACCEPTED:
             return ErrorCode.unknown_server_error
         identity, epoch = verdict.values
@@ -82,8 +87,11 @@ class Transactions:
     def check(self, transactional_id: str, producer: int, epoch: int) -> ErrorCode:
         """Whether a producer has its name still."""
         named = self._named(transactional_id)
-        if named is None or named.identity != producer:
+        if named is None:
             return ErrorCode.invalid_producer_id_mapping
+        if named.identity != producer:  # each incarnation has one of its own, but epochs go on
+            former = epoch < named.epoch
+            return ErrorCode.producer_fenced if former else ErrorCode.invalid_producer_id_mapping
         if named.epoch != epoch:
             return ErrorCode.producer_fenced if epoch < named.epoch else ErrorCode.invalid_producer_epoch
         return ErrorCode.none
@@ -100,11 +108,12 @@ class Transactions:
 
     async def opened(self, transactional_id: str, producer: int, epoch: int) -> OpenedTransaction | ErrorCode:
         """The transaction that what a producer sends now belongs to."""
+        standing = self._brokers.standing
         error = await self.checked(transactional_id, producer, epoch)
         named = self._named(transactional_id)
         if error is not ErrorCode.none or named is None:
             return error
-        return OpenedTransaction(transactional_id, named.ended)
+        return OpenedTransaction(transactional_id, named.ended, standing)
 
     async def add_offsets(
         self, transactional_id: str, producer: int, epoch: int, offsets: CommitOffsets
@@ -114,7 +123,9 @@ class Transactions:
         if isinstance(opened, ErrorCode):
             return opened
         verdict = await self._parts.propose(
-            AddToTransaction(transactional_id, producer, epoch, (), (offsets,), opened.number)
+            AddToTransaction(
+                transactional_id, producer, epoch, (), (offsets,), opened.number, opened.standing
+            )
         )
         return _OF_OFFSETS.get(verdict.code, ErrorCode.unknown_server_error)
 
@@ -124,13 +135,14 @@ class Transactions:
         The client asks again when it got no answer. Then the transaction has ended, and what is ended is an
         empty one.
         """
+        standing = self._brokers.standing
         await self._parts.refresh()
         error = self.check(transactional_id, producer, epoch)
         named = self._named(transactional_id)
         if error is not ErrorCode.none or named is None:
             return error
         verdict = await self._parts.propose(
-            EndTransaction(transactional_id, producer, epoch, named.ended, commit)
+            EndTransaction(transactional_id, producer, epoch, named.ended, commit, standing=standing)
         )
         return _OF_END.get(verdict.code, ErrorCode.unknown_server_error)
 
@@ -153,7 +165,15 @@ class Transactions:
             overdue = named.timeout_ms and (now - since) * 1000 >= named.timeout_ms
             if overdue and self._brokers.coordinates_producer(name):
                 await self._parts.propose(
-                    EndTransaction(name, named.identity, named.epoch, named.ended, commit=False, fence=True)
+                    EndTransaction(
+                        name,
+                        named.identity,
+                        named.epoch,
+                        named.ended,
+                        commit=False,
+                        fence=True,
+                        standing=self._brokers.standing,
+                    )
                 )
 
     def _named(self, transactional_id: str) -> NamedProducer | None:
@@ -173,5 +193,5 @@ _OF_OFFSETS: Final = {
 _OF_END: Final = {
     Code.ACCEPTED: ErrorCode.none,
     Code.FENCED: ErrorCode.producer_fenced,
-    Code.STALE: ErrorCode.concurrent_transactions,
+    Code.STALE: ErrorCode.not_coordinator,  # it has ended, or this gateway was taken for dead: ask again
 }

@@ -21,7 +21,7 @@ from streamhouse.format.block import BLOCK_RECORDS_MAX, EncodedBlock, encode_blo
 from streamhouse.format.columns import BinaryColumn, Columns, columns_from_lists, stamped
 from streamhouse.format.joins import cut_columns
 from streamhouse.format.lists import binary_list
-from streamhouse.format.operations import AddToTransaction
+from streamhouse.format.operations import AddToTransaction, Standing
 from streamhouse.kafka.batches.errors import BatchError, BatchTooLargeError
 from streamhouse.kafka.batches.parse import Batch, parse_batch
 from streamhouse.kafka.configs.topics import batch_bytes_max
@@ -194,6 +194,7 @@ class RecordSink:
                 (append,),
                 (),
                 transaction.number,
+                transaction.standing,
             )
             commits.submit(add, flat, answered)
         return answer
@@ -254,10 +255,12 @@ class OpenedTransaction(msgspec.Struct, frozen=True):
     Attributes:
         transactional_id: Name of its producer.
         number: How many that one has ended before, in its epoch.
+        standing: What the gateway was when it took them.
     """
 
     transactional_id: str
     number: int
+    standing: Standing
 
 
 def _refuse_without_keys(keys: BinaryColumn, count: int) -> None:

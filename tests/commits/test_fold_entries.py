@@ -9,8 +9,22 @@ from hypothesis import strategies as st
 from streamhouse import limits
 from streamhouse.commits.fold import Code
 from streamhouse.commits.state import State
-from streamhouse.format.operations import SetEntry
-from tests.commits.folding import check_state, do_one
+from streamhouse.format.operations import (
+    AddToTransaction,
+    CommitOffsets,
+    CreateTopic,
+    EndTransaction,
+    InitProducer,
+    JoinGroup,
+    LeaveGroup,
+    OffsetEntry,
+    Operation,
+    ReleasePartitions,
+    SetEntry,
+    Standing,
+    Transaction,
+)
+from tests.commits.folding import check_state, content, do_one
 
 steps = st.lists(
     st.tuples(
@@ -45,3 +59,51 @@ def test_there_is_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     state = State()
     codes = [do_one(state, SetEntry(name, b"", -1)).code for name in "abca"]
     assert codes == [Code.ACCEPTED, Code.ACCEPTED, Code.FULL, Code.ACCEPTED]
+
+
+ENTRY = OffsetEntry(1, 0, 5)
+
+
+def inhabited() -> State:
+    """A log in which all that a gateway proposes has an effect."""
+    state = State()
+    do_one(state, CreateTopic("t", 2))
+    do_one(state, InitProducer("tx", 7))
+    for member in ("one", "two"):
+        do_one(state, JoinGroup("g", member, "p", "", "range", 10_000, (1,)))
+    assert list(state.groups["g"].to_release("one"))
+    return state
+
+
+def proposals(standing: Standing | None) -> list[Operation]:
+    offsets = CommitOffsets("alone", "", 0, (ENTRY,))
+    return [
+        InitProducer("tx", 8, standing=standing),
+        CommitOffsets("alone", "", 0, (ENTRY,), standing=standing),
+        AddToTransaction("tx", 7, 0, (), (offsets,), 0, standing=standing),
+        EndTransaction("tx", 7, 0, 0, commit=True, standing=standing),
+        JoinGroup("g", "three", "p", "", "range", 10_000, (1,), standing=standing),
+        LeaveGroup("g", "one", standing=standing),
+        ReleasePartitions("g", "one", tuple(inhabited().groups["g"].to_release("one")), standing=standing),
+        Transaction("tx", 7, 0, (), (CommitOffsets("alone", "", 0, (ENTRY,), standing=standing),)),
+    ]
+
+
+@pytest.mark.parametrize("number", range(len(proposals(None))))
+def test_who_fell_has_no_say(number: int) -> None:
+    state = inhabited()
+    stood = Standing("me", do_one(state, SetEntry("me", b"", 0)).values[0])
+    for fall in (
+        SetEntry("me", None, stood.version),  # taken for dead
+        SetEntry("me", b"", 0),  # ... and back again
+        SetEntry("me", b"", -1),  # another one in its place
+    ):
+        assert do_one(state, fall).code is Code.ACCEPTED
+        before = content(state)
+        assert do_one(state, proposals(stood)[number]).code is Code.STALE
+        assert content(state) == before
+    stands = Standing("me", state.entries["me"][0])
+    assert do_one(state, proposals(Standing("other", stands.version))[number]).code is Code.STALE
+    assert do_one(state, proposals(stands)[number]).code is Code.ACCEPTED
+    assert content(state) != before
+    check_state(state)

@@ -16,7 +16,7 @@ from tests.kafka.protocol.frames import frame_of
 _SIZE = struct.Struct(">i")
 
 
-def ask(gateway: Gateway, key: int, version: int, **fields: Any) -> Any:
+def ask(gateway: Gateway, key: int, version: int, /, **fields: Any) -> Any:
     """Send one request; the response as kio's dataclass."""
     frame = frame_of(load_request_schema(key, version), fields)
     with socket.create_connection((gateway.host, gateway.port), timeout=10) as connection:

@@ -31,6 +31,7 @@ WHERE_IT_HURTS: dict[str, Weather] = {
     "abandoned": "rebalancing",
     "transaction_number": "rebalancing",
     "coordinator": "rebalancing",
+    "standing": "rebalancing",
     "grace": "rewriting",
 }
 BUSY_WITH: dict[Weather, list[str]] = {

@@ -3,11 +3,16 @@
 Each has an entry with its address. One that ends in order removes its entry; of one that was killed the
 others find out by its heartbeat (see :mod:`streamhouse.groups.heartbeat`), and remove the entry for it. While
 a gateway is alone it writes no heartbeats: nobody would look.
+
+One that only stood still finds its entry removed when it goes on. Its clients have gone elsewhere meanwhile,
+so it begins anew: without their connections, and under another entry. What it proposes for clients names the
+entry that it has, and so what it took from them before has no effect any more.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
@@ -23,7 +28,7 @@ from streamhouse.format.gateways import (
     encode_gateway,
     entry_name,
 )
-from streamhouse.format.operations import Operation, SetEntry
+from streamhouse.format.operations import Operation, SetEntry, Standing
 from streamhouse.groups.heartbeat import Heartbeat, Watch, beat_seconds
 from streamhouse.kafka.cluster.placement import chosen, of_group, of_partition, of_transactional_id
 from streamhouse.kafka.parts import Parts
@@ -33,6 +38,8 @@ _PROCESS_BYTES: Final = 8
 _NEW: Final = 0  # the version of an entry that is not there
 _TWO: Final = 2
 _LOOK_SECONDS: Final = 5.0
+_AGAIN_SECONDS: Final = 1.0
+_log: Final = logging.getLogger("streamhouse.kafka")
 
 
 class Brokers:
@@ -43,18 +50,28 @@ class Brokers:
         host: What clients are told.
         port: Likewise.
         superseded: Called with the reason when another gateway has this one's number.
+        fallen: Called when this one was taken for dead: what it began for clients is void.
     """
 
-    def __init__(self, parts: Parts, host: str, port: int, superseded: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        host: str,
+        port: int,
+        superseded: Callable[[str], None],
+        fallen: Callable[[], None],
+    ) -> None:
         self._parts = parts
         self._host = host
         self._port = port
         self._superseded = superseded
-        self._process = parts.runtime.random_bytes(_PROCESS_BYTES).hex()
-        self._heartbeat = Heartbeat(parts.store, self._process)
+        self._fallen = fallen
+        self._begin_anew()
         self._watch = Watch(parts.store, parts.runtime)
         self._present: dict[int, tuple[int, GatewayEntry]] = {}  # with the commit that registered it
         self._own: GatewayEntry | None = None
+        self._version = _NEW
+        self._over = False
         self._tasks: list[asyncio.Task[None]] = []
         self._again: asyncio.Task[None] | None = None
         self._answer: asyncio.Task[None] | None = None
@@ -68,6 +85,11 @@ class Brokers:
         """This gateway."""
         assert self._own is not None
         return self._own
+
+    @property
+    def standing(self) -> Standing:
+        """On the strength of what this gateway speaks for clients."""
+        return Standing(entry_name(self.own.node_id), self._version)
 
     @property
     def all(self) -> list[GatewayEntry]:
@@ -118,6 +140,8 @@ class Brokers:
         await self._parts.refresh()
         while True:
             self._load()
+            if self._gives_way():
+                return
             number = self._number()
             broker = GatewayEntry(
                 node_id=number,
@@ -127,19 +151,24 @@ class Brokers:
                 process=self._process,
                 session_ms=round(self._parts.settings.broker_session_seconds * 1000),
             )
-            version, _ = self._present.get(number, (_NEW, None))
+            version, present = self._present.get(number, (_NEW, None))
+            if present == broker:
+                break  # an earlier attempt, whose outcome was unknown
             entry = SetEntry(entry_name(number), encode_gateway(broker), version)
-            if (await self._parts.propose(entry)).code is Code.ACCEPTED:
+            verdict = await self._parts.propose(entry)
+            if verdict.code is Code.ACCEPTED:
+                (version,) = verdict.values
                 break
-        self._own = broker
+        self._own, self._version = broker, version
         self._load()
         if not self._tasks:
             self._tasks = [self._parts.loop.create_task(work) for work in (self._beat_on(), self._watch_on())]
 
     async def leave(self) -> None:
         """Give the number back."""
+        self._over = True
         tasks, self._tasks = self._tasks, []
-        await ended(*tasks)
+        await ended(*tasks, *[task for task in (self._again, self._answer) if task is not None])
         own, self._own = self._own, None
         if own is not None:
             version, present = self._present.get(own.node_id, (_NEW, None))
@@ -147,7 +176,7 @@ class Brokers:
                 await self._parts.propose(SetEntry(entry_name(own.node_id), None, version))
 
     def _number(self) -> int:
-        if self._own is not None:
+        if self._own is not None and self._own.node_id not in self._present:
             return self._own.node_id
         if self._parts.settings.node_id is not None:
             return self._parts.settings.node_id
@@ -184,6 +213,7 @@ class Brokers:
                 await self._next_change()
                 continue
             dead, pause = await self._parts.aside(self._watch.look, others)
+            self._look()
             for version, broker in list(self._present.values()):
                 if broker.process in dead:
                     await self._bury(version, broker)
@@ -200,7 +230,7 @@ class Brokers:
         self._changed.clear()
         with suppress(TimeoutError):  # a state that was loaded is told to nobody
             await asyncio.wait_for(self._changed.wait(), _LOOK_SECONDS)
-        self._load()
+        self._look()
 
     # --- the log -----------------------------------------------------------------------------------
 
@@ -210,8 +240,11 @@ class Brokers:
         if operation.name == ROLL_CALL:
             self._answer = self._parts.loop.create_task(self._beat())
         elif operation.name.startswith(PREFIX):
-            self._load()
-            self._stand_up()
+            self._look()
+
+    def _look(self) -> None:
+        self._load()
+        self._stand_up()
 
     def _load(self) -> None:
         with self._parts.commits.lock:
@@ -223,15 +256,46 @@ class Brokers:
         self._changed.set()
 
     def _stand_up(self) -> None:
-        """Somebody took this gateway for dead, or took its number."""
-        if self._own is None:
+        """Begin anew if somebody took this gateway for dead, or took its number."""
+        own = self._own
+        if own is None or self._over or (self._again is not None and not self._again.done()):
             return
+        version, present = self._present.get(own.node_id, (_NEW, None))
+        if present is not None and present.process == self._process:
+            self._version = version
+        elif not self._gives_way():
+            _log.warning("gateway %d was taken for dead, and begins anew", own.node_id)
+            self._fallen()
+            self._begin_anew()
+            self._again = self._parts.loop.create_task(self._register_again())
+
+    def _begin_anew(self) -> None:
+        self._process = self._parts.runtime.random_bytes(_PROCESS_BYTES).hex()
+        self._heartbeat = Heartbeat(self._parts.store, self._process)
+
+    async def _register_again(self) -> None:
+        while not self._over:
+            try:
+                await self.register()
+                break
+            except StreamhouseError as error:
+                _log.warning("gateway cannot register: %s", error)
+                await asyncio.sleep(_AGAIN_SECONDS)
+
+    def _gives_way(self) -> bool:
+        """Whether this gateway has to end: another one is in its place, and was meant to be."""
+        if self._own is None:
+            return False
         _, present = self._present.get(self._own.node_id, (_NEW, None))
-        if present is None:
-            self._again = self._parts.loop.create_task(self.register())
-        elif present.process != self._process:
-            self._own = None
+        if present is None or present.process == self._process:
+            return False
+        same_address = (present.host, present.port) == (self._host, self._port)
+        if self._parts.settings.node_id is None and not same_address:
+            return False  # it took a number that was free
+        if not self._over:
+            self._over = True
             self._superseded(
                 f"another gateway, at {present.host}:{present.port}, took node_id={present.node_id}; give"
                 " each one a number of its own, or none"
             )
+        return True

@@ -9,6 +9,7 @@ from streamhouse.catalog.catalog import TopicInfo
 from streamhouse.commits.verdicts import Code
 from streamhouse.format.operations import CommitOffsets, OffsetEntry
 from streamhouse.groups.classic import subscribed_topics
+from streamhouse.kafka.cluster.brokers import Brokers
 from streamhouse.kafka.groups.consumer import ConsumerGroups
 from streamhouse.kafka.groups.coordinator import ClassicGroups
 from streamhouse.kafka.parts import Parts
@@ -23,12 +24,16 @@ class Committers:
 
     Args:
         parts: The gateway's.
+        brokers: What this gateway is.
         consumers: Members of the newer protocol.
         classic: Groups of the older one.
     """
 
-    def __init__(self, parts: Parts, consumers: ConsumerGroups, classic: ClassicGroups) -> None:
+    def __init__(
+        self, parts: Parts, brokers: Brokers, consumers: ConsumerGroups, classic: ClassicGroups
+    ) -> None:
         self._parts = parts
+        self._brokers = brokers
         self._consumers = consumers
         self._classic = classic
 
@@ -52,14 +57,16 @@ class Committers:
             entries: The offsets.
             transactional: Whether they move with a transaction.
         """
+        standing = self._brokers.standing
         nobody = member == _NO_MEMBER and generation == _NO_GENERATION
         if nobody and not (transactional and self._is_classic(group)):
             # That there are no members whose offsets these are is for the log to see.
-            return CommitOffsets(group, _NO_MEMBER, 0, entries)
+            return CommitOffsets(group, _NO_MEMBER, 0, entries, standing=standing)
         client = self._consumers.member(group, member)
         if client is not None:
             if generation == client.epoch or (transactional and generation == _NO_GENERATION):
-                return CommitOffsets(group, member, max(generation, client.epoch), entries)
+                epoch = max(generation, client.epoch)
+                return CommitOffsets(group, member, epoch, entries, standing=standing)
             return ErrorCode.stale_member_epoch
         if self._deals_out(group):
             return ErrorCode.unknown_member_id
@@ -68,7 +75,7 @@ class Committers:
         )
         if isinstance(coordinator, ErrorCode):
             return coordinator
-        return CommitOffsets(group, member, max(0, generation), entries, coordinator)
+        return CommitOffsets(group, member, max(0, generation), entries, coordinator, standing)
 
     def said(self, code: Code) -> ErrorCode:
         """What a client is told about the verdict."""
@@ -76,10 +83,11 @@ class Committers:
 
     async def administration(self, group: str, entries: Sequence[OffsetEntry]) -> CommitOffsets | ErrorCode:
         """What changes the offsets of a group on behalf of an administrator."""
+        standing = self._brokers.standing
         coordinator = await self._classic.take(group) if self._is_classic(group) else ""
         if isinstance(coordinator, ErrorCode):
             return coordinator
-        return CommitOffsets(group, _NO_MEMBER, 0, tuple(entries), coordinator)
+        return CommitOffsets(group, _NO_MEMBER, 0, tuple(entries), coordinator, standing)
 
     def subscribes(self, group: str, topic: TopicInfo) -> bool:
         """Whether a member of a group subscribes to a topic, so that its offsets are in use."""

@@ -31,6 +31,7 @@ from streamhouse.format.operations import (
     Operation,
     ReleasePartitions,
 )
+from streamhouse.kafka.cluster.brokers import Brokers
 from streamhouse.kafka.parts import Parts
 from streamhouse.kafka.protocol.errors import ErrorCode
 
@@ -129,10 +130,12 @@ class ConsumerGroups:
 
     Args:
         parts: The gateway's.
+        brokers: What this gateway is.
     """
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, brokers: Brokers) -> None:
         self._parts = parts
+        self._brokers = brokers
         self._members: dict[tuple[str, str], ConsumerMember] = {}
         self._subscribed_anew = False
         parts.events.subscribe(self._notice, CreateTopic, AlterTopic, DeleteTopic)
@@ -153,6 +156,9 @@ class ConsumerGroups:
         if refusal is not None:
             return refusal
         member = self._members.get((beat.group, beat.member))
+        if member is not None and self._spoken_for_elsewhere(member):
+            self._forget(member)  # what it was told meanwhile is not known here
+            member = None
         if beat.epoch == 0 or member is None:
             found = await self._enter(beat)
             if isinstance(found, News):
@@ -184,6 +190,10 @@ class ConsumerGroups:
 
     async def close(self) -> None:
         """Speak for nobody any more. Clients go to another gateway, and keep what they have."""
+        self.forget_all()
+
+    def forget_all(self) -> None:
+        """Likewise, at once."""
         for group, member in list(self._members):
             self._parts.agent.dislodge(group, member)
         self._members.clear()
@@ -278,11 +288,14 @@ class ConsumerGroups:
             session_ms=self._parts.settings.consumer_session_timeout_ms,
             topics=topics,
             again=again or member.epoch > 0,
+            standing=self._brokers.standing,
         )
         verdict = await self._parts.propose(join)
         if verdict.code is Code.ACCEPTED:
             return None
         self._forget(member)
+        if verdict.code is Code.STALE:
+            return News(ErrorCode.not_coordinator)
         if verdict.code is Code.UNKNOWN_MEMBER:
             return News(ErrorCode.unknown_member_id, f"{member.id} was taken out of {member.group}")
         if verdict.code is Code.OTHER_ASSIGNOR:
@@ -307,7 +320,9 @@ class ConsumerGroups:
             places = [] if group is None else group.to_release(member.id)
         gone = tuple(place for place in places if place not in member.owned)
         if gone:
-            await self._parts.propose(ReleasePartitions(member.group, member.id, gone))
+            await self._parts.propose(
+                ReleasePartitions(member.group, member.id, gone, self._brokers.standing)
+            )
 
     def _tell(self, member: ConsumerMember, beat: Beat) -> News:
         with self._parts.commits.lock:
@@ -336,7 +351,10 @@ class ConsumerGroups:
             silent = now - member.heard_at > self._session_seconds
             since = member.revoking_since
             slow = since is not None and now - since > member.rebalance_seconds
-            if silent or slow:
+            if self._spoken_for_elsewhere(member):
+                if silent:
+                    self._forget(member)
+            elif silent or slow:
                 await self._expel(member.group, member.id)
         if self._subscribed_anew:
             self._subscribed_anew = False
@@ -356,7 +374,7 @@ class ConsumerGroups:
         known = self._members.get((group, member))
         if known is not None:
             self._forget(known)
-        await self._parts.propose(LeaveGroup(group, member))
+        await self._parts.propose(LeaveGroup(group, member, self._brokers.standing))
 
     def _forget(self, member: ConsumerMember) -> None:
         self._members.pop((member.group, member.id), None)
@@ -383,6 +401,13 @@ class ConsumerGroups:
             present = None if group is None else group.members.get(member.id)
             mine = present is not None and present.process == self._parts.agent.process
             return present.topics if present is not None and mine else _NOT_YET
+
+    def _spoken_for_elsewhere(self, member: ConsumerMember) -> bool:
+        """Whether another gateway speaks for a client since it was here."""
+        with self._parts.commits.lock:
+            group = self._parts.commits.state.groups.get(member.group)
+            present = None if group is None else group.members.get(member.id)
+            return present is not None and present.process != self._parts.agent.process
 
     def _in_log(self, group: str, member: str) -> bool:
         with self._parts.commits.lock:

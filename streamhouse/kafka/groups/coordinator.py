@@ -141,10 +141,15 @@ class ClassicGroups:
 
     async def close(self) -> None:
         """Give all groups up, without a word to the log: whoever takes them over does so at once."""
+        groups = self.give_all_up()
+        await ended(*[group.working for group in groups if group.working is not None])
+
+    def give_all_up(self) -> list[Coordinated]:
+        """Coordinate none any more; those that were."""
         groups, self._groups = list(self._groups.values()), {}
         for group in groups:
             self._abandon(group, ErrorCode.coordinator_not_available)
-        await ended(*[group.working for group in groups if group.working is not None])
+        return groups
 
     # --- taking groups over ------------------------------------------------------------------------
 

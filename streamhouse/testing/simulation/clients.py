@@ -22,7 +22,7 @@ from streamhouse.errors import (
     TopicNotFoundError,
 )
 from streamhouse.testing.simulation.checks import HELD_SECONDS, check_blocks, check_held, hold
-from streamhouse.testing.simulation.coordinators import coordinate
+from streamhouse.testing.simulation.coordinators import coordinate, stand
 from streamhouse.testing.simulation.members import Member
 from streamhouse.testing.simulation.plan import GroupPlan
 from streamhouse.testing.simulation.records import SentAppend
@@ -180,6 +180,11 @@ async def keep_writing(world: World, name: str) -> None:
 async def keep_coordinating(world: World, name: str) -> None:
     """Keep a coordinator of a classic group running, likewise."""
     await _keep_at_it(world, name, coordinate)
+
+
+async def keep_standing(world: World, name: str) -> None:
+    """Keep somebody running who speaks for clients, likewise."""
+    await _keep_at_it(world, name, stand)
 
 
 async def _keep_at_it(

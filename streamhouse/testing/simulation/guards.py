@@ -25,6 +25,7 @@ GUARDS: Final[dict[str, str]] = {
     "abandoned": "who takes a name over gives up what is open under it",
     "transaction_number": "a piece of a transaction that lands after its end has no effect",
     "coordinator": "only who coordinates a classic group now speaks for it",
+    "standing": "what somebody proposes on the strength of an entry counts only while it is there",
     "grace": "what compaction took out of the log outlives it by an hour",
 }
 """Names of the guards, and what each says."""

@@ -84,6 +84,7 @@ class Plan(msgspec.Struct, frozen=True):
         writers: Producers of transactions.
         piecewise: Producers whose transactions come bit by bit.
         classic: Classic groups.
+        gateways: Entries on whose strength somebody speaks for clients.
     """
 
     seed: int
@@ -112,6 +113,7 @@ class Plan(msgspec.Struct, frozen=True):
     writers: int = 0
     piecewise: int = 0
     classic: int = 0
+    gateways: int = 0
 
 
 def draw_plan(
@@ -169,6 +171,7 @@ def _guests(plan: Plan, dice: random.Random) -> Plan:
         writers=dice.choice((0, 0, 1)),
         piecewise=dice.choice((0, 0, 1)),
         classic=dice.choice((0, 0, 1)),
+        gateways=dice.choice((0, 0, 1)),
     )
 
 
@@ -200,6 +203,7 @@ def _rebalancing(plan: Plan, dice: random.Random) -> Plan:
         writers=1,
         piecewise=dice.choice((0, 1)),
         classic=dice.choice((0, 1)),
+        gateways=dice.choice((0, 1)),
     )
 
 

@@ -21,6 +21,7 @@ from streamhouse.testing.simulation.clients import (
     consume,
     keep_coordinating,
     keep_member,
+    keep_standing,
     keep_writing,
 )
 from streamhouse.testing.simulation.faults import CALM
@@ -150,7 +151,7 @@ class _Run:
         """Whether there are transactions."""
         plan = self._plan
         chains = any(group.chain for group in plan.groups)
-        return bool(plan.writers or plan.piecewise or plan.classic or chains)
+        return bool(plan.writers or plan.piecewise or plan.classic or plan.gateways or chains)
 
     def _inhabit(self) -> None:
         """Start what runs inside the agents."""
@@ -164,6 +165,8 @@ class _Run:
             self._aside(write_piecewise(world, f"piecewise-{number}"))
         for number in range(self._plan.classic):
             self._aside(keep_coordinating(world, f"classic-{number}"))
+        for number in range(self._plan.gateways):
+            self._aside(keep_standing(world, f"gateway-{number}"))
 
     async def _round(self, clients: list[Client]) -> None:
         dice, world = self._dice, self._world
