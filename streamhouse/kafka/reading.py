@@ -155,7 +155,8 @@ class RecordSource:
         if index >= columns.count:
             return None
         start, stop = _batch_around(columns, index)
-        key = (ref.object_name, ref.position, start, codec, len(info.settings.schemas))
+        settings = info.settings
+        key = (ref.object_name, ref.position, start, codec, len(settings.schemas), settings.timestamp_type)
         found = self._cache.get(key)
         if found is None:
             size = columns.nbytes * (stop - start) // columns.count
@@ -185,7 +186,8 @@ def _build(
         schema = schema_of(info.settings)
         assert schema is not None, info.name
         values = json_values(schema, conform(schema, columns.value), start, stop)
-    data = build_batch(columns, start, stop, base_offset, codec=codec, values=values)
+    append_time = info.settings.timestamp_type == "append"
+    data = build_batch(columns, start, stop, base_offset, codec=codec, values=values, append_time=append_time)
     return BuiltBatch(offset_at(columns, base_offset, stop - 1) + 1, data)
 
 

@@ -30,6 +30,7 @@ def build_batch(
     *,
     codec: Codec | None = None,
     values: Sequence[bytes | None] | None = None,
+    append_time: bool = False,
     batch_bytes_max: int = layout.INT32_MAX,
 ) -> bytes:
     """Encode a window of a block.
@@ -41,6 +42,8 @@ def build_batch(
         base_offset: From which ``columns.deltas`` count.
         codec: What to compress the records with; ``None``: nothing.
         values: The values of the window, if those of the block are typed.
+        append_time: Whether timestamps say when records were stored. A batch says so if it has but one, for
+            there clients take one for all records.
         batch_bytes_max: How large a batch can be before compression.
 
     Returns:
@@ -53,12 +56,12 @@ def build_batch(
         source = Source(columns, binary_column(values), start)
     pieces: list[bytes | memoryview] = []
     for low, high in _parts(source, start, stop, batch_bytes_max):
-        pieces += _batch(source, low, high, base_offset, codec or Codec.NONE)
+        pieces += _batch(source, low, high, base_offset, codec or Codec.NONE, append_time)
     return b"".join(pieces)
 
 
 def _batch(
-    source: Source, start: int, stop: int, base_offset: int, codec: Codec
+    source: Source, start: int, stop: int, base_offset: int, codec: Codec, append_time: bool
 ) -> tuple[bytes, bytes, bytes | memoryview]:
     """A batch in three pieces: the header to its checksum, the rest of it, the records."""
     columns = source.columns
@@ -71,8 +74,9 @@ def _batch(
         body, latest = encode_many(source, start, stop), int(np.frombuffer(timestamps, np.int64).max())
     if codec:
         body = compress(codec, body)
+    at_once = append_time and min(timestamps) == latest
     summed = layout.SUMMED.pack(
-        codec,
+        codec | layout.APPEND_TIME_FLAG if at_once else codec,
         last - first,
         timestamps[0],
         latest,
