@@ -48,6 +48,7 @@ checks = functools.partial(nox.session, venv_backend="none", requires=["environm
 def environment(session: nox.Session) -> None:
     """Install the package with its extras and the development tools."""
     session.install("--quiet", "--editable", f".[{','.join(EXTRAS)}]", *group("check", "test"))
+    session.run("python", "-m", "tests.kafka.clients.bring")  # clients of Kafka that are not Python's
 
 
 @checks(name="format")
@@ -112,6 +113,12 @@ def differential(session: nox.Session) -> None:
 def soak(session: nox.Session) -> None:
     """Kill real processes, or run many at once: ``nox -s soak -- kill --runs 500``."""
     python(session, "-m", "tests.soak", *session.posargs)
+
+
+@checks(default=False)
+def kafka_python(session: nox.Session) -> None:
+    """kafka-python's own integration tests against a gateway: what is known not to pass, and nothing else."""
+    python(session, "-m", "tests.kafka.kafka_python", *session.posargs)
 
 
 @nox.session(reuse_venv=True, default=False)
