@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -197,7 +198,8 @@ class Chain:
 
     def _send(self, process: BaseProcess, number: signal.Signals) -> None:
         if process.is_alive() and process.pid is not None:
-            os.kill(process.pid, number)
+            with suppress(ProcessLookupError):  # it has just ended
+                os.kill(process.pid, number)
 
     # --- the end -----------------------------------------------------------------------------------
 
