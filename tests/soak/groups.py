@@ -19,6 +19,7 @@ import signal
 import tempfile
 import time
 from collections import Counter
+from contextlib import suppress
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -317,4 +318,5 @@ def _read_all(url: str, options: dict[str, Any] | None) -> list[Entry]:
 
 def _send(process: BaseProcess, number: signal.Signals) -> None:
     if process.is_alive() and process.pid is not None:
-        os.kill(process.pid, number)
+        with suppress(ProcessLookupError):  # it has just ended
+            os.kill(process.pid, number)
