@@ -131,6 +131,8 @@ class Standing(msgspec.Struct, array_like=True, frozen=True):
     """What a process is in the log: an entry that it has set, and that nobody has changed or removed since.
 
     What it proposes on the strength of that has no effect once it is taken for dead, however late it lands.
+    It must have set the entry by comparison: of two that one commit sets, each whatever was there, both would
+    have the same version.
 
     Attributes:
         name: The entry.

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 
-from streamhouse.commits.fold_entries import ANY_VERSION
 from streamhouse.commits.verdicts import Code
 from streamhouse.format.operations import (
     ClassicGroup,
@@ -21,6 +20,7 @@ from streamhouse.format.operations import (
 from streamhouse.testing.simulation.world import Agent, World
 
 _COMMITS_MAX = 6
+_NEVER_SET = 0
 _MEMBER = ClassicMember("member", "", "client", "/127.0.0.1", 10_000, 60_000, (("range", b""),), b"")
 
 
@@ -102,7 +102,9 @@ class _Gateway(_Speaker):
     """For clients that are no members, on the strength of an entry."""
 
     async def take_over(self) -> bool:
-        verdict = await self.agent.commit(SetEntry(self._name, self._dice.randbytes(4), ANY_VERSION))
+        # Compared and set: two that one commit sets have the same version.
+        version, _ = self.agent.state.entries.get(self._name, (_NEVER_SET, b""))
+        verdict = await self.agent.commit(SetEntry(self._name, self._dice.randbytes(4), version))
         if verdict.code is not Code.ACCEPTED:
             return False
         self._standing = Standing(self._name, verdict.values[0])
