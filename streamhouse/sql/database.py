@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import re
 import threading
+import weakref
 from typing import Any, Final
 
-from streamhouse.errors import QueryError, QueryLimitError, QueryRefusedError, StreamhouseError
+from streamhouse.errors import ClosedError, QueryError, QueryLimitError, QueryRefusedError, StreamhouseError
+from streamhouse.sql import interrupts
 from streamhouse.sql.limits import Limits
 
 JSON_MACROS: Final = (
@@ -52,6 +54,7 @@ class Database:
         self._connection: Any = duckdb.connect(":memory:", config={"python_enable_replacements": False})
         self._lock = threading.Lock()
         self._views: set[str] = set()
+        self._cursors: weakref.WeakSet[Any] = weakref.WeakSet()
         settings = [("GLOBAL TimeZone", "'UTC'")]
         if limits is not None:
             settings.append(("memory_limit", f"'{limits.memory_bytes_max}B'"))
@@ -60,12 +63,19 @@ class Database:
         for name, value in settings + list(_RESTRICTED if limits is not None else ()):
             self._connection.execute(f"set {name} = {value}")
 
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._connection is None
+
     def cursor(self) -> Any:
         """A connection for one query."""
         with self._lock:
             if self._connection is None:
-                raise QueryError("the session is closed")
-            return self._connection.cursor()
+                raise ClosedError("the session is closed; open another one")
+            cursor = self._connection.cursor()
+            self._cursors.add(cursor)
+            return cursor
 
     def make_view(self, cursor: Any, schema: str, name: str, registered: str) -> None:
         """Let ``schema.name`` mean whatever a cursor has registered under another name."""
@@ -86,7 +96,7 @@ class Database:
         with self._lock:
             connection, self._connection = self._connection, None
         if connection is not None:
-            connection.close()
+            interrupts.close(*self._cursors, connection)
 
 
 def use_strict_json(cursor: Any) -> None:

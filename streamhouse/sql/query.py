@@ -6,20 +6,19 @@ run of its own, since an open result owns its connection; what they read is the 
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar
 
 import msgspec
 
-from streamhouse.errors import QueryError, QueryLimitError, TopicNotFoundError, nearest
+from streamhouse.errors import ClosedError, QueryError, QueryLimitError, TopicNotFoundError, nearest
 from streamhouse.sql import database as engine
+from streamhouse.sql import interrupts
 from streamhouse.sql.capture import Capture
 from streamhouse.sql.database import TOO_LONG, Database, quoted, translated
 from streamhouse.sql.extremes import rewritten
-from streamhouse.sql.interrupts import DUCKDB_SAYS, Interruptible
+from streamhouse.sql.interrupts import DUCKDB_SAYS, Deadline, Interruptible
 from streamhouse.sql.rows import RowTable
 from streamhouse.sql.scan import Workers
 from streamhouse.sql.scans import FIRST_MARK, scanned_once
@@ -98,9 +97,10 @@ class Run:
         self._query = query
         self._heard = _Heard()
         self._timed_out = False
+        self._closed = False
         self._sources: dict[str, TopicSource] = {}
         self.cursor = query.database.cursor()
-        self._interruptible = Interruptible(partial(_interrupt, self.cursor))
+        self._interruptible = Interruptible(self.cursor)
 
     def register(self) -> None:
         """Make the relations known under their names."""
@@ -124,13 +124,14 @@ class Run:
         Raises:
             QueryError: DuckDB refuses it.
         """
+        work = self.guard if self._query.repeatable else self.whole
         try:
-            return self.guard(self._relation)
+            return work(self._relation)
         except QueryError as error:
             if error.__cause__ is None or not engine.needs_strict_json(error):
                 raise
             engine.use_strict_json(self.cursor)
-            return self.guard(self._relation)
+            return work(self._relation)
 
     def condensed_text(self, columns: list[str]) -> str | None:
         """The query over its topic condensed, where that gives the same; see ``extremes.py``."""
@@ -171,10 +172,17 @@ class Run:
     def explained(self) -> list[tuple[Any, ...]]:
         """Run the statement; DuckDB's plan with its times."""
         text = f"explain analyze {self._query.text.strip().rstrip(';')}"
-        rows: list[tuple[Any, ...]] = self._execute(
+        rows: list[tuple[Any, ...]] = self.whole(
             lambda: self.cursor.execute(text, self._query.values).fetchall()
         )
         return rows
+
+    def whole(self, work: Callable[[], T]) -> T:
+        """Do something that takes as long as the query does; Ctrl-C ends it."""
+        try:
+            return self._execute(work)
+        finally:
+            self._interruptible.rest()
 
     def guard(self, work: Callable[[], T]) -> T:
         """Do something with the cursor, within the limit of time, and translate what it raises.
@@ -184,7 +192,8 @@ class Run:
         """
         if self._timed_out:
             raise QueryLimitError(TOO_LONG)
-        timer = self._start_timer()
+        seconds = self._query.seconds_max
+        deadline = None if seconds is None else Deadline(self.cursor, seconds)
         try:
             done = work()
         except ImportError:
@@ -192,17 +201,21 @@ class Run:
         except Exception as error:
             if isinstance(error, RuntimeError) and str(error) == DUCKDB_SAYS:
                 raise KeyboardInterrupt from error
+            if self._closed or self._query.database.closed:
+                raise ClosedError(f"the {'result' if self._closed else 'session'} was closed") from error
+            self._timed_out = deadline is not None and deadline.missed
             raised = translated(error, self._heard.failure, timed_out=self._timed_out)
             if raised is error:
                 raise
             raise raised from error
         else:
-            if self._timed_out:
+            if deadline is not None and deadline.missed:
+                self._timed_out = True
                 raise QueryLimitError(TOO_LONG)
             return done
         finally:
-            if timer is not None:
-                timer.cancel()
+            if deadline is not None:
+                deadline.stop()
             if isinstance(self._heard.failure, KeyboardInterrupt):
                 raise self._heard.failure
 
@@ -213,15 +226,16 @@ class Run:
 
     def interrupt(self) -> None:
         """End what the cursor is doing, if anything."""
-        _interrupt(self.cursor)
+        interrupts.interrupt(self.cursor)
 
     def close(self) -> None:
-        """Give the cursor back."""
-        self._interruptible.close()
-        self.cursor.close()
+        """Give the cursor back; what it is doing for another thread ends."""
+        self._closed = True
+        interrupts.close(self.cursor)
+        self._interruptible.rest()
 
     def _execute(self, work: Callable[[], T]) -> T:
-        """Do something that DuckDB would not let Ctrl-C end."""
+        """Do something that takes a while; Ctrl-C ends it."""
         return self.guard(lambda: self._interruptible.call(work))
 
     def _value(self, query: str, argument: str) -> str:
@@ -239,23 +253,6 @@ class Run:
         source.lone = name in self._query.lone
         self._sources[name] = source
         return source
-
-    def _start_timer(self) -> threading.Timer | None:
-        if self._query.seconds_max is None:
-            return None
-        timer = threading.Timer(self._query.seconds_max, self._time_out)
-        timer.daemon = True
-        timer.start()
-        return timer
-
-    def _time_out(self) -> None:
-        self._timed_out = True
-        _interrupt(self.cursor)
-
-
-def _interrupt(cursor: Any) -> None:
-    with suppress(Exception):  # it may be closed by now
-        cursor.interrupt()
 
 
 def unknown_relation(name: str, capture: Capture, known: Iterable[str]) -> Exception:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import html
+import importlib
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, TypeVar
 
 from streamhouse.errors import MissingExtraError, QueryLimitError
@@ -90,12 +91,12 @@ class Result:
         """The next rows, fewer than ``size`` only at the end."""
         if self._rows is None:
             self._rows = iter(self)
-        return [row for _, row in zip(range(size), self._rows, strict=False)]
+        return self._taken(row for _, row in zip(range(size), self._rows, strict=False))
 
     def fetchall(self) -> list[tuple[Any, ...]]:
         """All rows; after :meth:`fetchone` or :meth:`fetchmany`, those that are left."""
         if self._rows is not None:
-            return list(self._rows)
+            return self._taken(self._rows)
         rows: list[tuple[Any, ...]] = self._whole(self._relation.fetchall)
         return rows
 
@@ -135,7 +136,7 @@ class Result:
         run = self._open()
         with self._entry.running(run):
             relation = run.bind()
-            return run.guard(lambda: relation.__arrow_c_stream__(requested_schema))
+            return run.whole(lambda: relation.__arrow_c_stream__(requested_schema))
 
     # --- pictures ----------------------------------------------------------------------------------
 
@@ -153,8 +154,11 @@ class Result:
         if not self._query.repeatable:
             return str(self.stats)
         run = self._open()
-        with self._entry.running(run):
-            rows = run.explained()
+        try:
+            with self._entry.running(run):
+                rows = run.explained()
+        finally:
+            run.close()
         return "\n".join([*(str(row[-1]) for row in rows), str(run.stats)])
 
     def __repr__(self) -> str:
@@ -193,15 +197,23 @@ class Result:
         finally:
             run.close()
 
+    def _taken(self, rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+        try:
+            return list(rows)
+        except BaseException:
+            self._rows = None  # a pass that failed is over; who asks again begins anew
+            raise
+
     def _whole(self, work: Callable[[], T]) -> T:
         """Do something with the relation, one at a time: it has one cursor."""
         with self._lock:
             self._last = self._run
             with self._entry.running(self._run):
-                return self._run.guard(work)
+                return self._run.whole(work)
 
     def _extra(self, library: str, work: Callable[[], T]) -> T:
         try:
+            importlib.import_module(library)  # first: a pass that has not begun cannot be interrupted
             return self._whole(work)
         except ImportError as error:
             missing = error.name or library

@@ -1,0 +1,114 @@
+"""Queries that are ended: by Ctrl-C, from another thread, by closing what they use."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+
+import polars as pl
+import pytest
+
+import streamhouse
+from streamhouse.errors import ClosedError, QueryError
+
+ENDLESS = "select count(*) from orders a, range(1_000_000_000) b where hash(a.value) % 7 = b.range % 3"
+SHAPES = ["fetchall", "df", "pl", "arrow", "show", "__repr__", "_repr_html_", "explain", "fetchone"]
+
+PROGRAM = """
+import os, signal, sys, threading, time
+import numpy, pandas, polars, pyarrow
+import streamhouse
+
+works = {
+    "create": lambda log, result: log.sql("create table t as " + result._query.text),
+    "iterate": lambda log, result: list(result),
+    **{name: lambda log, result, name=name: getattr(result, name)() for name in sys.argv[2:]},
+}
+with streamhouse.Log("memory://") as log:
+    log.create_topic("orders")
+    with log.producer() as producer:
+        producer.send_many("orders", ["a", "b"]).result()
+    for name, work in works.items():
+        result = log.sql(sys.argv[1])
+        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+        try:
+            work(log, result)
+        except KeyboardInterrupt:
+            print(name, "ended")
+    print(log.sql("select count(*) from orders").fetchall())
+"""
+
+
+def test_ctrl_c_ends_every_kind_of_pass() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, ENDLESS, *SHAPES],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=True,
+    )
+    expected = [f"{name} ended" for name in ("create", "iterate", *SHAPES)]
+    assert done.stdout.splitlines() == [*expected, "[(2,)]"]
+
+
+def run_on_a_thread(work: object) -> tuple[threading.Thread, list[BaseException]]:
+    raised: list[BaseException] = []
+
+    def target() -> None:
+        try:
+            work()  # type: ignore[operator]
+        except BaseException as error:  # noqa: BLE001 - looked at by the test
+            raised.append(error)
+
+    thread = threading.Thread(target=target)
+    thread.start()
+    time.sleep(0.3)
+    return thread, raised
+
+
+@pytest.mark.parametrize("shape", ["fetchall", "pl", "fetchone"])
+def test_from_another_thread(shop: streamhouse.Log, shape: str) -> None:
+    assert pl.__version__  # imported by now
+    result = shop.sql(ENDLESS)
+    thread, raised = run_on_a_thread(getattr(result, shape))
+    result.interrupt()
+    thread.join(20)
+    assert not thread.is_alive()
+    assert isinstance(raised[0], QueryError)
+
+
+def test_rows_begin_anew_after_an_interruption(shop: streamhouse.Log) -> None:
+    result = shop.sql("select if(range < 3000, range, error('late')) from range(10_000)")
+    with pytest.raises(QueryError, match="late"):
+        result.fetchmany(5000)
+    with pytest.raises(QueryError, match="late"):
+        result.fetchall()
+    assert shop.sql("select 1").fetchmany(5) == [(1,)]
+
+
+def test_closing_a_result_that_is_in_use(shop: streamhouse.Log) -> None:
+    result = shop.sql(ENDLESS)
+    thread, raised = run_on_a_thread(result.fetchall)
+    result.close()
+    thread.join(20)
+    assert isinstance(raised[0], ClosedError)
+    with pytest.raises(ClosedError, match="the result was closed"):
+        result.fetchall()
+
+
+def test_closing_a_log_whose_queries_run() -> None:
+    log = streamhouse.Log("memory://")
+    log.create_topic("orders")
+    with log.producer() as producer:
+        producer.send_many("orders", ["a", "b"]).result()
+    session = log.sql_session()
+    results = [log.sql(ENDLESS), log.sql(ENDLESS), session.sql(ENDLESS)]
+    running = [run_on_a_thread(result.fetchall) for result in results]
+    log.close()
+    for thread, raised in running:
+        thread.join(20)
+        assert not thread.is_alive()
+        assert isinstance(raised[0], ClosedError)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("streamhouse")]
