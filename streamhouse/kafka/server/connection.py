@@ -198,11 +198,11 @@ class Connection(asyncio.BufferedProtocol):
         sasl = self.peer.sasl
         if sasl is not None and sasl.principal is None and self.made_at < now - _STRANGERS_SECONDS_MAX:
             self.refuse(f"it did not say who it is within {_STRANGERS_SECONDS_MAX:g} seconds")
-        elif (self.idle or self._unsent_bytes) and max(self.active_at, self.progress_at) < horizon:
+        elif self._unsent_bytes and max(self.active_at, self.progress_at) < horizon:
             self.close()
-        elif (
-            self._connections.memory.full and self._framer.filling and self.active_at < now - _STALLED_SECONDS
-        ):
+        elif self.idle and not self._unsent_bytes and self.active_at < horizon:
+            self.close()
+        elif self._connections.memory.full and self._dawdles(now):
             self.refuse("it has begun a large request and does not go on, while memory is short")
 
     def _dawdles(self, now: float) -> bool:
@@ -277,8 +277,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def _take_on(self) -> None:
         """Begin with requests that are complete, and make room for a large one."""
-        while not self._closing and not self._is_full():
-            frame = self._framer.next()
+        while not self._closing and (self._framer.filling or not self._is_full()):
+            frame = self._framer.next()  # a large one has its memory already
             if frame is not None:
                 self._begin(frame)
                 continue
