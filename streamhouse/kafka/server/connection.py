@@ -195,12 +195,11 @@ class Connection(asyncio.BufferedProtocol):
         if self._unsent_bytes < before or not self._unsent_bytes:
             self.progress_at = now
         horizon = now - self._server.settings.idle_seconds_max
+        alive_at = max(self.active_at, self.progress_at) if self._unsent_bytes else self.active_at
         sasl = self.peer.sasl
         if sasl is not None and sasl.principal is None and self.made_at < now - _STRANGERS_SECONDS_MAX:
             self.refuse(f"it did not say who it is within {_STRANGERS_SECONDS_MAX:g} seconds")
-        elif self._unsent_bytes and max(self.active_at, self.progress_at) < horizon:
-            self.close()
-        elif self.idle and not self._unsent_bytes and self.active_at < horizon:
+        elif (self.idle or self._unsent_bytes) and alive_at < horizon:
             self.close()
         elif self._connections.memory.full and self._dawdles(now):
             self.refuse("it has begun a large request and does not go on, while memory is short")
