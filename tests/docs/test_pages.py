@@ -162,7 +162,7 @@ def test_every_config_of_kafka_is_described() -> None:
             assert broker == (config.broker or "")
             assert text == config.text
             assert default in {config.default, "empty", "that of the gateway"}
-    shown = {each.name for each in broker_configs(GatewaySettings(), 1, "memory://")}
+    shown = {each.name for each in broker_configs(GatewaySettings(), 1, "memory://", "127.0.0.1:9092")}
     assert set(rows_of(page, "## Of gateways")) <= shown
 
 

@@ -17,7 +17,7 @@ from tests.kafka.protocol.frames import frame_of
 _SIZE = struct.Struct(">i")
 
 
-def ask(gateway: Gateway, key: int, version: int, **fields: Any) -> Any:
+def ask(gateway: Gateway, key: int, version: int, /, **fields: Any) -> Any:
     """Send one request over a connection of its own; the response as kio's dataclass."""
     with Wire(gateway) as wire:
         return wire.ask(key, version, **fields)
@@ -48,12 +48,12 @@ class Wire:
     def close(self) -> None:
         self.socket.close()
 
-    def ask(self, key: int, version: int, **fields: Any) -> Any:
+    def ask(self, key: int, version: int, /, **fields: Any) -> Any:
         """Send a request; the response as kio's dataclass."""
         self.send(key, version, **fields)
         return self.receive(key, version)
 
-    def send(self, key: int, version: int, **fields: Any) -> None:
+    def send(self, key: int, version: int, /, **fields: Any) -> None:
         """Send a request, and do not wait."""
         self.send_frame(frame_of(load_request_schema(key, version), fields))
 

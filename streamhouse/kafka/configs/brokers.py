@@ -166,13 +166,14 @@ _SETTINGS: Final = (
 )
 
 
-def broker_configs(settings: GatewaySettings, node_id: int, url: str) -> list[BrokerConfig]:
+def broker_configs(settings: GatewaySettings, node_id: int, url: str, address: str) -> list[BrokerConfig]:
     """All configs of a gateway, by name.
 
     Args:
         settings: Those of the gateway.
         node_id: Its number.
         url: Where the log is.
+        address: Host and port that clients are told.
     """
     found = {
         config.broker: BrokerConfig(
@@ -186,6 +187,7 @@ def broker_configs(settings: GatewaySettings, node_id: int, url: str) -> list[Br
         source = Source.DEFAULT if value == default else Source.STATIC_BROKER
         found[each.name] = BrokerConfig(each.name, each.type, value, default, each.text, source)
     given = (
+        ("advertised.listeners", ConfigType.STRING, f"CLIENT://{address}", "What clients are told to use."),
         ("broker.id", ConfigType.INT, str(node_id), "The number of the gateway."),
         ("log.dirs", ConfigType.STRING, url, "Where the log is."),
         ("node.id", ConfigType.INT, str(node_id), "The number of the gateway."),

@@ -104,8 +104,10 @@ class ConfigHandlers:
         if not asked.resource_name:
             return []  # what would hold for all of them: nothing does
         self._check_broker(asked.resource_name)
-        own = self._brokers.own.node_id
-        return broker_entries(broker_configs(self._parts.settings, own, self._parts.log.url))
+        own = self._brokers.own
+        address = f"{own.host}:{own.port}"
+        found = broker_configs(self._parts.settings, own.node_id, self._parts.log.url, address)
+        return broker_entries(found)
 
     # --- AlterConfigs, IncrementalAlterConfigs -----------------------------------------------------
 

@@ -86,7 +86,7 @@ def test_the_configs_of_a_gateway_are_its_settings() -> None:
         sasl_mechanisms=("PLAIN",),
         idle_seconds_max=0.5,
     )
-    configs = {config.name: config for config in broker_configs(settings, 7, "memory://")}
+    configs = {config.name: config for config in broker_configs(settings, 7, "memory://", "a:9")}
     assert list(configs) == sorted(configs)
     shown = {name: (config.value, config.source, config.type) for name, config in configs.items()}
     assert shown["message.max.bytes"] == ("5000", Source.STATIC_BROKER, ConfigType.INT)
@@ -95,6 +95,7 @@ def test_the_configs_of_a_gateway_are_its_settings() -> None:
     assert shown["connections.max.idle.ms"] == ("500", Source.STATIC_BROKER, ConfigType.LONG)
     assert shown["auto.create.topics.enable"] == ("true", Source.DEFAULT, ConfigType.BOOLEAN)
     assert shown["node.id"] == shown["broker.id"] == ("7", Source.STATIC_BROKER, ConfigType.INT)
+    assert shown["advertised.listeners"] == ("CLIENT://a:9", Source.STATIC_BROKER, ConfigType.STRING)
     assert shown["log.retention.ms"] == ("-1", Source.DEFAULT, ConfigType.LONG)
     assert all(config.text for config in configs.values())
-    assert "secret" not in str(broker_configs(GatewaySettings(plain_users={"u": "secret"}), 1, ""))
+    assert "secret" not in str(broker_configs(GatewaySettings(plain_users={"u": "secret"}), 1, "", ""))

@@ -98,9 +98,8 @@ def compare(found: dict[str, str], *, complete: bool) -> int:
     missing = set(KNOWN) - failed
     mended = sorted(missing if complete else missing & set(found))
     passed = sum(outcome == "passed" for outcome in found.values())
-    print(
-        f"\nkafka-python's tests: {passed} passed, {len(failed)} failed, {len(failed & set(KNOWN))} of them known"
-    )
+    known = len(failed & set(KNOWN))
+    print(f"\nkafka-python's tests: {passed} passed, {len(failed)} failed, {known} of them known")
     for name in unexpected:
         print(f"  failed: {name}")
     for name in mended:
