@@ -169,7 +169,7 @@ class Brokers:
         self._over = True
         tasks, self._tasks = self._tasks, []
         await ended(*tasks, *[task for task in (self._again, self._answer) if task is not None])
-        own, self._own = self._own, None
+        own = self._own  # it stays: what others ask in the meantime is asked of this gateway still
         if own is not None:
             version, present = self._present.get(own.node_id, (_NEW, None))
             if present == own:
