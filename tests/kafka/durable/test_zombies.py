@@ -16,9 +16,8 @@ import streamhouse.kafka
 from streamhouse.kafka import Gateway
 from streamhouse.kafka.protocol.errors import ErrorCode
 from tests.kafka.clients.samples import until
+from tests.kafka.durable.asking import NO_ERROR, commit, nodes, take_over
 from tests.kafka.wire import ask
-
-NO_ERROR = ErrorCode.none
 
 
 @pytest.fixture
@@ -38,10 +37,6 @@ def pair(logs: list[streamhouse.Log]) -> Iterator[list[Gateway]]:
     ):
         until(lambda: all(len(nodes(gateway)) == 2 for gateway in (one, two)))
         yield [one, two]
-
-
-def nodes(gateway: Gateway) -> set[int]:
-    return {broker.node_id for broker in ask(gateway, 3, 1, topics=()).brokers}
 
 
 @contextmanager
@@ -67,38 +62,6 @@ def coordinated_by(gateway: Gateway, kind: int) -> str:
     return next(n for n in names if ask(gateway, 10, 1, key=n, key_type=kind).node_id == gateway.node_id)
 
 
-def commit(gateway: Gateway, group: str, offset: int) -> ErrorCode:
-    part = {
-        "partition_index": 0,
-        "committed_offset": offset,
-        "committed_leader_epoch": -1,
-        "committed_metadata": "",
-    }
-    answer = ask(
-        gateway,
-        8,
-        7,
-        group_id=group,
-        generation_id_or_member_epoch=-1,
-        member_id="",
-        group_instance_id=None,
-        topics=({"name": "t", "partitions": (part,)},),
-    )
-    return answer.topics[0].partitions[0].error_code
-
-
-def take_over(gateway: Gateway, name: str) -> Any:
-    return ask(
-        gateway,
-        22,
-        4,
-        transactional_id=name,
-        transaction_timeout=60_000,
-        producer_id=-1,
-        producer_epoch=-1,
-    )
-
-
 def in_vain(request: Future[Any]) -> Any:
     """What became of a request: its answer, unless the connection was closed."""
     with suppress(AssertionError, ConnectionError):
@@ -110,13 +73,13 @@ def test_offsets_do_not_go_back(logs: list[streamhouse.Log], pair: list[Gateway]
     group = coordinated_by(zombie, 0)
     with ThreadPoolExecutor() as pool:
         with standing_still(zombie):
-            late = pool.submit(commit, zombie, group, 5)
+            late = pool.submit(commit, zombie, group, "t", 5)
             until(lambda: nodes(other) == {other.node_id})
-            assert commit(other, group, 10) is NO_ERROR
+            assert commit(other, group, "t", 10) is NO_ERROR
         assert in_vain(late) in {None, ErrorCode.not_coordinator}
     until(lambda: len(nodes(zombie)) == len(nodes(other)) == 2)
     assert logs[1].groups[group].offsets["t", 0].offset == 10
-    assert commit(zombie, group, 11) is NO_ERROR
+    assert commit(zombie, group, "t", 11) is NO_ERROR
 
 
 def test_a_name_is_not_taken_from_who_has_it_since(pair: list[Gateway]) -> None:
