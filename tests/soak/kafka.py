@@ -42,11 +42,11 @@ from tests.soak.kafka_truth import (
     judge_readers,
     looks,
 )
-from tests.soak.kafka_worker import BROKER_SESSION_SECONDS, Job
+from tests.soak.kafka_worker import BROKER_SESSION_SECONDS, STUCK, Job
 from tests.soak.runner import store
 
 _PRELOAD = ["streamhouse.log", "streamhouse.kafka", "s3fs", "tests.soak.kafka_worker"]
-_PATIENCE_SECONDS = 120.0
+_PATIENCE_SECONDS = 240.0
 _GATEWAYS = 2
 _MISHAPS = ("gateway", "gateway", "gateway", "restart", "pause", "client", "client")
 _CLIENTS: tuple[tuple[str, str, int], ...] = (
@@ -180,7 +180,10 @@ class Soak:
             elif slot.process is None and now >= slot.due:
                 self._start(slot)
             elif slot.process is not None and not slot.process.is_alive():
-                self.complaints.append(f"ended with {slot.process.exitcode}: {self._said(slot.process)}")
+                if slot.process.exitcode == STUCK:
+                    self.happened["stuck"] += 1
+                else:
+                    self.complaints.append(f"ended with {slot.process.exitcode}: {self._said(slot.process)}")
                 slot.process = None
 
     def _calm(self) -> None:
@@ -217,6 +220,8 @@ class Soak:
             self.complaints.append(f"does not end: {self._stack(process)}")
             process.kill()
             process.join()
+        elif process.exitcode == STUCK:
+            self.happened["stuck"] += 1
         elif process.exitcode not in {0, -signal.SIGTERM}:  # the last: it had not begun
             self.complaints.append(f"ended with {process.exitcode}: {self._said(process)}")
 
