@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
@@ -42,12 +43,15 @@ class Cluster:
     def __init__(self) -> None:
         self.url = f"memory://{uuid.uuid4().hex}"
         self.gateways: list[Gateway] = []
+        self.settings: dict[str, Any] = {}
         self._stack = ExitStack()
 
     def add(self, count: int = 1) -> Gateway:
         for _ in range(count):
             log = self._stack.enter_context(streamhouse.Log(self.url))
-            gateway = streamhouse.kafka.serve(log, port=0, broker_session_seconds=SESSION_SECONDS)
+            gateway = streamhouse.kafka.serve(
+                log, port=0, broker_session_seconds=SESSION_SECONDS, **self.settings
+            )
             self.gateways.append(self._stack.enter_context(gateway))
         self.agree()
         return self.gateways[-1]
@@ -205,4 +209,26 @@ def test_a_consumer_goes_on_whichever_gateway_leaves(cluster: Cluster, protocol:
                 assert consumer_home.node_id in nodes(cluster.gateways[0])
                 bootstrap = consumer_home.bootstrap
         assert seen == [f"{turn}:{number}".encode() for turn in range(4) for number in range(10)]
+    assert len(assigned) == 1
+
+
+def test_who_went_to_another_gateway_is_not_missed(cluster: Cluster) -> None:
+    """The one that it came from does not throw it out of its group when it hears no more of it."""
+    cluster.settings = {"consumer_session_timeout_ms": 1_000, "consumer_heartbeat_interval_ms": 200}
+    first = cluster.add()
+    create(first, "t")
+    assigned: list[object] = []
+    with new_consumer(
+        first.bootstrap, "g", **{"group.protocol": "consumer", "reconnect.backoff.max.ms": 100}
+    ) as consumer:
+        consumer.subscribe(["t"], on_assign=lambda _consumer, parts: assigned.append(parts))
+        until(lambda: consumer.consume(1, 0.05) or assigned)
+        while cluster.coordinator(GROUP, "g") is first:
+            cluster.add()
+        ends = time.monotonic() + 3.0
+        while time.monotonic() < ends:
+            consumer.consume(1, 0.1)
+        assert produce(first, "t", [b"v"])[0] is NO_ERROR
+        assert [message.value() for message in take(consumer, 1)] == [b"v"]
+        consumer.commit(asynchronous=False)
     assert len(assigned) == 1
