@@ -24,6 +24,7 @@ _NOT_ASKED_FOR: Final = -(1 << 31)
 _SECOND: Final = dt.timedelta(seconds=1)
 _OWN_NAMES_FROM: Final = 1  # before, the gateway gives members their names
 _NAME_BYTES: Final = 16
+_HIDDEN: Final = "its members have topics that the client is not authorized to describe"
 _CONSUMER: Final = 1  # a member of this protocol, as against a classic one
 
 
@@ -171,6 +172,8 @@ class ConsumerGroupHandlers:
                 # For clients to ask for it as a classic one then.
                 message = f"there is no consumer group {name}"
                 return fields | {"error_code": ErrorCode.group_id_not_found, "error_message": message}
+            if not self._may_see_topics(request, state, group):
+                return fields | {"error_code": ErrorCode.topic_authorization_failed, "error_message": _HIDDEN}
             return fields | {
                 "group_state": state_name(group),
                 "group_epoch": group.generation,
@@ -178,6 +181,13 @@ class ConsumerGroupHandlers:
                 "assignor_name": group.assignor,
                 "members": [self._member(state, group, name, id_) for id_ in group.members],
             }
+
+    def _may_see_topics(self, request: Request, state: State, group: GroupState) -> bool:
+        """Whether a client may know of all topics that members have or want."""
+        topics = {topic for member in group.members.values() for topic in member.topics}
+        topics.update(topic for topic, _ in group.target)
+        names = [state.topics[topic].name for topic in topics if topic in state.topics]
+        return all(self._access.topic(request.peer, Operation.DESCRIBE, name) for name in names)
 
     def _member(self, state: State, group: GroupState, name: str, id_: str) -> dict[str, Any]:
         member = group.members[id_]
