@@ -248,6 +248,7 @@ def serve(
         StreamhouseError: The log fails.
     """
     checked = make_gateway_settings({"port": port, **settings})
+    _check_tls(tls)
     try:
         return Gateway(log, checked, tls)
     except OSError as error:
@@ -257,6 +258,20 @@ def serve(
             f"cannot listen at {checked.host}:{checked.port} ({error.strerror or error}); choose another"
             " port, or 0 for any"
         ) from error
+
+
+def _check_tls(tls: object) -> None:
+    """Anything else would refuse every client, later."""
+    if tls is not None and not isinstance(tls, ssl.SSLContext):
+        raise InvalidSettingError(
+            f"tls={tls!r} is no ssl.SSLContext; make one with"
+            " ssl.create_default_context(ssl.Purpose.CLIENT_AUTH) and load_cert_chain"
+        )
+    if tls is not None and tls.protocol is ssl.PROTOCOL_TLS_CLIENT:
+        raise InvalidSettingError(
+            "tls is a client's context; a server's is made with"
+            " ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)"
+        )
 
 
 def _cluster_id(log_id: str) -> str:

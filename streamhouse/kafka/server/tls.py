@@ -33,19 +33,34 @@ async def handshake(
 
 
 def distinguished_name(certificate: Mapping[str, Any]) -> str:
-    """Whose certificate it is, as RFC 4514 writes it: for Kafka the name of the user, with mutual TLS."""
-    parts = [pair for group in certificate.get("subject", ()) for pair in group]
-    return ",".join(f"{_SHORT.get(kind, kind)}={_escaped(value)}" for kind, value in reversed(parts))
+    """Whose certificate it is: for Kafka the name of the user, with mutual TLS.
+
+    As Java writes it (``X500Principal.getName``), to the letter, so that ACLs that were made for Kafka hold:
+    RFC 2253, with ``#`` and ``=`` escaped wherever they are.
+    """
+    groups = reversed(certificate.get("subject", ()))
+    return ",".join(
+        "+".join(f"{_SHORT.get(kind, kind)}={_escaped(value)}" for kind, value in group) for group in groups
+    )
 
 
 def _escaped(value: str) -> str:
-    text = "".join(f"\\{c}" if c in _SPECIAL else c for c in value).replace("\0", "\\00")
-    if text.startswith((" ", "#")):
-        text = "\\" + text
-    return f"{text[:-1]}\\ " if text.endswith(" ") and len(value) > 1 else text
+    inner = value.strip(_SPACE)
+    begin = value.find(inner) if inner else len(value)
+    return "".join(
+        _escaped_character(char, outer=not begin <= place < begin + len(inner))
+        for place, char in enumerate(value)
+    )
 
 
-_SPECIAL: Final = frozenset('"+,;<=>\\')
+def _escaped_character(char: str, *, outer: bool) -> str:
+    if char == "\0":
+        return "\\00"
+    return f"\\{char}" if outer or char in _SPECIAL else char
+
+
+_SPACE: Final = " \r"
+_SPECIAL: Final = frozenset(',=+<>#;"\\')
 _SHORT: Final = {
     "commonName": "CN",
     "localityName": "L",
