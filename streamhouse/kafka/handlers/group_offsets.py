@@ -15,7 +15,7 @@ from streamhouse.kafka.cluster.brokers import Brokers
 from streamhouse.kafka.groups.committers import Committers
 from streamhouse.kafka.parts import Parts
 from streamhouse.kafka.protocol.codec import Fields
-from streamhouse.kafka.protocol.errors import ErrorCode, code_of
+from streamhouse.kafka.protocol.errors import ErrorCode, coordinator_code_of
 from streamhouse.kafka.security.bindings import Operation
 from streamhouse.kafka.server.server import Request
 from streamhouse.kafka.topics import TopicDirectory
@@ -90,7 +90,7 @@ class GroupOffsetHandlers:
         try:
             verdict = await self._parts.propose(operation)
         except StreamhouseError as error:
-            return _retriable(error)
+            return coordinator_code_of(error)
         return self._committers.said(verdict.code)
 
     async def commit_in_transaction(self, request: Request) -> Fields:
@@ -119,7 +119,7 @@ class GroupOffsetHandlers:
                 body.transactional_id, body.producer_id, body.producer_epoch, operation
             )
         except StreamhouseError as error:
-            return _retriable(error)
+            return coordinator_code_of(error)
 
     async def _errors(self, request: Request, group: str, wanted: Sequence[_Wanted]) -> list[ErrorCode]:
         """What is wrong with each offset."""
@@ -265,7 +265,7 @@ class GroupOffsetHandlers:
         try:
             verdict = await self._parts.propose(operation)
         except StreamhouseError as error:
-            return code_of(error)
+            return coordinator_code_of(error)
         return ErrorCode.none if verdict.code is Code.ACCEPTED else ErrorCode.non_empty_group
 
 
@@ -283,11 +283,6 @@ def _generation(body: Any) -> int:
         if hasattr(body, name):
             return int(getattr(body, name))
     return _NO_EPOCH
-
-
-def _retriable(error: StreamhouseError) -> ErrorCode:
-    """What lets a client try again, for an outcome that it can repeat without harm."""
-    return ErrorCode.coordinator_not_available if error.retriable else code_of(error)
 
 
 def _answers(wanted: Sequence[_Wanted], errors: Sequence[ErrorCode]) -> list[Fields]:

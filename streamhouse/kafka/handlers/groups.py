@@ -22,7 +22,7 @@ from streamhouse.kafka.groups.coordinator import ClassicGroups
 from streamhouse.kafka.handlers.consumer_groups import state_name
 from streamhouse.kafka.parts import Parts
 from streamhouse.kafka.protocol.codec import Fields
-from streamhouse.kafka.protocol.errors import ErrorCode, code_of
+from streamhouse.kafka.protocol.errors import ErrorCode, coordinator_code_of
 from streamhouse.kafka.security.bindings import Operation, ResourceType
 from streamhouse.kafka.server.server import Request
 from streamhouse.records import TopicPartition
@@ -202,7 +202,7 @@ class GroupHandlers:
         try:
             verdict = await self._parts.propose(DeleteGroup(name))
         except StreamhouseError as failure:
-            return ErrorCode.coordinator_not_available if failure.retriable else code_of(failure)
+            return coordinator_code_of(failure)
         return _OF_DELETE.get(verdict.code, ErrorCode.unknown_server_error)
 
     def _refuse(self, request: Request, operation: Operation, name: str) -> ErrorCode:

@@ -86,6 +86,30 @@ DESCRIBE_TOPIC_PARTITIONS: Final = Api(75, "describe_topic_partitions", 0, 0)
 APIS: Final[dict[int, Api]] = {api.key: api for api in list(globals().values()) if isinstance(api, Api)}
 """All of them by number."""
 
+COORDINATED: Final = frozenset(
+    api.key
+    for api in (
+        OFFSET_COMMIT,
+        OFFSET_FETCH,
+        FIND_COORDINATOR,
+        JOIN_GROUP,
+        HEARTBEAT,
+        LEAVE_GROUP,
+        SYNC_GROUP,
+        DESCRIBE_GROUPS,
+        INIT_PRODUCER_ID,
+        ADD_PARTITIONS_TO_TXN,
+        ADD_OFFSETS_TO_TXN,
+        END_TXN,
+        TXN_OFFSET_COMMIT,
+        DELETE_GROUPS,
+        OFFSET_DELETE,
+        CONSUMER_GROUP_HEARTBEAT,
+        CONSUMER_GROUP_DESCRIBE,
+    )
+)
+"""Numbers of those that are for whoever coordinates a group or a producer."""
+
 WITHOUT_AUTHENTICATION: Final = frozenset({API_VERSIONS.key, SASL_HANDSHAKE.key, SASL_AUTHENTICATE.key})
 """What a client may ask for before it has said who it is, where it must."""
 

@@ -8,7 +8,7 @@ from kio.schema.errors import ErrorCode
 
 from streamhouse import errors
 
-__all__ = ["ErrorCode", "code_of"]
+__all__ = ["ErrorCode", "code_of", "coordinator_code_of"]
 
 _CODES: Final[tuple[tuple[type[BaseException], ErrorCode], ...]] = (
     # The first that fits: subclasses before what they derive from.
@@ -44,3 +44,23 @@ def code_of(error: BaseException) -> ErrorCode:
         if isinstance(error, kind):
             return code
     return ErrorCode.unknown_server_error
+
+
+_NOT_NOW: Final = frozenset(
+    {
+        ErrorCode.request_timed_out,
+        ErrorCode.not_enough_replicas,
+        ErrorCode.not_enough_replicas_after_append,
+        ErrorCode.kafka_storage_error,
+    }
+)
+
+
+def coordinator_code_of(error: BaseException) -> ErrorCode:
+    """The code of an error in an answer of whoever coordinates a group, or a producer.
+
+    When the store is away, partitions say so in other words, which clients take for the end of all here. What
+    they ask a coordinator for they can ask for again, whether it came to pass or not.
+    """
+    code = code_of(error)
+    return ErrorCode.coordinator_not_available if code in _NOT_NOW else code

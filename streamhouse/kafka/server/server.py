@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from streamhouse.errors import StreamhouseError
-from streamhouse.kafka.protocol.apis import FETCH, PRODUCE
+from streamhouse.kafka.protocol.apis import COORDINATED, FETCH, PRODUCE
 from streamhouse.kafka.protocol.codec import (
     Fields,
     Header,
@@ -20,7 +20,7 @@ from streamhouse.kafka.protocol.codec import (
     encode_response,
     error_fields,
 )
-from streamhouse.kafka.protocol.errors import ErrorCode, code_of
+from streamhouse.kafka.protocol.errors import ErrorCode, code_of, coordinator_code_of
 from streamhouse.kafka.protocol.primitives import MalformedRequestError
 from streamhouse.kafka.security.sasl import SaslSession
 from streamhouse.kafka.server.connection import Connection
@@ -190,7 +190,7 @@ class Server:
         except Exception as failure:
             if not isinstance(failure, StreamhouseError):
                 _log.exception("request %s from %s failed", api.name, peer.host)
-            error = code_of(failure)
+            error = coordinator_code_of(failure) if header.key in COORDINATED else code_of(failure)
             fields = error_fields(
                 header, error, str(failure) if isinstance(failure, StreamhouseError) else None
             )
