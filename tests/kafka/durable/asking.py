@@ -173,3 +173,30 @@ def beat(gateway: Gateway, group: str, member: str, generation: int) -> ErrorCod
     )
     error: ErrorCode = answer.error_code
     return error
+
+
+def consumer_beat(
+    gateway: Gateway,
+    group: str,
+    member: str,
+    epoch: int,
+    topics: tuple[str, ...] | None = None,
+    owned: Any = None,
+    instance: str | None = None,
+) -> Any:
+    """A heartbeat of the newer protocol; what is not said is as it was."""
+    return ask(
+        gateway,
+        68,
+        1,
+        group_id=group,
+        member_id=member,
+        member_epoch=epoch,
+        instance_id=instance,
+        rack_id=None,
+        rebalance_timeout=10_000 if epoch == 0 else -1,
+        subscribed_topic_names=topics,
+        subscribed_topic_regex=None,
+        server_assignor=None,
+        topic_partitions=owned,
+    )

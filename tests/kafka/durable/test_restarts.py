@@ -9,6 +9,7 @@ from tests.kafka.durable.asking import (
     beat,
     commit,
     committed,
+    consumer_beat,
     create,
     end_of,
     end_transaction,
@@ -149,3 +150,27 @@ def test_open_transactions_end_in_time(serve: Serve) -> None:
         until(ended)
         assert end_transaction(gateway, "tx", me, commit=True) is ErrorCode.producer_fenced
         assert end_of(gateway, "t") == 0
+
+
+def test_members_of_the_newer_protocol_go_on(serve: Serve) -> None:
+    with serve() as gateway:
+        create(gateway, "t", 2)
+        answer = consumer_beat(gateway, "g", "me", 0, topics=("t",), owned=(), instance="one")
+        assert answer.error_code is NO_ERROR
+        epoch = answer.member_epoch
+        (topic,) = answer.assignment.topic_partitions
+        assert topic.partitions == (0, 1)
+        assert commit(gateway, "g", "t", 1, "me", epoch) is NO_ERROR
+    with serve() as gateway:
+        owned = ({"topic_id": topic.topic_id, "partitions": (0, 1)},)
+        answer = consumer_beat(gateway, "g", "me", epoch, owned=owned, instance="one")
+        assert (answer.error_code, answer.member_epoch) == (NO_ERROR, epoch)
+        assert commit(gateway, "g", "t", 2, "me", epoch) is NO_ERROR
+        assert commit(gateway, "g", "t", 1, "me", epoch - 1) is ErrorCode.stale_member_epoch
+        assert commit(gateway, "g", "t", 1, "stranger", epoch) is ErrorCode.unknown_member_id
+        assert commit(gateway, "g", "t", 1) is ErrorCode.unknown_member_id
+        assert committed(gateway, "g", "t") == 2
+        stranger = consumer_beat(gateway, "g", "stranger", epoch)
+        assert stranger.error_code is ErrorCode.unknown_member_id
+        twin = consumer_beat(gateway, "g", "twin", 0, topics=("t",), owned=(), instance="one")
+        assert twin.error_code is ErrorCode.unreleased_instance_id
