@@ -49,6 +49,7 @@ class RowDecoder:
         """
         if value is None:
             return None
+        row: Any = None
         try:
             if isinstance(value, bytes | str | bytearray | memoryview):
                 row = self._from_json(value)
@@ -63,10 +64,10 @@ class RowDecoder:
             raise InvalidRecordError(self._explained(error)) from None
         except msgspec.DecodeError as error:
             raise InvalidRecordError(f"the value is no JSON: {error}") from None
-        except (TypeError, ValueError, OverflowError) as error:  # deep within a field of type JSON
+        except (TypeError, ValueError, OverflowError) as error:  # a lone surrogate, say
             if isinstance(error, InvalidRecordError):
                 raise
-            raise InvalidRecordError(f"the value cannot be stored: {error}") from None
+            raise InvalidRecordError(f"{self._culprit(row)} cannot be stored: {error}") from None
 
     def unpack(self, packed: Sequence[bytes | None]) -> list[Any]:
         """The rows of what was packed."""
@@ -94,6 +95,16 @@ class RowDecoder:
                 f"a value of type {type(value).__qualname__} has no fields: pass a dict, a Struct or JSON"
             )
         return msgspec.convert(plain, self.row)
+
+    def _culprit(self, row: Any) -> str:
+        """The field that cannot be packed, where it is one."""
+        if row is not None:
+            for index, field in enumerate(self.schema.fields):
+                try:
+                    self._to_msgpack(getattr(row, attribute(index)))
+                except (TypeError, ValueError, OverflowError):
+                    return f"field {field.name}: the value"
+        return "the value"
 
     def _explained(self, error: Exception) -> str:
         text = str(error)

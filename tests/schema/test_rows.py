@@ -18,6 +18,8 @@ from streamhouse.schema.declare import declared
 from streamhouse.schema.rows import RowDecoder
 from streamhouse.schema.shred import shred
 
+EAST = dt.timezone(dt.timedelta(hours=14))
+
 SCHEMA = declared(
     {
         "user": "VARCHAR NOT NULL",
@@ -116,7 +118,8 @@ def test_accepted(value: Any, expected: dict[str, Any]) -> None:
         ({"user": "a", "inner": {"y": [Decimal(1), Decimal(100)]}}, r"^field inner.y\[\]: 100"),
         ({"user": "a", "map": {"k": 2**64}}, "^field map.value"),
         ({"user": "a", "map": {1: 1}}, "^field"),
-        ({"user": "\ud800"}, "cannot be stored"),
+        ({"user": "\ud800"}, "^field user: the value cannot be stored"),
+        ({"user": "a", "at": dt.datetime.min.replace(tzinfo=EAST)}, "^field at: the value cannot be stored"),
         ({"user": object()}, "^field user"),
         ({"user": "a", "count": np.int64(70_000)}, "^field count"),
         (b"[1]", "does not fit the schema: Expected `object`"),

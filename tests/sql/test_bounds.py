@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
+import random
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -256,3 +258,100 @@ def test_a_condition_with_parameters(days: streamhouse.Log) -> None:
         result = days.sql(query, day=day, odd=1)
         assert result.fetchall() == [(count,)]
         assert result.stats.blocks_read == (1 if count else 0)
+
+
+# --- odd values ----------------------------------------------------------------------------------------
+
+ODD = {"v": "DOUBLE", "w": "FLOAT", "d": "DECIMAL(10,2)", "s": "VARCHAR", "t": "TIMESTAMPTZ", "i": "INTEGER"}
+PADS = random.Random(1).randbytes(8 * 20_000).hex()  # hardly compresses: small blocks are read whole
+CONSTANTS = {
+    "v": ("'nan'::double", "0.0", "-0.0", "'inf'::double", "'-inf'::double", "1.5", "250.0", "1e300"),
+    "w": ("'nan'::float", "0::float", "-0.0::float", "'inf'::float", "1.5::float"),
+    "d": ("2.5", "2.50::decimal(10,2)", "99", "-1"),
+    "s": ("'é3'", "'é31'", "'z'", "''"),
+    "t": ("'2024-01-03'::timestamptz", "'2024-01-03 00:00:05+01'::timestamptz"),
+    "i": ("10", "33", "1e10", "2.5"),
+}
+FLOATS = [math.nan, -0.0, 0.0, math.inf, -math.inf, 1.5, None]
+
+
+def odd_block(number: int) -> list[dict[str, object]]:
+    """Many of a kind, with nulls, infinities and what is no number in every other block."""
+    start = dt.datetime(2024, 1, 1 + number, tzinfo=dt.UTC)
+    rows: list[dict[str, object]] = []
+    for n in range(20_000):
+        value = FLOATS[n % 7] if number % 2 else float(number * 100 + n % 50)
+        cents = Decimal(number * 100 + n % 100) / 100
+        at = start + dt.timedelta(seconds=n % 90)
+        row = {
+            "v": value,
+            "w": value,
+            "d": cents,
+            "s": f"é{number}{n % 30}",
+            "t": at,
+            "i": number * 10 + n % 7,
+        }
+        rows.append({**row, "pad": PADS[16 * n : 16 * n + 16]})
+    return rows
+
+
+def test_odd_values_compare_as_in_a_table(tmp_path: Path) -> None:
+    with streamhouse.Log(tmp_path, cache_bytes_max=0, upkeep=False) as log:
+        log.create_topic("odd", schema={**ODD, "pad": "VARCHAR"})
+        with log.producer() as producer:
+            for number in range(4):
+                producer.send_many("odd", odd_block(number)).result()
+        log.sql("create table plain as select v, w, d, s, t, i from odd")
+        ruled_out = 0
+        for column, constants in CONSTANTS.items():
+            for constant in constants:
+                conditions = [f"{column} {op} {constant}" for op in ("=", "!=", "<", ">=")]
+                conditions.append(f"{column} is distinct from {constant}")
+                conditions.append(f"{column} in ({constant}, {constant}) or not ({column} > {constant})")
+                for condition in conditions:
+                    query = f"select count(*), count(v), min(i), max(i) from {{}} where {condition}"
+                    result = log.sql(query.format("odd"))
+                    assert result.fetchall() == log.sql(query.format("plain")).fetchall(), condition
+                    ruled_out += result.stats.scans[0].blocks_ruled_out
+        assert ruled_out > 50
+
+
+def test_fields_that_are_called_like_columns(tmp_path: Path) -> None:
+    before = {"timestamp": "INTEGER", "value": "VARCHAR", "Offset": "BIGINT", "value_value": "FLOAT"}
+    before["pad"] = "VARCHAR"
+    after = {**before, "timestamp": "BIGINT", "Offset": "DECIMAL(20,1)", "value_value": "DOUBLE"}
+    count = 20_000
+    with streamhouse.Log(tmp_path, cache_bytes_max=0, upkeep=False) as log:
+        log.create_topic("t", schema=before)
+        with log.producer() as producer:
+            rows = [
+                {
+                    "timestamp": n,
+                    "value": f"v{n}",
+                    "Offset": n,
+                    "value_value": 0.1,
+                    "pad": PADS[16 * n :][:16],
+                }
+                for n in range(count)
+            ]
+            producer.send_many("t", rows).result()
+            log.alter_topic("t", schema={**after, "topic": "JSON"})
+            rows = [
+                {"timestamp": 2**40 + n, "Offset": n, "topic": [n], "pad": PADS[16 * n :][:16]}
+                for n in range(count)
+            ]
+            producer.send_many("t", rows).result()
+        names = [row[0] for row in log.sql("describe t").fetchall()]
+        fields = ["value_timestamp", "value_value", "value_Offset", "value_value_value", "pad", "value_topic"]
+        assert names[7:] == fields
+        query = 'select count(*), sum("value_Offset"), min(offset), min(value_topic) from t where '
+        for condition, answer, read in (
+            ("value_timestamp between 5 and 7", (3, Decimal("18.0"), 5, None), 1),
+            ("value_timestamp > 1099511627776 and value_timestamp < 1099511627780", (3, 6, 20_001, "[1]"), 1),
+            ("value_value = 'v7'", (1, 7, 7, None), 2),  # nothing is known of a block of nulls
+            ("value_value_value = 0.1::float", (20_000, 199_990_000, 0, None), 2),
+            ("offset = 20003", (1, 3, 20_003, "[3]"), 1),
+        ):
+            result = log.sql(query + condition)
+            assert result.fetchall() == [answer], condition
+            assert result.stats.blocks_read == read, condition
