@@ -14,8 +14,9 @@ import streamhouse.kafka
 from streamhouse.kafka.protocol import apis
 from streamhouse.kafka.security.bindings import Operation, PatternType, Permission, ResourceType
 from tests.kafka.secured.logins import PASSWORD, log_in
-from tests.kafka.test_versions import GOOD, NONE, SASL, World, errors
+from tests.kafka.test_versions import GOOD, SASL
 from tests.kafka.wire import Wire
+from tests.kafka.world import NONE, World, errors
 
 ADMIN, EVE = "admin", "eve"
 ANY_HOST = "*"
