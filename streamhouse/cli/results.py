@@ -16,7 +16,6 @@ from typing import Any, Final
 import msgspec
 
 from streamhouse.cli.output import print_text, write_bytes
-from streamhouse.sql.interrupts import Interruptible
 from streamhouse.sql.result import Result
 from streamhouse.sql.text import shown
 
@@ -43,14 +42,6 @@ def write_result(result: Result, form: ResultFormat, *, width: int | None = None
         form: Any but Parquet.
         width: Of a table, in characters; that of the terminal by default.
     """
-    interruptible = Interruptible(result.interrupt)
-    try:
-        interruptible.call(lambda: _write(result, form, width))
-    finally:
-        interruptible.close()
-
-
-def _write(result: Result, form: ResultFormat, width: int | None) -> None:
     if form is ResultFormat.TABLE:
         text = io.StringIO()
         with contextlib.redirect_stdout(text):
