@@ -102,7 +102,9 @@ class BlockReader:
         return self._fetch(ref, source, only), ref.length
 
     def fetch_run(self, refs: Sequence[BlockRef], source: str, only: Collection[str]) -> list[Columns]:
-        """Some columns of blocks that lie one behind the other in an object, in one request. See :meth:`fetch_part`.
+        """Some columns of blocks that lie one behind the other in an object, in one request.
+
+        See :meth:`fetch_part`.
 
         Args:
             refs: Where they are.
