@@ -171,10 +171,13 @@ class FetchHandler:
         return catalog.log_start(*place), catalog.high_watermark(*place)
 
     def _refuse(self, request: Request, part: FetchPart, info: TopicInfo | None) -> ErrorCode:
-        if info is None or not 0 <= part.partition < info.partitions:
-            return _unknown(part) if info is None else ErrorCode.unknown_topic_or_partition
-        if not self._access.topic(request.peer, Operation.READ, info.name):
-            return ErrorCode.topic_authorization_failed
+        name = part.topic if info is None else info.name
+        if name and not self._access.topic(request.peer, Operation.READ, name):
+            return ErrorCode.topic_authorization_failed  # whether it is there or not
+        if info is None:
+            return _unknown(part)
+        if not 0 <= part.partition < info.partitions:
+            return ErrorCode.unknown_topic_or_partition
         if part.leader_epoch > LEADER_EPOCH:
             return ErrorCode.unknown_leader_epoch
         return ErrorCode.none

@@ -102,7 +102,7 @@ class MetadataHandlers:
     async def describe_topic_partitions(self, request: Request) -> Fields:
         """Topics, some partitions at a time (KIP-966)."""
         body = request.body()
-        names = sorted({topic.name for topic in body.topics}) or [info.name for info in self._topics.all()]
+        names = sorted({topic.name for topic in body.topics}) or await self._visible(request)
         first = (body.cursor.topic_name, body.cursor.partition_index) if body.cursor else ("", 0)
         left = min(max(1, body.response_partition_limit), _PARTITIONS_PER_RESPONSE)
         described: list[dict[str, Any]] = []
@@ -123,6 +123,12 @@ class MetadataHandlers:
                 }
                 break
         return {"throttle_time": 0, "topics": described, "next_cursor": next_cursor}
+
+    async def _visible(self, request: Request) -> list[str]:
+        """The names of all topics that the client may know of."""
+        await self._topics.look_again()
+        names = [info.name for info in self._topics.all()]
+        return [name for name in names if self._access.topic(request.peer, Operation.DESCRIBE, name)]
 
     # --- topics ------------------------------------------------------------------------------------
 

@@ -218,6 +218,7 @@ class ProducerHandlers:
             "topics": [
                 {"topic": text, "partitions": [number for topic, number in places if names[topic] == text]}
                 for text in dict.fromkeys(names.values())
+                if self._access.topic(request.peer, Operation.DESCRIBE, text)
             ],
         }
 
