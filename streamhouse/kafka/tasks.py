@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Final
+
+_AGAIN_SECONDS: Final = 1.0
 
 
 class Turn:
@@ -53,7 +56,10 @@ class Turns:
 
 
 async def ended(*tasks: asyncio.Task[None]) -> None:
-    """Cancel tasks and wait until they are gone."""
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    """Cancel tasks and wait until they are gone; again, for those that came back from a wait just then."""
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=_AGAIN_SECONDS)
+    await asyncio.gather(*tasks, return_exceptions=True)  # nobody else looks at what they failed with

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -53,3 +54,19 @@ async def test_one_that_is_cancelled_holds_nobody_up() -> None:
     assert not waiting.done()  # the first one has not passed on
     first.pass_on()
     await asyncio.wait_for(waiting, 5)
+
+
+async def test_who_came_back_from_a_wait_just_then_is_cancelled_again() -> None:
+    done = asyncio.Event()
+
+    async def work() -> None:
+        with suppress(asyncio.CancelledError):  # as `wait_for` does when both come at once
+            await asyncio.sleep(60)
+        await asyncio.sleep(60)
+        done.set()
+
+    task = asyncio.get_running_loop().create_task(work())
+    await asyncio.sleep(0)
+    await ended(task)
+    assert task.cancelled()
+    assert not done.is_set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import faulthandler
 import os
 import random
@@ -103,6 +104,20 @@ def _serve(job: Job, stop: threading.Event) -> None:
         while not stop.wait(0.2):
             if gateway.wait(0):
                 raise AssertionError("the gateway ended by itself")
+        late = threading.Timer(_STUCK_SECONDS / 3, _show_tasks, (gateway,))
+        late.daemon = True
+        late.start()
+
+
+def _show_tasks(gateway: Any) -> None:
+    """What a gateway waits for that does not end."""
+
+    def show() -> None:
+        for task in asyncio.all_tasks(gateway._loop):
+            task.print_stack()
+        sys.stderr.flush()
+
+    gateway._loop.call_soon_threadsafe(show)
 
 
 def _write_natively(job: Job, stop: threading.Event) -> None:

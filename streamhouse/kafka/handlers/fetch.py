@@ -147,6 +147,9 @@ class FetchHandler:
             return result
         try:
             low, high = self._ends((info.id, part.partition))
+            if part.offset > high:  # another gateway may know more; a client told so begins anew
+                await self._parts.refresh()
+                low, high = self._ends((info.id, part.partition))
             result.high_watermark, result.log_start = high, low
             if not low <= part.offset <= high:
                 result.error = ErrorCode.offset_out_of_range

@@ -154,7 +154,7 @@ class GroupOffsetHandlers:
     async def fetch(self, request: Request) -> Fields:
         """What groups have committed."""
         body = request.body()
-        await self._topics.look_again()
+        await self._parts.refresh()  # to an end that is not older than the request: who asks begins there
         stable = getattr(body, "require_stable", False)
         if request.version >= _MANY_GROUPS_FROM:
             groups = [

@@ -179,6 +179,7 @@ class OffsetHandlers:
             return fields | {"error_code": ErrorCode.unknown_topic_or_partition}
         if info.settings.cleanup_policy == "compact":
             return fields | {"error_code": ErrorCode.policy_violation}
+        await self._parts.refresh()
         high = self._parts.catalog.high_watermark(info.id, number)
         before = high if part.offset == _ALL else part.offset
         if not 0 <= before <= high:

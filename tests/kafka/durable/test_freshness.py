@@ -1,0 +1,64 @@
+"""A gateway may be behind the others in the log; its clients must not suffer for it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+import streamhouse
+import streamhouse.kafka
+from streamhouse.format.operations import CommitOffsets, OffsetEntry
+from streamhouse.kafka import Gateway
+from streamhouse.kafka.protocol.errors import ErrorCode
+from tests.kafka.durable.asking import NO_ERROR, committed, create, produce
+from tests.kafka.wire import ask
+
+TURNS = 50
+
+
+@pytest.fixture
+def logs() -> Iterator[list[streamhouse.Log]]:
+    """One log, opened twice, as by two processes."""
+    url = f"memory://{uuid.uuid4().hex}"
+    with streamhouse.Log(url) as one, streamhouse.Log(url) as two:
+        yield [one, two]
+
+
+def fetch(gateway: Gateway, offset: int) -> ErrorCode:
+    part = {"partition": 0, "fetch_offset": offset, "log_start_offset": -1, "partition_max_bytes": 1000}
+    answer = ask(
+        gateway,
+        1,
+        6,
+        replica_id=-1,
+        max_wait=0,
+        min_bytes=0,
+        max_bytes=1000,
+        isolation_level=0,
+        topics=({"topic": "t", "partitions": (part,)},),
+    )
+    error: ErrorCode = answer.responses[0].partitions[0].error_code
+    return error
+
+
+def test_an_offset_that_another_gateway_has_given_is_not_out_of_range(logs: list[streamhouse.Log]) -> None:
+    """Clients go back to the beginning when they are told so."""
+    with streamhouse.kafka.serve(logs[0], port=0) as one, streamhouse.kafka.serve(logs[1], port=0) as two:
+        create(one, "t")
+        for number in range(TURNS):
+            assert produce(one, "t", [b"v"]) == (NO_ERROR, number)
+            assert fetch(two, number + 1) is NO_ERROR
+        assert fetch(two, TURNS + 1) is ErrorCode.offset_out_of_range
+
+
+def test_committed_offsets_are_the_last(logs: list[streamhouse.Log]) -> None:
+    """Whoever committed them: the member that goes on may have got them from another gateway's client."""
+    with streamhouse.kafka.serve(logs[0], port=0) as gateway:
+        create(gateway, "t")
+        topic = logs[1].topic("t").id
+        for offset in range(TURNS):
+            entry = OffsetEntry(topic, 0, offset)
+            logs[1]._inside.commits.propose(CommitOffsets("g", "", 0, (entry,)))
+            assert committed(gateway, "g", "t") == offset
