@@ -229,7 +229,8 @@ class Brokers:
     async def _next_change(self) -> None:
         self._changed.clear()
         with suppress(TimeoutError):  # a state that was loaded is told to nobody
-            await asyncio.wait_for(self._changed.wait(), _LOOK_SECONDS)
+            async with asyncio.timeout(_LOOK_SECONDS):  # `wait_for` may miss that it is to end
+                await self._changed.wait()
         self._look()
 
     # --- the log -----------------------------------------------------------------------------------
@@ -252,8 +253,10 @@ class Brokers:
                 entry for name, entry in self._parts.commits.state.entries.items() if name.startswith(PREFIX)
             ]
         found = [(version, decode_gateway(value)) for version, value in entries]
-        self._present = {broker.node_id: (version, broker) for version, broker in found if broker is not None}
-        self._changed.set()
+        present = {broker.node_id: (version, broker) for version, broker in found if broker is not None}
+        if present != self._present:  # else those who wait would wake each other up for ever
+            self._present = present
+            self._changed.set()
 
     def _stand_up(self) -> None:
         """Begin anew if somebody took this gateway for dead, or took its number."""

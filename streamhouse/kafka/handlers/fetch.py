@@ -97,7 +97,8 @@ class FetchHandler:
                 if left <= 0:
                     return results
                 try:
-                    await asyncio.wait_for(news, min(left, _SLICE_SECONDS))
+                    async with asyncio.timeout(min(left, _SLICE_SECONDS)):
+                        await news
                 except TimeoutError:
                     if left <= _SLICE_SECONDS:
                         return results
