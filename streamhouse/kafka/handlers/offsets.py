@@ -46,7 +46,7 @@ class OffsetHandlers:
         """The first offset, the next one, or that of a time."""
         body = request.body()
         if any(part.timestamp == _LATEST for topic in body.topics for part in topic.partitions):
-            await self._topics.look_again()  # whoever asks where the end is wants to know it now
+            await self._parts.refresh()  # whoever asks where the end is wants to know it now
         infos = await self._topics.find_all([topic.name for topic in body.topics])
         return {
             "throttle_time": 0,
@@ -111,8 +111,12 @@ class OffsetHandlers:
     # --- OffsetForLeaderEpoch ----------------------------------------------------------------------
 
     async def for_leader_epoch(self, request: Request) -> Fields:
-        """Where an epoch ended: there is one, and it ends where the log does."""
+        """Where an epoch ended: there is one, and it ends where the log does.
+
+        Clients that move from gateway to gateway go back to there: it must not be an older end.
+        """
         body = request.body()
+        await self._parts.refresh()
         infos = await self._topics.find_all([topic.topic for topic in body.topics])
         return {
             "throttle_time": 0,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -12,7 +12,7 @@ import streamhouse.kafka
 from streamhouse.format.operations import CommitOffsets, OffsetEntry
 from streamhouse.kafka import Gateway
 from streamhouse.kafka.protocol.errors import ErrorCode
-from tests.kafka.durable.asking import NO_ERROR, committed, create, produce
+from tests.kafka.durable.asking import NO_ERROR, committed, create, end_of, produce
 from tests.kafka.wire import ask
 
 TURNS = 50
@@ -51,6 +51,25 @@ def test_an_offset_that_another_gateway_has_given_is_not_out_of_range(logs: list
             assert produce(one, "t", [b"v"]) == (NO_ERROR, number)
             assert fetch(two, number + 1) is NO_ERROR
         assert fetch(two, TURNS + 1) is ErrorCode.offset_out_of_range
+
+
+def epoch_end(gateway: Gateway) -> int:
+    """Where the gateway says that the log ends, to clients that come from another one."""
+    part = {"partition": 0, "current_leader_epoch": -1, "leader_epoch": 0}
+    topics = ({"topic": "t", "partitions": (part,)},)
+    answer = ask(gateway, 23, 3, replica_id=-1, topics=topics)
+    offset: int = answer.topics[0].partitions[0].end_offset
+    return offset
+
+
+@pytest.mark.parametrize("end", [epoch_end, lambda gateway: end_of(gateway, "t")], ids=["epoch", "list"])
+def test_the_end_is_not_an_older_one(logs: list[streamhouse.Log], end: Callable[[Gateway], int]) -> None:
+    """Clients go back to the end of the epoch, as if the log had been cut off there."""
+    with streamhouse.kafka.serve(logs[0], port=0) as one, streamhouse.kafka.serve(logs[1], port=0) as two:
+        create(one, "t")
+        for number in range(TURNS):
+            assert produce(one, "t", [b"v"]) == (NO_ERROR, number)
+            assert end(two) == number + 1
 
 
 def test_committed_offsets_are_the_last(logs: list[streamhouse.Log]) -> None:
