@@ -317,7 +317,7 @@ def test_kafka_python_is_told(gateway: Gateway, mechanism: str, caplog: pytest.L
     with pytest.raises(kafka.errors.KafkaTimeoutError):
         KafkaProducer(
             bootstrap_servers=gateway.bootstrap,
-            bootstrap_timeout_ms=500,
+            bootstrap_timeout_ms=2_000,
             metrics_enabled=False,
             kafka_client=new_client,
             **Login(mechanism, "carol", "wrong").python,
