@@ -25,6 +25,8 @@ import importlib, pkgutil, streamhouse.testing as kit
 for module in pkgutil.walk_packages(kit.__path__, "streamhouse.testing."):
     importlib.import_module(module.name)
 """
+SERVE = "import streamhouse, streamhouse.kafka as k; k.serve(streamhouse.Log('memory://'), port=0).close()"
+RUNTIME = ["cli", "fast", "kafka", "notebook"]  # extras whose floors are those of users
 APART = ["tests/docs", "tests/examples"]  # sessions of their own
 
 
@@ -131,7 +133,7 @@ def bench(session: nox.Session) -> None:
 @nox.session(reuse_venv=True, default=False)
 def mindeps(session: nox.Session) -> None:
     """The tests, on the lowest versions that pyproject.toml allows."""
-    runtime = [*PROJECT["project"]["dependencies"], *EXTRAS["cli"], *EXTRAS["fast"], *EXTRAS["notebook"]]
+    runtime = [*PROJECT["project"]["dependencies"], *(each for name in RUNTIME for each in EXTRAS[name])]
     floors = [requirement.replace(">=", "==") for requirement in runtime]
     session.install("--quiet", "--editable", f".[{','.join(EXTRAS)}]", *floors, *group("test"))
     apart = [f"--ignore={folder}" for folder in APART]
@@ -154,6 +156,7 @@ def extras(session: nox.Session, extra: str) -> None:
     library = "isal.isal_zlib" if extra == "fast" else "zlib"
     checksum = f"import {library}, streamhouse.format.checksum as own; assert own.crc32 is {library}.crc32"
     session.run("python", "-I", "-c", checksum)
+    session.run("python", "-I", "-W", "ignore", "-c", SERVE, success_codes=[0 if extra == "kafka" else 1])
     picture = "import streamhouse; streamhouse.Log('memory://').create_topic('t').plot()"
     session.run(
         "python", "-I", "-W", "ignore", "-c", picture, success_codes=[0 if extra == "notebook" else 1]
