@@ -185,7 +185,8 @@ def _produce(job: Job, stop: threading.Event) -> None:
             number += 1
             notes.write(Sent(job.name, (Attempt(SOURCE, partition, value),), "unknown"))
             producer.produce(SOURCE, value, partition=partition, on_delivery=told)
-        producer.poll(dice.expovariate(4.0))
+        producer.poll(0)
+        stop.wait(dice.expovariate(6.0))  # copiers with a transaction for each record have to keep up
         if len(producer) > 2_000:
             producer.flush(1.0)
     left = producer.flush(60.0)
