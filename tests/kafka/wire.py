@@ -88,13 +88,3 @@ class Wire:
                 raise ConnectionResetError("the gateway closed the connection")
             out.write(piece)
         return out.getvalue()
-
-
-def connected(gateway: Gateway) -> Wire:
-    """A connection for several requests."""
-    return Wire(gateway)
-
-
-def ask_on(wire: Wire, key: int, version: int, **fields: Any) -> Any:
-    """Send one request over it; the response as kio's dataclass."""
-    return wire.ask(key, version, **fields)
