@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +18,7 @@ from tests.kafka.clients.samples import CODECS, NOW_MS, Sample, store, stored, u
 
 KCAT = kcat()
 pytestmark = pytest.mark.skipif(KCAT is None, reason="kcat is not here: `nox -s environment` brings it")
+MEMBER = {"session.timeout.ms": 1500, "heartbeat.interval.ms": 100, "auto.commit.interval.ms": 100}
 
 
 def run(gateway: Gateway, *options: str, stdin: str = "") -> str:
@@ -36,6 +41,48 @@ def run(gateway: Gateway, *options: str, stdin: str = "") -> str:
 def consume(gateway: Gateway, *options: str, form: str = "%s\n") -> list[str]:
     """What is there, and no more."""
     return run(gateway, "-C", "-q", "-e", "-f", form, *options).splitlines()
+
+
+class Member:
+    """A ``kcat -G`` that runs until it is told to leave."""
+
+    def __init__(self, process: subprocess.Popen[str], output: Path) -> None:
+        self._process = process
+        self._output = output
+
+    def wait_for(self, partitions: int) -> None:
+        """Wait until it says that it was assigned so many partitions."""
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            if len(re.findall(r" \[\d+\]", line.partition(" assigned: ")[2])) == partitions:
+                return
+        raise AssertionError("the member ended")
+
+    def received(self) -> list[str]:
+        """What it has printed."""
+        return self._output.read_text().splitlines()
+
+
+@contextmanager
+def member(gateway: Gateway, group: str, topic: str, output: Path) -> Iterator[Member]:
+    """It leaves in order at the end."""
+    assert KCAT is not None
+    command, environment = KCAT
+    settings = {**MEMBER, "auto.offset.reset": "earliest", "fetch.wait.max.ms": 50}
+    options = [option for name, value in settings.items() for option in ("-X", f"{name}={value}")]
+    joining = [*command, "-b", gateway.bootstrap, *options, "-u", "-f", "%p %o\n", "-G", group, topic]
+    with (
+        output.open("w") as stdout,
+        subprocess.Popen(
+            joining, env=environment, stdout=stdout, stderr=subprocess.PIPE, text=True
+        ) as process,
+    ):
+        try:
+            yield Member(process, output)
+            process.terminate()
+            process.communicate(timeout=20)
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize("codec", CODECS)
@@ -116,12 +163,41 @@ def test_a_group(log: streamhouse.Log, gateway: Gateway) -> None:
     assert len(run(gateway, "-e", *options).splitlines()) == 20
     assert log.groups["g"].lag == {("t", 0): 0, ("t", 1): 0}
     assert run(gateway, "-e", *options) == ""
-    # ... together with a newer librdkafka
-    settings = {"session.timeout.ms": 6000, "heartbeat.interval.ms": 100}
-    with member_process("confluent", gateway.bootstrap, "g", "t", **settings) as other:
-        other.wait_for(2)
-        with member_process("confluent", gateway.bootstrap, "g", "t", **settings) as third:
-            third.wait_for(1)
+
+
+def test_members_come_and_go(log: streamhouse.Log, gateway: Gateway, tmp_path: Path) -> None:
+    log.create_topic("t", partitions=6)
+    with log.producer() as producer:
+        for number in range(60):
+            producer.send("t", b"v", partition=number % 6)
+    with member(gateway, "g", "t", tmp_path / "first") as first:
+        first.wait_for(6)
+        until(lambda: len(first.received()) == 60)
+        with member(gateway, "g", "t", tmp_path / "second") as second:
+            first.wait_for(3)
+            second.wait_for(3)
+            with member_process("confluent", gateway.bootstrap, "g", "t", **MEMBER) as third:
+                for each in (first, second, third):
+                    each.wait_for(2)
+                assert len(log.groups["g"].members) == 3
+                with log.producer() as producer:
+                    for number in range(6):
+                        producer.send("t", b"later", partition=number)
+                until(lambda: sum(log.groups["g"].lag.values()) == 0)
+        first.wait_for(6)
+    received = [first.received(), second.received()]
+    everything = {f"{partition} {offset}" for partition in range(6) for offset in range(10)}
+    assert everything <= set(first.received())
+    assert [len([line for line in lines if line.endswith(" 10")]) for lines in received] == [2, 2]
+
+
+def test_an_idempotent_producer(log: streamhouse.Log, gateway: Gateway) -> None:
+    log.create_topic("t")
+    lines = [str(number) for number in range(2000)]
+    options = ("-X", "enable.idempotence=true", "-X", "batch.num.messages=100")
+    run(gateway, "-P", "-t", "t", *options, stdin="\n".join(lines))
+    assert [(sample.value or b"").decode() for sample in stored(log, "t")] == lines
+    assert gateway.metrics.apis["init_producer_id"].requests > 0
 
 
 def test_a_transaction(log: streamhouse.Log, gateway: Gateway) -> None:
