@@ -16,44 +16,79 @@ function messagesOf(samples) {
   }));
 }
 
+async function subscribed(kafka, group, topics, fromBeginning) {
+  const consumer = kafka.consumer({ groupId: group, sessionTimeout: 6000, heartbeatInterval: 100, rebalanceTimeout: 3000, maxWaitTimeInMs: 50 });
+  await consumer.connect();
+  for (const topic of topics) {
+    const name = topic.startsWith("/") ? new RegExp(topic.slice(1)) : topic;
+    await consumer.subscribe({ topic: name, fromBeginning });
+  }
+  return consumer;
+}
+
 // Read until so many messages are there, then commit and leave.
-async function consume(kafka, { group, topics, count, members = 1, fromBeginning = true, seek = null }) {
+async function consume(kafka, { group, topics, count, fromBeginning = true, seek = null }) {
   const messages = [];
-  const consumers = [];
-  let assigned = 0;
+  const consumer = await subscribed(kafka, group, topics, fromBeginning);
   let enough;
   const done = new Promise((resolve) => (enough = resolve));
-  for (let n = 0; n < members; n++) {
-    const consumer = kafka.consumer({ groupId: group, sessionTimeout: 6000, heartbeatInterval: 100, rebalanceTimeout: 3000, maxWaitTimeInMs: 50 });
-    consumers.push(consumer);
-    await consumer.connect();
-    for (const topic of topics) {
-      const name = topic.startsWith("/") ? new RegExp(topic.slice(1)) : topic;
-      await consumer.subscribe({ topic: name, fromBeginning });
-    }
-    consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => {
-      assigned = Math.max(assigned, payload.memberAssignment[topics[0]]?.length ?? 0);
-    });
-    await consumer.run({
-      eachMessage: async ({ topic, partition, message }) => {
-        messages.push({
-          topic,
-          partition,
-          offset: Number(message.offset),
-          key: encode(message.key),
-          value: encode(message.value),
-          headers: Object.entries(message.headers ?? {}).map(([name, values]) => [name, [values].flat().map(encode)]),
-          timestamp: Number(message.timestamp),
-          member: n,
-        });
-        if (messages.length >= count) enough();
-      },
-    });
-    if (seek !== null) consumer.seek({ topic: topics[0], partition: 0, offset: String(seek) });
-  }
+  await consumer.run({
+    eachMessage: async ({ topic, partition, message }) => {
+      messages.push({
+        topic,
+        partition,
+        offset: Number(message.offset),
+        key: encode(message.key),
+        value: encode(message.value),
+        headers: Object.entries(message.headers ?? {}).map(([name, values]) => [name, [values].flat().map(encode)]),
+        timestamp: Number(message.timestamp),
+      });
+      if (messages.length >= count) enough();
+    },
+  });
+  if (seek !== null) consumer.seek({ topic: topics[0], partition: 0, offset: String(seek) });
   await done;
-  for (const consumer of consumers) await consumer.disconnect(); // commits
+  await consumer.disconnect(); // commits
   return messages;
+}
+
+// Two members: what each has, and how much each has read, while the first is alone, both are there, and the first has left.
+async function rebalance(kafka, { group, topic, partitions }) {
+  const members = [];
+  const join = async () => {
+    const consumer = await subscribed(kafka, group, [topic], true);
+    const member = { consumer, assigned: [], read: [] };
+    members.push(member);
+    consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => (member.assigned = payload.memberAssignment[topic] ?? []));
+    await consumer.run({ eachMessage: async ({ partition, message }) => member.read.push([partition, Number(message.offset)]) });
+    return member;
+  };
+  const stages = [];
+  const until = async (done) => {
+    while (!done()) await new Promise((resolve) => setTimeout(resolve, 20));
+    stages.push(members.map(({ assigned }) => [...assigned].sort()));
+  };
+  const producer = kafka.producer();
+  await producer.connect();
+  const send = (value) =>
+    producer.send({ topic, messages: Array.from({ length: partitions }, (_, partition) => ({ value, partition })) });
+  const inAll = () => members.reduce((sum, { read }) => sum + read.length, 0);
+
+  await send("alone");
+  const first = await join();
+  await until(() => first.assigned.length === partitions && inAll() === partitions);
+  const second = await join();
+  await until(() => members.every(({ assigned }) => assigned.length === partitions / 2));
+  await send("shared");
+  await until(() => inAll() === 2 * partitions);
+  await first.consumer.disconnect();
+  first.assigned = [];
+  await until(() => second.assigned.length === partitions);
+  await send("left");
+  await until(() => inAll() === 3 * partitions);
+  await second.consumer.disconnect();
+  await producer.disconnect();
+  return { stages, read: members.map(({ read }) => read) };
 }
 
 const actions = {
@@ -69,17 +104,20 @@ const actions = {
   },
 
   consume,
+  rebalance,
 
-  // One transaction that is aborted, one that is committed with offsets.
+  // One transaction that is aborted and one that is committed, both with offsets.
   async transactions(kafka, { topic, group, source }) {
     const producer = kafka.producer({ transactionalId: "x", idempotent: true, maxInFlightRequests: 1 });
     await producer.connect();
+    const offsets = (consumerGroupId, offset) => ({ consumerGroupId, topics: [{ topic: source, partitions: [{ partition: 0, offset }] }] });
     const aborted = await producer.transaction();
     await aborted.send({ topic, messages: [{ value: "aborted" }] });
+    await aborted.sendOffsets(offsets(`${group}-aborted`, "9"));
     await aborted.abort();
     const kept = await producer.transaction();
     await kept.send({ topic, messages: [{ key: "k", value: "kept" }] });
-    await kept.sendOffsets({ consumerGroupId: group, topics: [{ topic: source, partitions: [{ partition: 0, offset: "7" }] }] });
+    await kept.sendOffsets(offsets(group, "7"));
     await kept.commit();
     await producer.disconnect();
     return null;

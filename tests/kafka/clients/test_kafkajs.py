@@ -108,15 +108,18 @@ def test_records_that_are_refused(log: streamhouse.Log, gateway: Gateway) -> Non
     assert stored(log, "compacted") == []
 
 
-def test_a_group_shares_partitions(log: streamhouse.Log, gateway: Gateway) -> None:
+def test_members_come_and_go(log: streamhouse.Log, gateway: Gateway) -> None:
     log.create_topic("t", partitions=4)
-    with log.producer() as producer:
-        for n in range(400):
-            producer.send("t", b"%d" % n, partition=n % 4)
-    found = result(run(gateway, "consume", group="g", topics=["t"], count=400, members=2))
-    assert {(message["partition"], message["offset"]) for message in found} == {
-        (partition, offset) for partition in range(4) for offset in range(100)
-    }
+    found = result(run(gateway, "rebalance", group="g", topic="t", partitions=4))
+    alone, shared, read, left, _ = found["stages"]
+    assert alone == [[0, 1, 2, 3]]
+    assert [len(mine) for mine in shared] == [2, 2]
+    assert sorted(shared[0] + shared[1]) == [0, 1, 2, 3]
+    assert read == shared
+    assert left == [[], [0, 1, 2, 3]]
+    first, second = ([tuple(each) for each in mine] for mine in found["read"])
+    assert sorted(first) == sorted([(n, 0) for n in range(4)] + [(n, 1) for n in shared[0]])
+    assert sorted(second) == sorted([(n, 1) for n in shared[1]] + [(n, 2) for n in range(4)])
     assert set(log.groups["g"].lag.values()) == {0}
 
 
@@ -136,7 +139,7 @@ def test_transactions(log: streamhouse.Log, gateway: Gateway) -> None:
     store(log, "source", [Sample(None, b"%d" % n) for n in range(10)])
     result(run(gateway, "transactions", topic="t", group="g", source="source"))
     assert [(record.key, record.value) for record in log.read("t")] == [(b"k", b"kept")]
-    assert log.groups["g"].lag == {("source", 0): 3}
+    assert {name: group.lag for name, group in log.groups.items() if group.lag} == {"g": {("source", 0): 3}}
     (message,) = result(run(gateway, "consume", group="r", topics=["t"], count=1))
     assert sample_of(message).value == b"kept"
 
