@@ -69,7 +69,13 @@ class Committers:
                 return CommitOffsets(group, member, epoch, entries, standing=standing)
             return ErrorCode.stale_member_epoch
         if self._deals_out(group):
-            return ErrorCode.unknown_member_id
+            newest = await self._consumers.generation_of(group, member)
+            if newest is None:
+                return ErrorCode.unknown_member_id
+            if not 0 <= generation <= newest:
+                return ErrorCode.stale_member_epoch
+            # It was with another gateway and has not said a word here yet; the log knows what it owns.
+            return CommitOffsets(group, member, generation, entries, standing=standing)
         coordinator = await self._classic.committer(
             group, member, instance, generation, transactional=transactional
         )

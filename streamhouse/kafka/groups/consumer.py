@@ -142,7 +142,15 @@ class ConsumerGroups:
 
     def member(self, group: str, member: str) -> ConsumerMember | None:
         """A client of this gateway."""
-        return self._members.get((group, member))
+        found = self._members.get((group, member))
+        return None if found is None or self._spoken_for_elsewhere(found) else found
+
+    async def generation_of(self, group: str, member: str) -> int | None:
+        """The generation of a group that has the member, whichever gateway that is with; ``None``: it is none."""
+        await self._parts.refresh()
+        with self._parts.commits.lock:
+            found = self._parts.commits.state.groups.get(group)
+            return found.generation if found is not None and member in found.members else None
 
     # --- exchanges ---------------------------------------------------------------------------------
 
