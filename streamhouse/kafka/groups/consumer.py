@@ -146,7 +146,7 @@ class ConsumerGroups:
         return None if found is None or self._spoken_for_elsewhere(found) else found
 
     async def generation_of(self, group: str, member: str) -> int | None:
-        """The generation of a group that has the member, whichever gateway that is with; ``None``: it is none."""
+        """The generation of a group that has the member, with whichever gateway; ``None``: it has not."""
         await self._parts.refresh()
         with self._parts.commits.lock:
             found = self._parts.commits.state.groups.get(group)
