@@ -62,7 +62,7 @@ class Committers:
         if nobody and not (transactional and self._is_classic(group)):
             # That there are no members whose offsets these are is for the log to see.
             return CommitOffsets(group, _NO_MEMBER, 0, entries, standing=standing)
-        client = self._consumers.member(group, member)
+        client = self._consumers.spoken_for(group, member)
         if client is not None:
             if generation == client.epoch or (transactional and generation == _NO_GENERATION):
                 epoch = max(generation, client.epoch)

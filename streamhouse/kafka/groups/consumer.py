@@ -141,7 +141,11 @@ class ConsumerGroups:
         parts.events.subscribe(self._notice, CreateTopic, AlterTopic, DeleteTopic)
 
     def member(self, group: str, member: str) -> ConsumerMember | None:
-        """A client of this gateway."""
+        """A client of this gateway. Who asks may hold the lock of the commits."""
+        return self._members.get((group, member))
+
+    def spoken_for(self, group: str, member: str) -> ConsumerMember | None:
+        """A client of this gateway, unless it has gone to another one since."""
         found = self._members.get((group, member))
         return None if found is None or self._spoken_for_elsewhere(found) else found
 
