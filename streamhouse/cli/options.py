@@ -56,14 +56,23 @@ def confirm(question: str, what: str) -> None:
 
 def parse_storage_options(pairs: list[str] | None) -> dict[str, Any]:
     """What the store is told."""
-    return dict(_parse_storage_option(pair) for pair in pairs or ())
+    # What is no pair may hold a secret: it is not repeated.
+    return dict(parse_pair(pair, "--storage-option takes NAME=VALUE") for pair in pairs or ())
 
 
-def _parse_storage_option(pair: str) -> tuple[str, Any]:
+def parse_pair(pair: str, usage: str) -> tuple[str, Any]:
+    """The name and the value of ``NAME=VALUE``, which may be JSON.
+
+    Args:
+        pair: What was given.
+        usage: What is said of anything else.
+
+    Raises:
+        typer.BadParameter: It is something else.
+    """
     name, equals, text = pair.partition("=")
     if not (name and equals):
-        # The text may hold a secret: it is not repeated.
-        raise typer.BadParameter("--storage-option takes NAME=VALUE")
+        raise typer.BadParameter(usage)
     try:
         return name, msgspec.json.decode(text)
     except msgspec.DecodeError:

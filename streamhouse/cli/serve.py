@@ -14,10 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-import msgspec
 import typer
 
-from streamhouse.cli.options import Json, LogUrl, StorageOptions, open_log
+from streamhouse.cli.options import Json, LogUrl, StorageOptions, open_log, parse_pair
 from streamhouse.cli.output import flush, print_json, print_text, wants_json
 from streamhouse.errors import InvalidSettingError
 
@@ -225,12 +224,7 @@ def _tls(certificate: Path | None, key: Path | None, client_ca: Path | None) -> 
 
 
 def _parse_setting(pair: str) -> tuple[str, Any]:
-    name, equals, text = pair.partition("=")
-    if not (name and equals):
-        raise typer.BadParameter(f"--setting takes NAME=VALUE, not {pair!r}")
+    name, value = parse_pair(pair, f"--setting takes NAME=VALUE, not {pair!r}")
     if name in _SECRETS:
         raise typer.BadParameter(f"{name} is no --setting: others could read it; there is --users")
-    try:
-        return name, msgspec.json.decode(text)
-    except msgspec.DecodeError:
-        return name, text
+    return name, value

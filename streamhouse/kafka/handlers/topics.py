@@ -12,9 +12,9 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from streamhouse.catalog.catalog import TopicInfo
 from streamhouse.commits.verdicts import Code
@@ -38,6 +38,9 @@ from streamhouse.topic import check_partition_count, check_topic_name
 _BY_DEFAULT: Final = -1
 _REPLICAS: Final = 1  # whatever was asked for: what is durable is the store's affair
 _UNKNOWN_BYTES: Final = -1
+
+_Answer: TypeAlias = Callable[..., Awaitable[Fields]]
+_Said: TypeAlias = Callable[[str, ErrorCode, str], Fields]
 
 
 class _Doomed(NamedTuple):
@@ -68,19 +71,20 @@ class TopicHandlers:
     async def create(self, request: Request) -> Fields:
         """New topics; each gets its answer."""
         body = request.body()
+        return {"throttle_time": 0, "topics": await self._each(request, body, self._created, _made)}
+
+    async def _each(self, request: Request, body: Any, answer: _Answer, said: _Said) -> list[Fields]:
+        """An answer for each topic of a request; those that are in it twice are refused."""
         twice = _repeated(topic.name for topic in body.topics)
         await self._topics.find_all({topic.name for topic in body.topics})
         results = await asyncio.gather(
             *(
-                self._created(request, topic, validate_only=body.validate_only)
+                answer(request, topic, validate_only=body.validate_only)
                 for topic in body.topics
                 if topic.name not in twice
             )
         )
-        return {
-            "throttle_time": 0,
-            "topics": [*results, *(_made(name, ErrorCode.invalid_request, _TWICE) for name in twice)],
-        }
+        return [*results, *(said(name, ErrorCode.invalid_request, _TWICE) for name in twice)]
 
     async def _created(self, request: Request, asked: Any, *, validate_only: bool) -> Fields:
         try:
@@ -209,19 +213,7 @@ class TopicHandlers:
     async def create_partitions(self, request: Request) -> Fields:
         """More partitions for topics."""
         body = request.body()
-        twice = _repeated(topic.name for topic in body.topics)
-        await self._topics.find_all({topic.name for topic in body.topics})
-        results = await asyncio.gather(
-            *(
-                self._grown(request, topic, validate_only=body.validate_only)
-                for topic in body.topics
-                if topic.name not in twice
-            )
-        )
-        return {
-            "throttle_time": 0,
-            "results": [*results, *(_result(name, ErrorCode.invalid_request, _TWICE) for name in twice)],
-        }
+        return {"throttle_time": 0, "results": await self._each(request, body, self._grown, _result)}
 
     async def _grown(self, request: Request, asked: Any, *, validate_only: bool) -> Fields:
         try:
