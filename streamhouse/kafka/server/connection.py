@@ -31,6 +31,7 @@ _UNSENT_BYTES_MAX: Final = 1 << 20
 _STRANGERS_REQUEST_BYTES_MAX: Final = 64 << 10
 _STRANGERS_SECONDS_MAX: Final = 30.0
 _FLUSH_SECONDS_MAX: Final = 5.0  # for what is ready when a connection is closed
+_FAREWELL_SECONDS: Final = 0.1  # between why it has to go and its going
 _STALLED_SECONDS: Final = 5.0  # without a byte of a large request
 _REQUEST_SECONDS: Final = 60.0
 _CLOGGED_SECONDS: Final = 0.01
@@ -340,8 +341,12 @@ class Connection(asyncio.BufferedProtocol):
         sasl = self.peer.sasl
         if sasl is None:
             return
-        if sasl.failed:
-            self.refuse("it could not say who it is")
+        if sasl.failed and not self._closing:
+            self._connections.complain(self.peer.host, "it could not say who it is")
+            self._closing = True  # nothing more is taken on, but some clients lose what comes with the end
+            if self._transport is not None:
+                self._transport.pause_reading()
+            self._set_alarm(self.close, _FAREWELL_SECONDS)
         elif sasl.done:
             self._framer.frame_bytes_max = self._server.settings.request_bytes_max
 
