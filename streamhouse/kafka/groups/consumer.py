@@ -16,10 +16,6 @@ import logging
 import re
 from typing import Final
 
-import msgspec
-
-from streamhouse.commits.groups import GroupState
-from streamhouse.commits.state import State
 from streamhouse.commits.verdicts import Code
 from streamhouse.errors import StreamhouseError
 from streamhouse.format.operations import (
@@ -32,97 +28,14 @@ from streamhouse.format.operations import (
     ReleasePartitions,
 )
 from streamhouse.kafka.cluster.brokers import Brokers
+from streamhouse.kafka.groups.consumer_members import ConsumerMember, ConsumerMembers
+from streamhouse.kafka.groups.consumer_messages import Beat, News
 from streamhouse.kafka.parts import Parts
 from streamhouse.kafka.protocol.errors import ErrorCode
 
 _ASSIGNORS: Final = {"uniform": "cooperative-sticky", "range": "range"}
 _LOOK_SECONDS: Final = 0.25
 _log: Final = logging.getLogger("streamhouse.kafka")
-
-Place = tuple[int, int]
-
-
-class Beat(msgspec.Struct, frozen=True, kw_only=True):
-    """What a client says.
-
-    Attributes:
-        group: The group.
-        member: Its name, which it has made up itself.
-        epoch: The one it is in; 0 to join.
-        instance: Name of a static member, or empty.
-        rebalance_seconds: How long it may take to give partitions back; ``None``: as said before.
-        topics: Names it subscribes to; ``None``: as said before.
-        pattern: ... and a pattern that names may match.
-        assignor: Which one it would like; empty: any.
-        owned: What it has now; ``None``: as said before.
-        client_id: What it calls itself.
-        host: Where it is.
-    """
-
-    group: str
-    member: str
-    epoch: int
-    instance: str
-    rebalance_seconds: float | None
-    topics: tuple[str, ...] | None
-    pattern: str | None
-    assignor: str
-    owned: frozenset[Place] | None
-    client_id: str
-    host: str
-
-
-class News(msgspec.Struct, frozen=True):
-    """What a client is told.
-
-    Attributes:
-        error: Why there is nothing to tell.
-        message: Says more.
-        epoch: The one it is in now.
-        assignment: What it shall have; ``None``: what it has.
-    """
-
-    error: ErrorCode = ErrorCode.none
-    message: str | None = None
-    epoch: int = 0
-    assignment: tuple[Place, ...] | None = None
-
-
-class ConsumerMember:
-    """A client that this gateway speaks for."""
-
-    __slots__ = (
-        "assigned",
-        "client_id",
-        "epoch",
-        "group",
-        "heard_at",
-        "host",
-        "id",
-        "instance",
-        "owned",
-        "pattern",
-        "rebalance_seconds",
-        "revoking_since",
-        "topics",
-        "working",
-    )
-
-    def __init__(self, beat: Beat, now: float) -> None:
-        self.group = beat.group
-        self.id = beat.member
-        self.instance = beat.instance
-        self.epoch = 0
-        self.heard_at = now
-        self.client_id = beat.client_id
-        self.host = beat.host
-        self.rebalance_seconds = 300.0
-        self.topics: tuple[str, ...] = ()
-        self.pattern: re.Pattern[str] | None = None
-        self.owned: frozenset[Place] = frozenset()
-        self.assigned: frozenset[Place] | None = None  # what it was told last
-        self.revoking_since: float | None = None
-        self.working = asyncio.Lock()  # one exchange at a time
 
 
 class ConsumerGroups:
@@ -136,18 +49,18 @@ class ConsumerGroups:
     def __init__(self, parts: Parts, brokers: Brokers) -> None:
         self._parts = parts
         self._brokers = brokers
-        self._members: dict[tuple[str, str], ConsumerMember] = {}
+        self._members = ConsumerMembers(parts)
         self._subscribed_anew = False
         parts.events.subscribe(self._notice, CreateTopic, AlterTopic, DeleteTopic)
 
     def member(self, group: str, member: str) -> ConsumerMember | None:
         """A client of this gateway. Who asks may hold the lock of the commits."""
-        return self._members.get((group, member))
+        return self._members.find(group, member)
 
     def spoken_for(self, group: str, member: str) -> ConsumerMember | None:
         """A client of this gateway, unless it has gone to another one since."""
-        found = self._members.get((group, member))
-        return None if found is None or self._spoken_for_elsewhere(found) else found
+        found = self._members.find(group, member)
+        return None if found is None or self._members.spoken_for_elsewhere(found) else found
 
     async def generation_of(self, group: str, member: str) -> int | None:
         """The generation of a group that has the member, with whichever gateway; ``None``: it has not."""
@@ -167,9 +80,9 @@ class ConsumerGroups:
         refusal = self._refuse(beat)
         if refusal is not None:
             return refusal
-        member = self._members.get((beat.group, beat.member))
-        if member is not None and self._spoken_for_elsewhere(member):
-            self._forget(member)  # what it was told meanwhile is not known here
+        member = self._members.find(beat.group, beat.member)
+        if member is not None and self._members.spoken_for_elsewhere(member):
+            self._members.forget(member)  # what it was told meanwhile is not known here
             member = None
         if beat.epoch == 0 or member is None:
             found = await self._enter(beat)
@@ -181,8 +94,8 @@ class ConsumerGroups:
 
     async def leave(self, group: str, member: str, *, returns: bool) -> News:
         """A client goes; a static one that will be back keeps its place for its session."""
-        known = self._members.get((group, member))
-        if known is None and not self._in_log(group, member):
+        known = self._members.find(group, member)
+        if known is None and not self._members.is_in_log(group, member):
             return News(ErrorCode.unknown_member_id, f"{member} is no member of {group}")
         if returns and known is not None:
             known.heard_at = self._parts.loop.time()
@@ -206,9 +119,7 @@ class ConsumerGroups:
 
     def forget_all(self) -> None:
         """Likewise, at once."""
-        for group, member in list(self._members):
-            self._parts.agent.dislodge(group, member)
-        self._members.clear()
+        self._members.forget_all()
 
     # --- entering ----------------------------------------------------------------------------------
 
@@ -233,41 +144,32 @@ class ConsumerGroups:
         key = (beat.group, beat.member)
         if beat.epoch != 0:
             await self._parts.refresh()
-            if not self._in_log(*key):
+            if not self._members.is_in_log(*key):
                 return News(ErrorCode.unknown_member_id, f"{beat.member} is no member of {beat.group}")
         elif beat.topics is None and beat.pattern is None:
             return News(ErrorCode.invalid_request, "who joins says what it subscribes to")
-        namesake = self._namesake(beat)
+        namesake = self._members.namesake(beat)
         if namesake is not None and namesake.epoch != _AWAY:
             return News(ErrorCode.unreleased_instance_id, f"instance {beat.instance!r} is {namesake.id}")
-        member = self._members.get(key) or ConsumerMember(beat, self._parts.loop.time())
+        member = self._members.find(*key) or ConsumerMember(beat, self._parts.loop.time())
         if beat.epoch == 0:
             member.epoch, member.assigned = 0, None
         else:
             member.epoch = beat.epoch
-            member.topics = self._topics_in_log(*key)
+            member.topics = self._members.topics_in_log(*key)
         member.owned = frozenset()
         if namesake is not None:
-            self._forget(namesake)
-        self._members[key] = member
-        self._parts.agent.lodge(*key, self._session_seconds)
+            self._members.forget(namesake)
+        self._members.add(member)
         return member
-
-    def _namesake(self, beat: Beat) -> ConsumerMember | None:
-        """Another client of the same instance."""
-        for (group, id_), member in self._members.items():
-            same = group == beat.group and member.instance == beat.instance
-            if beat.instance and same and id_ != beat.member:
-                return member
-        return None
 
     # --- news --------------------------------------------------------------------------------------
 
     async def _exchange(self, member: ConsumerMember, beat: Beat) -> News:
         member.heard_at = self._parts.loop.time()
         wanted = self._take_in(member, beat)
-        group = self._group(member)
-        if group is None or wanted != self._subscribed(member):
+        group = self._members.group_of(member)
+        if group is None or wanted != self._members.subscribed(member):
             news = await self._subscribe(member, beat, wanted, again=group is not None)
             if news is not None:
                 return news
@@ -284,8 +186,7 @@ class ConsumerGroups:
             member.pattern = re.compile(beat.pattern) if beat.pattern else None
         if beat.owned is not None:
             member.owned = beat.owned
-        with self._parts.commits.lock:
-            return _topic_ids(self._parts.commits.state, member)
+        return self._members.wanted(member)
 
     async def _subscribe(
         self, member: ConsumerMember, beat: Beat, topics: tuple[int, ...], *, again: bool
@@ -305,7 +206,7 @@ class ConsumerGroups:
         verdict = await self._parts.propose(join)
         if verdict.code is Code.ACCEPTED:
             return None
-        self._forget(member)
+        self._members.forget(member)
         if verdict.code is Code.STALE:
             return News(ErrorCode.not_coordinator)
         if verdict.code is Code.UNKNOWN_MEMBER:
@@ -340,7 +241,7 @@ class ConsumerGroups:
         with self._parts.commits.lock:
             group = self._parts.commits.state.groups.get(member.group)
             if group is None or member.id not in group.members:
-                self._forget(member)
+                self._members.forget(member)
                 return News(ErrorCode.unknown_member_id, f"{member.id} was taken out of {member.group}")
             leaving = set(group.to_release(member.id))
             shall_have = frozenset(group.owned(member.id)) - leaving
@@ -359,13 +260,13 @@ class ConsumerGroups:
 
     async def _look(self) -> None:
         now = self._parts.loop.time()
-        for member in list(self._members.values()):
-            silent = now - member.heard_at > self._session_seconds
+        for member in self._members:
+            silent = now - member.heard_at > self._members.session_seconds
             since = member.revoking_since
             slow = since is not None and now - since > member.rebalance_seconds
-            if self._spoken_for_elsewhere(member):
+            if self._members.spoken_for_elsewhere(member):
                 if silent:
-                    self._forget(member)
+                    self._members.forget(member)
             elif silent or slow:
                 await self._expel(member.group, member.id)
         if self._subscribed_anew:
@@ -374,77 +275,25 @@ class ConsumerGroups:
 
     async def _subscribe_anew(self) -> None:
         """Topics came or went: some who subscribe to names that were not there may have partitions now."""
-        for member in list(self._members.values()):
+        for member in self._members:
             async with member.working:
-                with self._parts.commits.lock:
-                    wanted = _topic_ids(self._parts.commits.state, member)
-                if self._group(member) is not None and wanted != self._subscribed(member):
+                wanted = self._members.wanted(member)
+                if self._members.group_of(member) is not None and wanted != self._members.subscribed(member):
                     beat = _nothing_new(member)
                     await self._subscribe(member, beat, wanted, again=True)
 
     async def _expel(self, group: str, member: str) -> None:
-        known = self._members.get((group, member))
+        known = self._members.find(group, member)
         if known is not None:
-            self._forget(known)
+            self._members.forget(known)
         await self._parts.propose(LeaveGroup(group, member, self._brokers.standing))
-
-    def _forget(self, member: ConsumerMember) -> None:
-        self._members.pop((member.group, member.id), None)
-        self._parts.agent.dislodge(member.group, member.id)
 
     def _notice(self, _operation: Operation) -> None:
         self._subscribed_anew = True
 
-    # --- the log -----------------------------------------------------------------------------------
-
-    @property
-    def _session_seconds(self) -> float:
-        return self._parts.settings.consumer_session_timeout_ms / 1000
-
-    def _group(self, member: ConsumerMember) -> GroupState | None:
-        """The group, if it is a member of it."""
-        with self._parts.commits.lock:
-            group = self._parts.commits.state.groups.get(member.group)
-            return group if group is not None and member.id in group.members else None
-
-    def _subscribed(self, member: ConsumerMember) -> tuple[int, ...]:
-        with self._parts.commits.lock:
-            group = self._parts.commits.state.groups.get(member.group)
-            present = None if group is None else group.members.get(member.id)
-            mine = present is not None and present.process == self._parts.agent.process
-            return present.topics if present is not None and mine else _NOT_YET
-
-    def _spoken_for_elsewhere(self, member: ConsumerMember) -> bool:
-        """Whether another gateway speaks for a client since it was here."""
-        with self._parts.commits.lock:
-            group = self._parts.commits.state.groups.get(member.group)
-            present = None if group is None else group.members.get(member.id)
-            return present is not None and present.process != self._parts.agent.process
-
-    def _in_log(self, group: str, member: str) -> bool:
-        with self._parts.commits.lock:
-            found = self._parts.commits.state.groups.get(group)
-            return found is not None and member in found.members
-
-    def _topics_in_log(self, group: str, member: str) -> tuple[str, ...]:
-        """What it subscribes to, as far as the log knows: names of topics that are there."""
-        with self._parts.commits.lock:
-            state = self._parts.commits.state
-            ids = state.groups[group].members[member].topics
-            return tuple(state.topics[id_].name for id_ in ids if id_ in state.topics)
-
 
 _GONE: Final = -1
 _AWAY: Final = -2
-_NOT_YET: Final = (-1,)
-
-
-def _topic_ids(state: State, member: ConsumerMember) -> tuple[int, ...]:
-    """The topics that a subscription means now."""
-    ids = {state.topic_ids[name] for name in member.topics if name in state.topic_ids}
-    if member.pattern is not None:
-        ids |= {id_ for name, id_ in state.topic_ids.items() if member.pattern.fullmatch(name)}
-    return tuple(sorted(ids))
 
 
 def _nothing_new(member: ConsumerMember) -> Beat:

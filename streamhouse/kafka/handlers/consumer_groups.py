@@ -10,7 +10,8 @@ from streamhouse.commits.groups import GroupState
 from streamhouse.commits.state import State
 from streamhouse.kafka.access import Access
 from streamhouse.kafka.cluster.brokers import Brokers
-from streamhouse.kafka.groups.consumer import Beat, ConsumerGroups, News, Place
+from streamhouse.kafka.groups.consumer import ConsumerGroups
+from streamhouse.kafka.groups.consumer_messages import Beat, News, Place
 from streamhouse.kafka.parts import Parts
 from streamhouse.kafka.protocol.codec import Fields
 from streamhouse.kafka.protocol.errors import ErrorCode

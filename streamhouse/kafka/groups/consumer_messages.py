@@ -1,0 +1,58 @@
+"""What a client says in a heartbeat of the newer protocol, and what it is told."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from streamhouse.kafka.protocol.errors import ErrorCode
+
+Place: TypeAlias = tuple[int, int]
+"""Topic id and partition."""
+
+
+class Beat(msgspec.Struct, frozen=True, kw_only=True):
+    """What a client says.
+
+    Attributes:
+        group: The group.
+        member: Its name, which it has made up itself.
+        epoch: The one it is in; 0 to join.
+        instance: Name of a static member, or empty.
+        rebalance_seconds: How long it may take to give partitions back; ``None``: as said before.
+        topics: Names it subscribes to; ``None``: as said before.
+        pattern: ... and a pattern that names may match.
+        assignor: Which one it would like; empty: any.
+        owned: What it has now; ``None``: as said before.
+        client_id: What it calls itself.
+        host: Where it is.
+    """
+
+    group: str
+    member: str
+    epoch: int
+    instance: str
+    rebalance_seconds: float | None
+    topics: tuple[str, ...] | None
+    pattern: str | None
+    assignor: str
+    owned: frozenset[Place] | None
+    client_id: str
+    host: str
+
+
+class News(msgspec.Struct, frozen=True):
+    """What a client is told.
+
+    Attributes:
+        error: Why there is nothing to tell.
+        message: Says more.
+        epoch: The one it is in now.
+        assignment: What it shall have; ``None``: what it has.
+    """
+
+    error: ErrorCode = ErrorCode.none
+    message: str | None = None
+    epoch: int = 0
+    assignment: tuple[Place, ...] | None = None
