@@ -16,6 +16,8 @@ from typing import Any, Final
 
 from streamhouse.errors import ClosedError, QueryError, QueryLimitError, QueryRefusedError, StreamhouseError
 from streamhouse.sql import interrupts
+from streamhouse.sql.cursors import IdleCursors
+from streamhouse.sql.interrupts import Helpers
 from streamhouse.sql.limits import Limits
 
 JSON_MACROS: Final = (
@@ -46,12 +48,18 @@ class Database:
 
     Args:
         limits: For a restricted session.
+
+    Attributes:
+        idle: Cursors that the next query may use.
+        helpers: Threads for calls that Ctrl-C ends.
     """
 
     def __init__(self, limits: Limits | None) -> None:
         import duckdb
 
         self._connection: Any = duckdb.connect(":memory:", config={"python_enable_replacements": False})
+        self.idle = IdleCursors()
+        self.helpers = Helpers()
         self._lock = threading.Lock()
         self._views: set[str] = set()
         self._cursors: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -96,7 +104,9 @@ class Database:
         with self._lock:
             connection, self._connection = self._connection, None
         if connection is not None:
+            self.idle.clear()
             interrupts.close(*self._cursors, connection)
+            self.helpers.close()
 
 
 def use_strict_json(cursor: Any) -> None:

@@ -16,6 +16,7 @@ from streamhouse.errors import ClosedError, QueryError, QueryLimitError, TopicNo
 from streamhouse.sql import database as engine
 from streamhouse.sql import interrupts
 from streamhouse.sql.capture import Capture
+from streamhouse.sql.cursors import Kinds, TopicCursor
 from streamhouse.sql.database import TOO_LONG, Database, quoted, translated
 from streamhouse.sql.extremes import rewritten
 from streamhouse.sql.interrupts import DUCKDB_SAYS, Deadline, Interruptible
@@ -23,7 +24,7 @@ from streamhouse.sql.rows import RowTable
 from streamhouse.sql.scan import Workers
 from streamhouse.sql.scans import FIRST_MARK, scanned_once
 from streamhouse.sql.snapshot import TopicView
-from streamhouse.sql.sources import CondensedSource, TopicSource, register
+from streamhouse.sql.sources import CondensedSource, Slot, TopicSource, register
 from streamhouse.sql.stats import QueryStats, ScanNotes
 from streamhouse.sql.tables import SCHEMA, TABLES
 
@@ -46,6 +47,7 @@ class Query(msgspec.Struct, frozen=True):
         objects: Variables of the caller that it mentions.
         database: Where it runs.
         workers: Who reads blocks.
+        tidy: Whether it leaves nothing behind on its cursor.
         condensed: Whether it needs no record of its topic; see ``extremes.py``.
         lone: Sources that it scans just once; see ``scans.py``.
         seconds_max: How long a run may take; no limit by default.
@@ -59,6 +61,7 @@ class Query(msgspec.Struct, frozen=True):
     objects: Mapping[str, Any]
     database: Database
     workers: Workers
+    tidy: bool = False
     condensed: bool = False
     lone: frozenset[str] = frozenset()
     seconds_max: float | None = None
@@ -72,6 +75,14 @@ class Query(msgspec.Struct, frozen=True):
             run.close()
             raise
         return run
+
+    @property
+    def kinds(self) -> Kinds | None:
+        """What a cursor for it has registered, if it may be one that another query used."""
+        if not self.tidy or self.raw or self.objects or self.capture.tables or not self.capture.topics:
+            return None
+        topics = self.capture.topics.items()
+        return tuple([(name, topic.schema, self.condensed) for name, topic in topics])
 
 
 class _Heard:
@@ -99,17 +110,24 @@ class Run:
         self._timed_out = False
         self._closed = False
         self._sources: dict[str, TopicSource] = {}
-        self.cursor = query.database.cursor()
-        self._interruptible = Interruptible(self.cursor)
+        self._slots: dict[str, Slot] = {}
+        self._kinds = query.kinds
+        idle = None if self._kinds is None else query.database.idle.take(self._kinds)
+        if idle is None:
+            self.cursor = query.database.cursor()
+        else:
+            self.cursor = idle.cursor
+            self._slots.update(idle.slots)
+        self._interruptible = Interruptible(self.cursor, query.database.helpers)
 
     def register(self) -> None:
         """Make the relations known under their names."""
         query = self._query
         for name, topic in query.capture.topics.items():
-            register(self.cursor, name, self._source(name, topic, raw=False))
+            self._place(name, self._source(name, topic, raw=False))
         for name in query.raw:
             hidden = f"{RAW}:{name}"  # no topic can be called that
-            register(self.cursor, hidden, self._source(hidden, query.capture.topics[name], raw=True))
+            self._place(hidden, self._source(hidden, query.capture.topics[name], raw=True))
             query.database.make_view(self.cursor, RAW, name, hidden)
         for name, rows in query.capture.tables.items():
             hidden = f"{SCHEMA}:{name}"
@@ -130,6 +148,7 @@ class Run:
         except QueryError as error:
             if error.__cause__ is None or not engine.needs_strict_json(error):
                 raise
+            self._kinds = None
             engine.use_strict_json(self.cursor)
             return work(self._relation)
 
@@ -162,6 +181,7 @@ class Run:
 
     def rows(self) -> None:
         """Run the statement so that rows can be fetched as they come."""
+        self._kinds = None
         self._execute(lambda: self.cursor.execute(self._query.text, self._query.values))
 
     def fetch(self, size: int) -> list[tuple[Any, ...]]:
@@ -192,6 +212,7 @@ class Run:
         """
         if self._timed_out:
             raise QueryLimitError(TOO_LONG)
+        kinds, self._kinds = self._kinds, None  # unless this ends well, nobody else gets the cursor
         seconds = self._query.seconds_max
         deadline = None if seconds is None else Deadline(self.cursor, seconds)
         try:
@@ -212,6 +233,7 @@ class Run:
             if deadline is not None and deadline.missed:
                 self._timed_out = True
                 raise QueryLimitError(TOO_LONG)
+            self._kinds = kinds
             return done
         finally:
             if deadline is not None:
@@ -234,6 +256,20 @@ class Run:
         interrupts.close(self.cursor)
         self._interruptible.rest()
 
+    def release(self) -> None:
+        """Nobody needs it any more: another query over the same topics may have the cursor."""
+        if self._kinds is not None and not self._closed:
+            self._closed = True
+            self._query.database.idle.put(TopicCursor(self.cursor, self._kinds, self._slots))
+
+    def hand_out(self, work: Callable[[], T]) -> T:
+        """Make something of the cursor that may be in use for longer than this run."""
+        self._kinds = None
+        return self.whole(work)
+
+    def __del__(self) -> None:
+        self.release()
+
     def _execute(self, work: Callable[[], T]) -> T:
         """Do something that takes a while; Ctrl-C ends it."""
         return self.guard(lambda: self._interruptible.call(work))
@@ -244,6 +280,14 @@ class Run:
 
     def _relation(self) -> Any:
         return self.cursor.sql(self._query.text, params=self._query.values)
+
+    def _place(self, name: str, source: TopicSource) -> None:
+        """Let the statement read a topic under a name."""
+        slot = self._slots.get(name)
+        if slot is None:
+            slot = self._slots[name] = Slot(source)
+            register(self.cursor, name, slot)
+        slot.source = source
 
     def _source(self, name: str, topic: TopicView, *, raw: bool) -> TopicSource:
         kind = CondensedSource if self._query.condensed else TopicSource

@@ -136,7 +136,7 @@ class Result:
         run = self._open()
         with self._entry.running(run):
             relation = run.bind()
-            return run.whole(lambda: relation.__arrow_c_stream__(requested_schema))
+            return run.hand_out(lambda: relation.__arrow_c_stream__(requested_schema))
 
     # --- pictures ----------------------------------------------------------------------------------
 

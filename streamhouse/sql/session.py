@@ -196,6 +196,7 @@ class SqlSession:
             {} if frame is None else _variables(frame, mentions, taken),
             self._database,
             self._workers,
+            tidy=repeatable and limits is None and "setseed" not in mentions.words,
             seconds_max=None if limits is None else limits.seconds_max,
         )
 
@@ -277,7 +278,7 @@ def _refined(query: Query, run: Run, relation: Any, mentions: Mentions) -> tuple
     if len(topics) == 1 and asks_for_extremes(mentions):
         text = run.condensed_text(list(relation.columns))
         if text is not None:
-            run.close()
+            run.release()
             query = msgspec.structs.replace(query, text=text, condensed=True)
             run = query.open()
             return query, run, run.bind()

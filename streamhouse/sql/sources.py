@@ -38,7 +38,7 @@ PUSHDOWN: Final = _ScanSource is not object
 """Whether this DuckDB tells sources what a query needs."""
 
 
-class TopicSource(_ScanSource):  # type: ignore[misc]
+class TopicSource:
     """A topic as of one commit.
 
     Args:
@@ -53,9 +53,6 @@ class TopicSource(_ScanSource):  # type: ignore[misc]
         lone: Whether the query scans the topic just once, so that a filter that is offered is for that scan.
     """
 
-    one_shot = False
-    schema_is_stable = True
-
     def __init__(
         self,
         workers: Workers,
@@ -65,7 +62,6 @@ class TopicSource(_ScanSource):  # type: ignore[misc]
         began: Callable[[ScanNotes], None],
         failed: Callable[[BaseException], None],
     ) -> None:
-        self.obj = self  # what DuckDB tells sources apart by
         self._workers = workers
         self._topic = topic
         self._raw = raw
@@ -74,7 +70,7 @@ class TopicSource(_ScanSource):  # type: ignore[misc]
         self.columns = self._column_names()
         self._fields = columns_of(topic.schema, COLUMNS)
         self._hints: dict[str, Any] = {}
-        self._whole = self._scan(self.columns, ())
+        self.schema = self._scan(self.columns, ()).schema
         self.mark: int | None = None
         self.lone = False
 
@@ -100,12 +96,6 @@ class TopicSource(_ScanSource):  # type: ignore[misc]
         names = self.columns if columns is None else [self.columns[index] for index in columns]
         scan = self._scan(names, filters, noted=True)
         return array_stream(scan.schema, scan.arrays(), self._failed), True
-
-    def __arrow_c_schema__(self) -> object:
-        return self._whole.schema.__arrow_c_schema__()
-
-    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        return self.stream(None, ())[0]
 
     def _scan(self, names: Sequence[str], filters: Sequence[Any], *, noted: bool = False) -> Any:
         partitions = self._topic.partitions
@@ -146,12 +136,47 @@ class CondensedSource(TopicSource):
         return CondensedScan(self._workers, self._topic, names, filters, notes=notes)
 
 
-def register(connection: Any, name: str, source: Any) -> None:
-    """Let statements on a connection read a source under a name."""
+class Slot(_ScanSource):  # type: ignore[misc]
+    """What DuckDB is given under the name of a topic: the topic as the query sees that has the cursor.
+
+    Args:
+        source: That topic. Another one in its place has to have the same columns of the same types.
+    """
+
+    one_shot = False
+    schema_is_stable = True
+
+    def __init__(self, source: TopicSource) -> None:
+        self.obj = self  # what DuckDB tells sources apart by
+        self.source: TopicSource | None = source
+
+    def rows(self) -> int:
+        return self._source.rows()
+
+    def accepts(self, predicate: Any) -> bool:
+        return self._source.accepts(predicate)
+
+    def stream(self, columns: Sequence[int] | None, filters: Sequence[Any]) -> tuple[object, bool]:
+        return self._source.stream(columns, filters)
+
+    def __arrow_c_schema__(self) -> object:
+        return self._source.schema.__arrow_c_schema__()
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        return self.stream(None, ())[0]
+
+    @property
+    def _source(self) -> TopicSource:
+        assert self.source is not None, "nobody has the cursor"
+        return self.source
+
+
+def register(connection: Any, name: str, slot: Slot) -> None:
+    """Let statements on a connection read a topic under a name."""
     if PUSHDOWN:
-        connection._register_arrow_source(name, source)
+        connection._register_arrow_source(name, slot)
     else:
-        connection.register(name, source)
+        connection.register(name, slot)
 
 
 def _sql(condition: Any) -> str:

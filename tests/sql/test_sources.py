@@ -16,7 +16,7 @@ from streamhouse.sql.predicates import understood
 
 def test_the_class_and_the_method_are_there() -> None:
     assert sources.PUSHDOWN
-    assert issubclass(sources.TopicSource, ArrowScanSource)
+    assert issubclass(sources.Slot, ArrowScanSource)
     with duckdb.connect() as connection:
         assert callable(connection._register_arrow_source)
 
