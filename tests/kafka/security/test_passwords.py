@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 
 import pytest
 
@@ -96,7 +95,7 @@ def test_decoys_are_always_the_same_and_all_different(mechanism: Mechanism) -> N
     assert len(set(values)) == len(values)
 
 
-@pytest.mark.parametrize("salt", [os.urandom(64), b"1x3kq0w9z8", b"upper Case"])
+@pytest.mark.parametrize("salt", [bytes(range(0, 256, 4)), b"1x3kq0w9z8", b"upper Case"])
 def test_decoys_look_like_others(salt: bytes) -> None:
     like = derive(SHA_256, "pencil", salt, 8192)
     made = decoy(SHA_256, "nobody", b"secret", like)
