@@ -44,10 +44,10 @@ class Result:
     """
 
     def __init__(self, query: Query, run: Run, relation: Any, entry: Entry, rows_max: int | None) -> None:
+        self._relation = relation  # the first to be freed: with the run, another query gets the cursor
         self._query = query
         self._run = run
         self._last = run
-        self._relation = relation
         self._entry = entry
         self._columns = list(relation.columns)  # now: to ask a relation is to use its cursor
         self._types = list(relation.types)
