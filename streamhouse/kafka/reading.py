@@ -34,10 +34,12 @@ class BuiltBatch(msgspec.Struct, frozen=True):
     """A record batch as it is sent.
 
     Attributes:
-        next_offset: The offset after its last record.
+        first_offset: The offset of its first record.
+        next_offset: The offset after its last one.
         data: Its bytes.
     """
 
+    first_offset: int
     next_offset: int
     data: bytes
 
@@ -121,6 +123,8 @@ class RecordSource:
                     if batch is None:
                         offset = ref.next_offset  # only gaps are left
                         break
+                    if out and batch.first_offset < offset:
+                        return out  # blocks were merged meanwhile; clients skip at the beginning only
                     if len(batch.data) > left and (out or not at_least_one):
                         return out
                     out.append(batch.data)
@@ -188,7 +192,8 @@ def _build(
         values = json_values(schema, conform(schema, columns.value), start, stop)
     append_time = info.settings.timestamp_type == "append"
     data = build_batch(columns, start, stop, base_offset, codec=codec, values=values, append_time=append_time)
-    return BuiltBatch(offset_at(columns, base_offset, stop - 1) + 1, data)
+    first, last = (offset_at(columns, base_offset, index) for index in (start, stop - 1))
+    return BuiltBatch(first, last + 1, data)
 
 
 def _source(info: TopicInfo, partition: int) -> str:
