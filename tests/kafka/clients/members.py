@@ -64,7 +64,7 @@ def _kafka_python(bootstrap: str, group: str, topic: str, settings: dict[str, st
     values = {name: int(value) if value.isdigit() else value for name, value in settings.items()}
     consumer = KafkaConsumer(topic, bootstrap_servers=bootstrap, group_id=group, **values)
     while True:
-        consumer.poll(50)
+        consumer.poll(500)  # long enough to get through a rebalance on a busy machine
         _say(len(consumer.assignment()))
 
 
