@@ -28,7 +28,7 @@ for module in pkgutil.walk_packages(kit.__path__, "streamhouse.testing."):
 SERVE = "import streamhouse, streamhouse.kafka as k; k.serve(streamhouse.Log('memory://'), port=0).close()"
 RUNTIME = ["cli", "fast", "kafka", "notebook"]  # extras whose floors are those of users
 APART = ["tests/docs", "tests/examples"]  # sessions of their own
-SIDE_BY_SIDE = ["-n", "auto", "--maxprocesses", "4", "--dist", "worksteal"]  # many tests wait most of the time
+SIDE_BY_SIDE = ["-n", "auto", "--maxprocesses", "4", "--dist", "worksteal"]  # most wait
 
 
 def group(*names: str) -> list[str]:
