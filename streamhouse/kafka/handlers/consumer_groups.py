@@ -173,22 +173,18 @@ class ConsumerGroupHandlers:
                 # For clients to ask for it as a classic one then.
                 message = f"there is no consumer group {name}"
                 return fields | {"error_code": ErrorCode.group_id_not_found, "error_message": message}
-            if not self._may_see_topics(request, state, group):
-                return fields | {"error_code": ErrorCode.topic_authorization_failed, "error_message": _HIDDEN}
-            return fields | {
+            found = {
                 "group_state": state_name(group),
                 "group_epoch": group.generation,
                 "assignment_epoch": group.generation,
                 "assignor_name": group.assignor,
                 "members": [self._member(state, group, name, id_) for id_ in group.members],
             }
-
-    def _may_see_topics(self, request: Request, state: State, group: GroupState) -> bool:
-        """Whether a client may know of all topics that members have or want."""
-        topics = {topic for member in group.members.values() for topic in member.topics}
-        topics.update(topic for topic, _ in group.target)
-        names = [state.topics[topic].name for topic in topics if topic in state.topics]
-        return all(self._access.topic(request.peer, Operation.DESCRIBE, name) for name in names)
+            topics = _topics_of(state, group)
+        # Without the lock, for looking rights up takes it.
+        if not all(self._access.topic(request.peer, Operation.DESCRIBE, topic) for topic in topics):
+            return fields | {"error_code": ErrorCode.topic_authorization_failed, "error_message": _HIDDEN}
+        return fields | found
 
     def _member(self, state: State, group: GroupState, name: str, id_: str) -> dict[str, Any]:
         member = group.members[id_]
@@ -207,6 +203,13 @@ class ConsumerGroupHandlers:
             "target_assignment": {"topic_partitions": self._by_topic(target, state)},
             "member_type": _CONSUMER,
         }
+
+
+def _topics_of(state: State, group: GroupState) -> list[str]:
+    """All topics that members have or want."""
+    topics = {topic for member in group.members.values() for topic in member.topics}
+    topics.update(topic for topic, _ in group.target)
+    return [state.topics[topic].name for topic in topics if topic in state.topics]
 
 
 def state_name(group: GroupState) -> str:

@@ -13,6 +13,7 @@ import streamhouse
 import streamhouse.kafka
 from streamhouse.kafka.protocol import apis
 from streamhouse.kafka.security.bindings import Operation, PatternType, Permission, ResourceType
+from tests.kafka.secured.locks import watch_the_lock
 from tests.kafka.secured.logins import PASSWORD, log_in
 from tests.kafka.test_versions import GOOD, SASL
 from tests.kafka.wire import Wire
@@ -158,6 +159,7 @@ def stage() -> Iterator[Stage]:
         Wire(gateway) as admin,
         Wire(gateway) as eve,
     ):  # fmt: skip
+        watch_the_lock(gateway)
         log.create_topic("t", partitions=2)
         with log.producer() as producer:
             producer.send("t", b"v", key=b"k", partition=0)
