@@ -1,20 +1,19 @@
-"""ACLs that real clients make, and what real clients may do then."""
+"""ACLs: who may make them, with which clients, and whom they bind, where and when."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import (
     AclBinding,
     AclBindingFilter,
     AclOperation,
     AclPermissionType,
-    AdminClient,
     ResourcePatternType,
     ResourceType,
 )
@@ -22,246 +21,249 @@ from confluent_kafka.admin import (
 import streamhouse
 import streamhouse.kafka
 from streamhouse.kafka import Gateway
-from tests.kafka.clients import confluent
-from tests.kafka.secured.logins import PASSWORD, Login, log_in, sample, topics
+from tests.kafka.admin.clients import code, outcomes
+from tests.kafka.clients.samples import until
+from tests.kafka.secured.acls import (
+    ALL,
+    ANN,
+    BOB,
+    CAROL,
+    CLUSTER,
+    CREATE,
+    DESCRIBE,
+    EVERYTHING,
+    GROUP,
+    PRODUCER,
+    READ,
+    TOPIC,
+    WRITE,
+    acl,
+    allow,
+    new_admin,
+    serve,
+    visible,
+    withdraw,
+)
+from tests.kafka.secured.logins import log_in, topics
 from tests.kafka.wire import Wire
 
 with warnings.catch_warnings():  # it reads its files in an old way
     warnings.simplefilter("ignore", DeprecationWarning)
-    from kafka import KafkaAdminClient
-    from kafka.admin import (
-        ACL,
-        ACLFilter,
-        ACLOperation,
-        ACLPermissionType,
-        ACLResourcePatternType,
-        ResourcePattern,
-        ResourcePatternFilter,
-    )
-    from kafka.admin import ResourceType as KafkaPythonType
+    import kafka.admin
+    import kafka.errors
 
-USERS = {"root": PASSWORD, "ann": PASSWORD, "bob": PASSWORD}
-NAMES = ("open", "secret", "team.a", "team.b")
-ANYTHING = AclBindingFilter(
-    ResourceType.ANY,
-    None,
-    ResourcePatternType.ANY,
-    None,
-    None,
-    AclOperation.ANY,
-    AclPermissionType.ANY,
-)
-
-
-@contextmanager
-def serve(log: streamhouse.Log, *, open_by_default: bool = False) -> Iterator[Gateway]:
-    with streamhouse.kafka.serve(
-        log, port=0, authorize=True, allow_everyone_without_acl=open_by_default, super_users=["User:root"],
-        sasl_mechanisms=["PLAIN"], plain_users=USERS, auto_create_topics=False,
-    ) as gateway:  # fmt: skip
-        yield gateway
+TOPICS = {"orders", "orders-eu", "secret"}
 
 
 @pytest.fixture
 def gateway(log: streamhouse.Log) -> Iterator[Gateway]:
-    for name in NAMES:
+    for name in sorted(TOPICS):
         log.create_topic(name)
     with serve(log) as gateway:
         yield gateway
 
 
-def acl(
-    name: str,
-    operation: AclOperation,
-    *,
-    kind: ResourceType = ResourceType.TOPIC,
-    pattern: ResourcePatternType = ResourcePatternType.LITERAL,
-    user: str = "User:ann",
-    host: str = "*",
-    permission: AclPermissionType = AclPermissionType.ALLOW,
-) -> AclBinding:
-    return AclBinding(kind, name, pattern, user, host, operation, permission)
+# --- administration ----------------------------------------------------------------------------------------
 
 
-class Admin:
-    """confluent-kafka's, as the super user."""
-
-    def __init__(self, gateway: Gateway) -> None:
-        login = Login("PLAIN", "root").confluent
-        self._client = AdminClient({"bootstrap.servers": gateway.bootstrap, "log_level": 0, **login})
-
-    def create(self, *bindings: AclBinding) -> None:
-        for future in self._client.create_acls(list(bindings)).values():
-            assert future.result(20) is None
-
-    def held(self, wanted: AclBindingFilter = ANYTHING) -> set[AclBinding]:
-        return set(self._client.describe_acls(wanted).result(20))
-
-    def delete(self, wanted: AclBindingFilter) -> set[AclBinding]:
-        (future,) = self._client.delete_acls([wanted]).values()
-        return set(future.result(20))
-
-
-def visible(gateway: Gateway, user: str) -> set[str]:
-    """The topics that somebody gets a list of."""
-    with Wire(gateway) as wire:
-        assert log_in(wire, user).error_code == 0
-        return topics(wire)
-
-
-def sends(gateway: Gateway, user: str, topic: str) -> bool:
-    """Whether somebody may write there, as far as librdkafka knows."""
-    producer = confluent.new_producer(gateway.bootstrap, **Login("PLAIN", user).confluent)
-    try:
-        confluent.send(producer, topic, [sample(b"v")])
-    except KafkaException as refused:
-        if refused.args[0].code() != KafkaError.TOPIC_AUTHORIZATION_FAILED:
-            raise
-        return False
-    return True
-
-
-# --- making them -----------------------------------------------------------------------------------------
-
-
-def test_confluent_makes_lists_and_deletes_them(gateway: Gateway) -> None:
-    admin = Admin(gateway)
-    assert admin.held() == set()
-    made = {
-        acl("open", AclOperation.READ),
-        acl("team.", AclOperation.ALL, pattern=ResourcePatternType.PREFIXED, user="User:bob"),
-        acl("g", AclOperation.READ, kind=ResourceType.GROUP, host="127.0.0.1"),
-        acl("secret", AclOperation.WRITE, user="User:*", permission=AclPermissionType.DENY),
+def test_confluent_administers_them(gateway: Gateway) -> None:
+    assert held(gateway) == set()
+    prefixed = ResourcePatternType.PREFIXED
+    of_groups = acl(GROUP, "mail", ALL, pattern=prefixed)
+    of_carol = {acl(TOPIC, "team.", ALL, "carol", pattern=prefixed), acl(TOPIC, "orders", READ, "carol")}
+    others = {
+        acl(TOPIC, "orders", READ),
+        acl(TOPIC, "orders", WRITE, permission=AclPermissionType.DENY, host="10.0.0.1"),
+        acl(CLUSTER, "kafka-cluster", CREATE, "*"),
+        acl(PRODUCER, "mover", WRITE),
     }
-    admin.create(*made)
-    admin.create(*made)  # nothing new
-    assert admin.held() == made
-    of_bob = AclBindingFilter(
-        ResourceType.ANY, None, ResourcePatternType.ANY, "User:bob", None, AclOperation.ANY,
-        AclPermissionType.ANY,
-    )  # fmt: skip
-    match = AclBindingFilter(
-        ResourceType.TOPIC, "team.a", ResourcePatternType.MATCH, None, None, AclOperation.ANY,
-        AclPermissionType.ANY,
-    )  # fmt: skip
-    assert admin.held(of_bob) == admin.held(match) == admin.delete(of_bob)
-    assert len(admin.held()) == 3
-    assert admin.delete(of_bob) == set()
-    assert len(admin.delete(ANYTHING)) == 3
-    assert admin.held() == set()
+    allow(gateway, of_groups, *of_carol, *others)
+    allow(gateway, of_groups, *others)  # nothing new
+    assert held(gateway) == {of_groups, *of_carol, *others}
+    for name, resource, principal, meant in (
+        ("mailer", GROUP, None, {of_groups}),
+        (None, ResourceType.ANY, "User:carol", of_carol),
+        (None, ResourceType.ANY, None, others),
+    ):
+        pattern = ResourcePatternType.ANY if name is None else ResourcePatternType.MATCH
+        wanted = AclBindingFilter(
+            resource, name, pattern, principal, None, AclOperation.ANY, AclPermissionType.ANY
+        )
+        before = held(gateway)
+        assert held(gateway, wanted) == deleted(gateway, wanted) == meant
+        assert held(gateway) == before - meant
+        assert deleted(gateway, wanted) == set()
 
 
-def test_kafka_python_makes_lists_and_deletes_them(gateway: Gateway) -> None:
-    client = KafkaAdminClient(bootstrap_servers=gateway.bootstrap, **Login("PLAIN", "root").python)
+def held(gateway: Gateway, wanted: AclBindingFilter = EVERYTHING) -> set[AclBinding]:
+    admin = new_admin(gateway)
+    return set(admin.describe_acls(wanted).result(20))
+
+
+def deleted(gateway: Gateway, wanted: AclBindingFilter) -> set[AclBinding]:
+    admin = new_admin(gateway)
+    (gone,) = admin.delete_acls([wanted]).values()
+    return set(gone.result(20))
+
+
+def test_kafka_python_administers_them(gateway: Gateway) -> None:
+    admin = kafka.admin.KafkaAdminClient(bootstrap_servers=gateway.bootstrap, **ANN.python)
     try:
-        pattern = ResourcePattern(KafkaPythonType.TOPIC, "team.", ACLResourcePatternType.PREFIXED)
-        made = ACL("User:ann", "*", ACLOperation.WRITE, ACLPermissionType.ALLOW, pattern)
-        client.create_acls([made])
-        anything = ACLFilter(
-            None, None, ACLOperation.ANY, ACLPermissionType.ANY,
-            ResourcePatternFilter(KafkaPythonType.ANY, None, ACLResourcePatternType.ANY),
-        )  # fmt: skip
-        assert made in _acls(client.describe_acls(anything))
-        assert sends(gateway, "ann", "team.a")
-        client.delete_acls([anything])
-        assert not sends(gateway, "ann", "team.a")
-        assert Admin(gateway).held() == set()
+        binding = kafka.admin.ACL(
+            "User:bob",
+            "*",
+            kafka.admin.ACLOperation.READ,
+            kafka.admin.ACLPermissionType.ALLOW,
+            kafka.admin.ResourcePattern(
+                kafka.admin.ResourceType.TOPIC, "ord", kafka.admin.ACLResourcePatternType.PREFIXED
+            ),
+        )
+        everything = kafka.admin.ACLFilter(
+            None,
+            None,
+            kafka.admin.ACLOperation.ANY,
+            kafka.admin.ACLPermissionType.ANY,
+            kafka.admin.ResourcePatternFilter(
+                kafka.admin.ResourceType.ANY, None, kafka.admin.ACLResourcePatternType.ANY
+            ),
+        )
+        made = admin.create_acls([binding])
+        assert (made["succeeded"], made["failed"]) == ([binding], [])
+        assert visible(gateway) == {"orders", "orders-eu"}
+        found, error = admin.describe_acls(everything)
+        assert (found, error) == ([binding], kafka.errors.NoError)
+        ((_, deleted, error),) = admin.delete_acls([everything])
+        assert (deleted, error) == ([binding], kafka.errors.NoError)
+        assert visible(gateway) == set()
     finally:
-        client.close()
+        admin.close()
 
 
-def _acls(answer: Any) -> list[Any]:
-    """Those in an answer; versions of kafka-python differ in what is around them."""
-    return list(answer[0] if isinstance(answer, tuple) else answer)
-
-
-def test_they_hold_at_the_other_gateways(log: streamhouse.Log, gateway: Gateway) -> None:
-    with serve(log) as other:
-        assert not sends(other, "ann", "open")
-        Admin(gateway).create(acl("open", AclOperation.WRITE))
-        assert sends(other, "ann", "open")
-        assert Admin(other).held() == Admin(gateway).held()
-        Admin(other).delete(ANYTHING)
-        assert not sends(gateway, "ann", "open")
-    with serve(log) as later:
-        assert not sends(later, "ann", "open")
-
-
-# --- what they do ----------------------------------------------------------------------------------------
-
-
-def test_lists_have_what_one_may_see(gateway: Gateway) -> None:
-    assert visible(gateway, "root") == set(NAMES)
-    assert visible(gateway, "ann") == set()
-    admin = Admin(gateway)
-    admin.create(acl("open", AclOperation.DESCRIBE))
-    assert visible(gateway, "ann") == {"open"}
-    admin.create(acl("team.", AclOperation.READ, pattern=ResourcePatternType.PREFIXED))  # implies seeing
-    assert visible(gateway, "ann") == {"open", "team.a", "team.b"}
-    admin.create(acl("team.b", AclOperation.DESCRIBE, permission=AclPermissionType.DENY))
-    assert visible(gateway, "ann") == {"open", "team.a"}
-    admin.create(acl("*", AclOperation.ALL, user="User:*"))
-    assert visible(gateway, "ann") == {"open", "secret", "team.a"}
-    assert visible(gateway, "bob") == set(NAMES)
-    admin.create(acl("secret", AclOperation.ALL, user="User:*", permission=AclPermissionType.DENY))
-    assert visible(gateway, "bob") == set(NAMES) - {"secret"}
-    assert visible(gateway, "root") == set(NAMES)
-
-
-def test_hosts_count(gateway: Gateway) -> None:
-    admin = Admin(gateway)
-    admin.create(acl("open", AclOperation.WRITE, host="192.0.2.1"))
-    assert not sends(gateway, "ann", "open")
-    admin.create(acl("open", AclOperation.WRITE, host="127.0.0.1"))
-    assert sends(gateway, "ann", "open")
-
-
-def test_what_no_acl_speaks_of(log: streamhouse.Log, gateway: Gateway) -> None:
-    with serve(log, open_by_default=True) as generous:
-        assert sends(generous, "ann", "open")
-        assert not sends(gateway, "ann", "open")
-        Admin(generous).create(acl("open", AclOperation.READ, user="User:bob"))
-        assert not sends(generous, "ann", "open")
-        assert sends(generous, "ann", "secret")
-        assert sends(generous, "root", "open")
-
-
-def test_a_consumer_needs_its_group_and_its_topic(log: streamhouse.Log, gateway: Gateway) -> None:
-    log.create_topic("read", exist_ok=True)
-    assert sends(gateway, "root", "read")
-    admin = Admin(gateway)
-    steps = [
-        (acl("readers", AclOperation.READ, kind=ResourceType.GROUP), KafkaError.GROUP_AUTHORIZATION_FAILED),
-        (acl("read", AclOperation.READ), KafkaError.TOPIC_AUTHORIZATION_FAILED),
+def test_others_may_not(gateway: Gateway) -> None:
+    allow(gateway, acl(TOPIC, "*", ALL), acl(GROUP, "*", ALL))
+    admin = new_admin(gateway, BOB)
+    mine = acl(CLUSTER, "kafka-cluster", ALL)
+    assert [code(each) for each in outcomes(admin.create_acls([mine])).values()] == [
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED
     ]
-    with ExitStack() as stack:
-        for binding, error in steps:
-            consumer = stack.enter_context(
-                confluent.new_consumer(gateway.bootstrap, "readers", **Login("PLAIN", "ann").confluent)
-            )
-            consumer.subscribe(["read"])
-            assert error in _codes(consumer)
-            admin.create(binding)
-    with confluent.new_consumer(gateway.bootstrap, "readers", **Login("PLAIN", "ann").confluent) as consumer:
-        consumer.subscribe(["read"])
-        assert _first(consumer) == b"v"
-        consumer.commit(asynchronous=False)
-        assert sum(log.groups["readers"].lag.values()) == 0
+    for future in admin.delete_acls([EVERYTHING]).values():
+        assert refusal(future) == KafkaError.CLUSTER_AUTHORIZATION_FAILED
+    assert admin.describe_acls(EVERYTHING).result(20) == []  # it does not pass the refusal on
+    assert len(held(gateway)) == 2
+    allow(gateway, acl(CLUSTER, "kafka-cluster", AclOperation.ALTER))
+    assert outcomes(admin.create_acls([mine])) == {"kafka-cluster": None}
 
 
-def _codes(consumer: Any) -> set[int]:
-    """What a consumer hears first."""
-    for _ in range(100):
-        message = consumer.poll(0.2)
-        if message is not None:
-            return {message.error().code() if message.error() else 0}
-    return set()
+def test_where_nobody_asks_there_are_none(log: streamhouse.Log) -> None:
+    with serve(log, authorize=False, super_users=[]) as gateway:
+        admin = new_admin(gateway)
+        for future in admin.create_acls([acl(TOPIC, "t", READ)]).values():
+            assert refusal(future) == KafkaError.SECURITY_DISABLED
 
 
-def _first(consumer: Any) -> bytes | None:
-    for _ in range(100):
-        message = consumer.poll(0.2)
-        if message is not None and message.error() is None:
-            value: bytes | None = message.value()
-            return value
-    return None
+def refusal(future: Any) -> int:
+    with pytest.raises(KafkaException) as refused:
+        future.result(20)
+    error: int = refused.value.args[0].code()
+    return error
+
+
+# --- what they mean ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("bindings", "seen"),
+    [
+        ([acl(TOPIC, "orders", READ)], {"orders"}),
+        ([acl(TOPIC, "orders", WRITE)], {"orders"}),
+        ([acl(TOPIC, "orders", CREATE)], set()),
+        ([acl(TOPIC, "*", DESCRIBE)], TOPICS),
+        ([acl(TOPIC, "*", DESCRIBE, "*")], TOPICS),
+        ([acl(TOPIC, "*", DESCRIBE, "carol")], set()),
+        ([acl(GROUP, "*", ALL)], set()),
+        ([acl(TOPIC, "orders", READ, pattern=ResourcePatternType.PREFIXED)], {"orders", "orders-eu"}),
+        ([acl(TOPIC, "orders", READ, host="127.0.0.1")], {"orders"}),
+        ([acl(TOPIC, "orders", READ, host="10.1.2.3")], set()),
+        (
+            [
+                acl(TOPIC, "orders", READ, pattern=ResourcePatternType.PREFIXED),
+                acl(TOPIC, "orders-eu", DESCRIBE, permission=AclPermissionType.DENY),
+            ],
+            {"orders"},
+        ),
+        (
+            [acl(TOPIC, "*", ALL), acl(TOPIC, "secret", DESCRIBE, "*", permission=AclPermissionType.DENY)],
+            {"orders", "orders-eu"},
+        ),
+        (
+            [
+                acl(TOPIC, "secret", ALL),
+                acl(TOPIC, "s", ALL, pattern=ResourcePatternType.PREFIXED, permission=AclPermissionType.DENY),
+            ],
+            set(),
+        ),
+    ],
+)
+def test_patterns_hosts_and_denials(gateway: Gateway, bindings: Sequence[AclBinding], seen: set[str]) -> None:
+    allow(gateway, *bindings)
+    assert visible(gateway) == seen
+    assert visible(gateway, ANN) == TOPICS  # whatever ACLs say
+    withdraw(gateway)
+    assert visible(gateway) == set()
+
+
+def test_what_no_acl_speaks_of_may_be_everybodys(log: streamhouse.Log) -> None:
+    for name in sorted(TOPICS):
+        log.create_topic(name)
+    with serve(log, allow_everyone_without_acl=True) as gateway:
+        assert visible(gateway) == TOPICS
+        allow(gateway, acl(TOPIC, "secret", READ, "carol"))
+        assert visible(gateway) == {"orders", "orders-eu"}
+        assert visible(gateway, CAROL) == TOPICS
+
+
+def test_who_need_not_log_in_is_anonymous(log: streamhouse.Log) -> None:
+    log.create_topic("t")
+    with serve(log) as administration, serve(log, sasl_mechanisms=[]) as gateway, Wire(gateway) as wire:
+        assert topics(wire) == set()
+        allow(administration, acl(TOPIC, "t", READ, "ANONYMOUS"))
+        assert topics(wire) == {"t"}
+
+
+def test_they_hold_at_other_gateways_and_for_connections_that_are_open(tmp_path: Path) -> None:
+    """Two logs on one store, as two processes would have them."""
+    with (
+        streamhouse.Log(tmp_path) as log,
+        streamhouse.Log(tmp_path) as other_log,
+        serve(log) as gateway,
+        serve(other_log) as other,
+        Wire(gateway) as here,
+        Wire(other) as there,
+    ):
+        log.create_topic("orders")
+        for wire in (here, there):
+            assert log_in(wire, "bob").error_code == 0
+            assert topics(wire) == set()
+        allow(gateway, acl(TOPIC, "orders", READ))
+        assert topics(here) == {"orders"}
+        until(lambda: topics(there) == {"orders"}, seconds=2)
+        withdraw(gateway)
+        assert topics(here) == set()
+        until(lambda: topics(there) == set(), seconds=2)
+
+
+def test_clients_are_told_what_they_may_do(gateway: Gateway) -> None:
+    allow(gateway, acl(TOPIC, "orders", READ), acl(TOPIC, "orders", AclOperation.ALTER_CONFIGS))
+    admin = new_admin(gateway, BOB)
+    described = admin.describe_topics(TopicCollection(["orders"]), include_authorized_operations=True)
+    assert {each.name for each in described["orders"].result(20).authorized_operations} == {
+        "READ", "DESCRIBE", "ALTER_CONFIGS", "DESCRIBE_CONFIGS",
+    }  # fmt: skip
+    cluster = admin.describe_cluster(include_authorized_operations=True)
+    assert cluster.result(20).authorized_operations in (None, [])
+    administrator = new_admin(gateway)
+    cluster = administrator.describe_cluster(include_authorized_operations=True)
+    assert {each.name for each in cluster.result(20).authorized_operations} == {
+        "CREATE", "ALTER", "DESCRIBE", "CLUSTER_ACTION", "DESCRIBE_CONFIGS", "ALTER_CONFIGS",
+        "IDEMPOTENT_WRITE",
+    }  # fmt: skip

@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import warnings
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import aiokafka.errors
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import (
-    AclBinding,
-    AclBindingFilter,
-    AclOperation,
-    AclPermissionType,
-    AdminClient,
     NewTopic,
     ResourcePatternType,
-    ResourceType,
 )
 from kio.schema.errors import ErrorCode
 
@@ -31,7 +24,24 @@ from streamhouse.kafka.protocol import apis
 from tests.kafka.admin.clients import code, outcomes
 from tests.kafka.clients import confluent, kafka_python
 from tests.kafka.clients.samples import Sample, store, stored, until
-from tests.kafka.secured.logins import PASSWORD, Login, log_in, sample, topics
+from tests.kafka.secured.acls import (
+    ALL,
+    ANN,
+    BOB,
+    CLUSTER,
+    CREATE,
+    DESCRIBE,
+    GROUP,
+    PRODUCER,
+    READ,
+    TOPIC,
+    WRITE,
+    acl,
+    allow,
+    new_admin,
+    serve,
+)
+from tests.kafka.secured.logins import log_in, sample
 from tests.kafka.wire import Wire
 
 with warnings.catch_warnings():  # it reads its files in an old way
@@ -39,26 +49,7 @@ with warnings.catch_warnings():  # it reads its files in an old way
     import kafka.admin
     import kafka.errors
 
-ANN, BOB, CAROL = (Login("PLAIN", name) for name in ("ann", "bob", "carol"))
-USERS = dict.fromkeys(("ann", "bob", "carol"), PASSWORD)
 TOPICS = {"orders", "orders-eu", "secret"}
-READ, WRITE, CREATE, DESCRIBE, ALL = (
-    AclOperation.READ, AclOperation.WRITE, AclOperation.CREATE, AclOperation.DESCRIBE, AclOperation.ALL,
-)  # fmt: skip
-TOPIC, GROUP, CLUSTER, PRODUCER = (
-    ResourceType.TOPIC, ResourceType.GROUP, ResourceType.BROKER, ResourceType.TRANSACTIONAL_ID,
-)  # fmt: skip
-EVERYTHING = AclBindingFilter(
-    ResourceType.ANY, None, ResourcePatternType.ANY, None, None, AclOperation.ANY, AclPermissionType.ANY
-)
-
-
-def serve(log: streamhouse.Log, **settings: Any) -> Gateway:
-    """Ann may do everything, the others nothing."""
-    strict = {"authorize": True, "super_users": ["User:ann"], "allow_everyone_without_acl": False}
-    return streamhouse.kafka.serve(
-        log, port=0, **{"sasl_mechanisms": ["PLAIN"], "plain_users": USERS, **strict, **settings}
-    )
 
 
 @pytest.fixture
@@ -67,228 +58,6 @@ def gateway(log: streamhouse.Log) -> Iterator[Gateway]:
         log.create_topic(name)
     with serve(log) as gateway:
         yield gateway
-
-
-def new_admin(gateway: Gateway, login: Login = ANN) -> AdminClient:
-    return AdminClient({"bootstrap.servers": gateway.bootstrap, "log_level": 0, **login.confluent})
-
-
-def acl(
-    kind: ResourceType,
-    name: str,
-    operation: AclOperation,
-    user: str = "bob",
-    *,
-    host: str = "*",
-    pattern: ResourcePatternType = ResourcePatternType.LITERAL,
-    permission: AclPermissionType = AclPermissionType.ALLOW,
-) -> AclBinding:
-    return AclBinding(kind, name, pattern, f"User:{user}", host, operation, permission)
-
-
-def allow(gateway: Gateway, *bindings: AclBinding) -> None:
-    admin = new_admin(gateway)
-    for future in admin.create_acls(list(dict.fromkeys(bindings))).values():
-        future.result(20)
-
-
-def acls(gateway: Gateway) -> list[AclBinding]:
-    admin = new_admin(gateway)
-    found: list[AclBinding] = admin.describe_acls(EVERYTHING).result(20)
-    return found
-
-
-def withdraw(gateway: Gateway) -> None:
-    """All ACLs."""
-    admin = new_admin(gateway)
-    for future in admin.delete_acls([EVERYTHING]).values():
-        future.result(20)
-
-
-def visible(gateway: Gateway, login: Login = BOB) -> set[str]:
-    with Wire(gateway) as wire:
-        assert log_in(wire, login.user).error_code == 0
-        return topics(wire)
-
-
-# --- administration ----------------------------------------------------------------------------------------
-
-
-def test_confluent_administers_them(gateway: Gateway) -> None:
-    admin = new_admin(gateway)
-    bindings = [
-        acl(TOPIC, "orders", READ),
-        acl(TOPIC, "orders", WRITE, permission=AclPermissionType.DENY, host="10.0.0.1"),
-        acl(GROUP, "mail", ALL, pattern=ResourcePatternType.PREFIXED),
-        acl(CLUSTER, "kafka-cluster", CREATE, "*"),
-        acl(PRODUCER, "mover", WRITE),
-    ]
-    allow(gateway, *bindings)
-    allow(gateway, bindings[0])  # once more
-    assert set(admin.describe_acls(EVERYTHING).result(20)) == set(bindings)
-    matching = AclBindingFilter(
-        GROUP, "mailer", ResourcePatternType.MATCH, None, None, AclOperation.ANY, AclPermissionType.ANY
-    )
-    assert admin.describe_acls(matching).result(20) == [bindings[2]]
-    (gone,) = admin.delete_acls([matching]).values()
-    assert gone.result(20) == [bindings[2]]
-    assert set(admin.describe_acls(EVERYTHING).result(20)) == {*bindings} - {bindings[2]}
-
-
-def test_kafka_python_administers_them(gateway: Gateway) -> None:
-    admin = kafka.admin.KafkaAdminClient(bootstrap_servers=gateway.bootstrap, **ANN.python)
-    try:
-        binding = kafka.admin.ACL(
-            "User:bob",
-            "*",
-            kafka.admin.ACLOperation.READ,
-            kafka.admin.ACLPermissionType.ALLOW,
-            kafka.admin.ResourcePattern(
-                kafka.admin.ResourceType.TOPIC, "ord", kafka.admin.ACLResourcePatternType.PREFIXED
-            ),
-        )
-        everything = kafka.admin.ACLFilter(
-            None,
-            None,
-            kafka.admin.ACLOperation.ANY,
-            kafka.admin.ACLPermissionType.ANY,
-            kafka.admin.ResourcePatternFilter(
-                kafka.admin.ResourceType.ANY, None, kafka.admin.ACLResourcePatternType.ANY
-            ),
-        )
-        made = admin.create_acls([binding])
-        assert (made["succeeded"], made["failed"]) == ([binding], [])
-        assert visible(gateway) == {"orders", "orders-eu"}
-        found, error = admin.describe_acls(everything)
-        assert (found, error) == ([binding], kafka.errors.NoError)
-        ((_, deleted, error),) = admin.delete_acls([everything])
-        assert (deleted, error) == ([binding], kafka.errors.NoError)
-        assert visible(gateway) == set()
-    finally:
-        admin.close()
-
-
-def test_others_may_not(gateway: Gateway) -> None:
-    allow(gateway, acl(TOPIC, "*", ALL), acl(GROUP, "*", ALL))
-    admin = new_admin(gateway, BOB)
-    mine = acl(CLUSTER, "kafka-cluster", ALL)
-    assert [code(each) for each in outcomes(admin.create_acls([mine])).values()] == [
-        KafkaError.CLUSTER_AUTHORIZATION_FAILED
-    ]
-    for future in admin.delete_acls([EVERYTHING]).values():
-        assert refusal(future) == KafkaError.CLUSTER_AUTHORIZATION_FAILED
-    assert admin.describe_acls(EVERYTHING).result(20) == []  # it does not pass the refusal on
-    assert len(acls(gateway)) == 2
-    allow(gateway, acl(CLUSTER, "kafka-cluster", AclOperation.ALTER))
-    assert outcomes(admin.create_acls([mine])) == {"kafka-cluster": None}
-
-
-def test_where_nobody_asks_there_are_none(log: streamhouse.Log) -> None:
-    with serve(log, authorize=False, super_users=[]) as gateway:
-        admin = new_admin(gateway)
-        for future in admin.create_acls([acl(TOPIC, "t", READ)]).values():
-            assert refusal(future) == KafkaError.SECURITY_DISABLED
-
-
-def refusal(future: Any) -> int:
-    with pytest.raises(KafkaException) as refused:
-        future.result(20)
-    error: int = refused.value.args[0].code()
-    return error
-
-
-# --- what they mean ----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("bindings", "seen"),
-    [
-        ([acl(TOPIC, "orders", READ)], {"orders"}),
-        ([acl(TOPIC, "orders", WRITE)], {"orders"}),
-        ([acl(TOPIC, "orders", CREATE)], set()),
-        ([acl(TOPIC, "*", DESCRIBE)], TOPICS),
-        ([acl(TOPIC, "*", DESCRIBE, "*")], TOPICS),
-        ([acl(TOPIC, "*", DESCRIBE, "carol")], set()),
-        ([acl(GROUP, "*", ALL)], set()),
-        ([acl(TOPIC, "orders", READ, pattern=ResourcePatternType.PREFIXED)], {"orders", "orders-eu"}),
-        ([acl(TOPIC, "orders", READ, host="127.0.0.1")], {"orders"}),
-        ([acl(TOPIC, "orders", READ, host="10.1.2.3")], set()),
-        (
-            [acl(TOPIC, "*", ALL), acl(TOPIC, "secret", DESCRIBE, "*", permission=AclPermissionType.DENY)],
-            {"orders", "orders-eu"},
-        ),
-        (
-            [
-                acl(TOPIC, "secret", ALL),
-                acl(TOPIC, "s", ALL, pattern=ResourcePatternType.PREFIXED, permission=AclPermissionType.DENY),
-            ],
-            set(),
-        ),
-    ],
-)
-def test_patterns_hosts_and_denials(gateway: Gateway, bindings: Sequence[AclBinding], seen: set[str]) -> None:
-    allow(gateway, *bindings)
-    assert visible(gateway) == seen
-    assert visible(gateway, ANN) == TOPICS  # whatever ACLs say
-    withdraw(gateway)
-    assert visible(gateway) == set()
-
-
-def test_what_no_acl_speaks_of_may_be_everybodys(log: streamhouse.Log) -> None:
-    for name in sorted(TOPICS):
-        log.create_topic(name)
-    with serve(log, allow_everyone_without_acl=True) as gateway:
-        assert visible(gateway) == TOPICS
-        allow(gateway, acl(TOPIC, "secret", READ, "carol"))
-        assert visible(gateway) == {"orders", "orders-eu"}
-        assert visible(gateway, CAROL) == TOPICS
-
-
-def test_who_need_not_log_in_is_anonymous(log: streamhouse.Log) -> None:
-    log.create_topic("t")
-    with serve(log) as administration, serve(log, sasl_mechanisms=[]) as gateway, Wire(gateway) as wire:
-        assert topics(wire) == set()
-        allow(administration, acl(TOPIC, "t", READ, "ANONYMOUS"))
-        assert topics(wire) == {"t"}
-
-
-def test_they_hold_at_other_gateways_and_for_connections_that_are_open(tmp_path: Path) -> None:
-    """Two logs on one store, as two processes would have them."""
-    with (
-        streamhouse.Log(tmp_path) as log,
-        streamhouse.Log(tmp_path) as other_log,
-        serve(log) as gateway,
-        serve(other_log) as other,
-        Wire(gateway) as here,
-        Wire(other) as there,
-    ):
-        log.create_topic("orders")
-        for wire in (here, there):
-            assert log_in(wire, "bob").error_code == 0
-            assert topics(wire) == set()
-        allow(gateway, acl(TOPIC, "orders", READ))
-        assert topics(here) == {"orders"}
-        until(lambda: topics(there) == {"orders"}, seconds=2)
-        withdraw(gateway)
-        assert topics(here) == set()
-        until(lambda: topics(there) == set(), seconds=2)
-
-
-def test_clients_are_told_what_they_may_do(gateway: Gateway) -> None:
-    allow(gateway, acl(TOPIC, "orders", READ), acl(TOPIC, "orders", AclOperation.ALTER_CONFIGS))
-    admin = new_admin(gateway, BOB)
-    described = admin.describe_topics(TopicCollection(["orders"]), include_authorized_operations=True)
-    assert {each.name for each in described["orders"].result(20).authorized_operations} == {
-        "READ", "DESCRIBE", "ALTER_CONFIGS", "DESCRIBE_CONFIGS",
-    }  # fmt: skip
-    cluster = admin.describe_cluster(include_authorized_operations=True)
-    assert cluster.result(20).authorized_operations in (None, [])
-    administrator = new_admin(gateway)
-    cluster = administrator.describe_cluster(include_authorized_operations=True)
-    assert {each.name for each in cluster.result(20).authorized_operations} == {
-        "CREATE", "ALTER", "DESCRIBE", "CLUSTER_ACTION", "DESCRIBE_CONFIGS", "ALTER_CONFIGS",
-        "IDEMPOTENT_WRITE",
-    }  # fmt: skip
 
 
 # --- records -----------------------------------------------------------------------------------------------
@@ -367,18 +136,27 @@ def group_of(gateway: Gateway, **settings: Any) -> list[Sample]:
         return [confluent.sample_of(message) for message in messages]
 
 
-@pytest.mark.parametrize("protocol", ["classic", "consumer"])
-def test_groups_need_the_right_to_read_them(log: streamhouse.Log, gateway: Gateway, protocol: str) -> None:
-    store(log, "orders", [sample(b"a")])
-    allow(gateway, acl(TOPIC, "orders", READ))
-    settings = {"group.protocol": protocol}
+def refused_to_group(gateway: Gateway, **settings: Any) -> int:
     with pytest.raises(KafkaException) as refused:
         group_of(gateway, **settings)
-    assert refused.value.args[0].code() == KafkaError.GROUP_AUTHORIZATION_FAILED
+    error: int = refused.value.args[0].code()
+    return error
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_groups_need_the_rights_to_read_them_and_their_topics(
+    log: streamhouse.Log, gateway: Gateway, protocol: str
+) -> None:
+    store(log, "orders", [sample(b"a")])
+    settings = {"group.protocol": protocol}
+    assert refused_to_group(gateway, **settings) == KafkaError.GROUP_AUTHORIZATION_FAILED
     assert dict(log.groups) == {}
     allow(gateway, acl(GROUP, "mail", READ, pattern=ResourcePatternType.PREFIXED))
+    assert refused_to_group(gateway, **settings) == KafkaError.TOPIC_AUTHORIZATION_FAILED
+    allow(gateway, acl(TOPIC, "orders", READ))
     assert group_of(gateway, **settings) == [sample(b"a")]
     assert list(log.groups) == ["mailer"]
+    assert log.groups["mailer"].lag == {("orders", 0): 0}
 
 
 def test_groups_of_python_need_it_too(log: streamhouse.Log, gateway: Gateway) -> None:
