@@ -103,31 +103,31 @@ class Soak:
             for topic in (SOURCE, *COPIES.values()):
                 log.create_topic(topic, partitions=PARTITIONS)
 
-            def copied() -> bool:
+            def left() -> int:
+                """How many records are still to be copied or read."""
                 ends = {p.number: p.high_watermark for p in log.topic(SOURCE).partitions}
-                return all(
-                    p.high_watermark == ends[p.number]
+                return sum(
+                    abs(ends[p.number] - p.high_watermark)
                     for copy in COPIES.values()
                     for p in log.topic(copy).partitions
-                ) and all(
-                    _offsets(log, group).get(number) == end
+                ) + sum(
+                    end - _offsets(log, group).get(number, 0)
                     for group in READERS
                     for number, end in ends.items()
-                    if end
                 )
 
             try:
                 for slot in (*self._gateways, *self._clients):
                     self._start(slot)
                 self._wait(
-                    lambda: log.topic(COPIES["copy-classic"]).partitions[0].high_watermark > 0, "nothing"
+                    lambda: int(not log.topic(COPIES["copy-classic"]).partitions[0].high_watermark), "nothing"
                 )
                 self._disturb(seconds)
                 self._calm()
                 for slot in self._clients:
                     if slot.role in {"produce", "write"}:
                         self._end(slot)
-                self._wait(copied, "not all is copied and read")
+                self._wait(left, "not all is copied and read")
                 for slot in (*self._clients, *self._gateways):
                     self._end(slot)
             finally:
@@ -225,13 +225,16 @@ class Soak:
         elif process.exitcode not in {0, -signal.SIGTERM}:  # the last: it had not begun
             self.complaints.append(f"ended with {process.exitcode}: {self._said(process)}")
 
-    def _wait(self, condition: Callable[[], bool], complaint: str) -> None:
-        ends = time.monotonic() + _PATIENCE_SECONDS
-        while not condition():
+    def _wait(self, left: Callable[[], int], complaint: str) -> None:
+        """Until nothing is left, and no longer than it takes for less to be."""
+        least, ends = left(), time.monotonic() + _PATIENCE_SECONDS
+        while now := left():
+            if now < least:
+                least, ends = now, time.monotonic() + _PATIENCE_SECONDS
             time.sleep(0.1)
             self._look_after(time.monotonic())
             if time.monotonic() >= ends:
-                self.complaints.append(f"{complaint} after {_PATIENCE_SECONDS:g} s")
+                self.complaints.append(f"{complaint}: {now} left, no less for {_PATIENCE_SECONDS:g} s")
                 return
 
     def _stack(self, process: BaseProcess) -> str:
