@@ -156,7 +156,8 @@ class ConsumerGroups:
             member.epoch, member.assigned = 0, None
         else:
             member.epoch = beat.epoch
-            member.topics = self._members.topics_in_log(*key)
+            # Names or what a pattern meant, and perhaps said by somebody else.
+            member.topics = tuple(filter(beat.may_see, self._members.topics_in_log(*key)))
         member.owned = frozenset()
         if namesake is not None:
             self._members.forget(namesake)
@@ -178,6 +179,7 @@ class ConsumerGroups:
 
     def _take_in(self, member: ConsumerMember, beat: Beat) -> tuple[int, ...]:
         """Note what it says; the ids of the topics that it subscribes to."""
+        member.may_see = beat.may_see
         if beat.rebalance_seconds is not None:
             member.rebalance_seconds = beat.rebalance_seconds
         if beat.topics is not None:
@@ -305,6 +307,7 @@ def _nothing_new(member: ConsumerMember) -> Beat:
         rebalance_seconds=None,
         topics=None,
         pattern=None,
+        may_see=member.may_see,
         assignor="",
         owned=None,
         client_id=member.client_id,

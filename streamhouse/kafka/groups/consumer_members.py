@@ -29,6 +29,7 @@ class ConsumerMember:
         "host",
         "id",
         "instance",
+        "may_see",
         "owned",
         "pattern",
         "rebalance_seconds",
@@ -48,6 +49,7 @@ class ConsumerMember:
         self.rebalance_seconds = 300.0
         self.topics: tuple[str, ...] = ()
         self.pattern: re.Pattern[str] | None = None
+        self.may_see = beat.may_see  # with the rights of who spoke last
         self.owned: frozenset[Place] = frozenset()
         self.assigned: frozenset[Place] | None = None  # what it was told last
         self.revoking_since: float | None = None
@@ -109,12 +111,17 @@ class ConsumerMembers:
             return group if group is not None and member.id in group.members else None
 
     def wanted(self, member: ConsumerMember) -> tuple[int, ...]:
-        """The topics that its subscription means now."""
+        """The topics that its subscription means now.
+
+        A pattern means those that it may know of, as with Kafka. Who names a topic was asked for the right.
+        """
+        matching: list[tuple[str, int]] = []
         with self._parts.commits.lock:
             topic_ids = self._parts.commits.state.topic_ids
             ids = {topic_ids[name] for name in member.topics if name in topic_ids}
             if member.pattern is not None:
-                ids |= {id_ for name, id_ in topic_ids.items() if member.pattern.fullmatch(name)}
+                matching = [item for item in topic_ids.items() if member.pattern.fullmatch(item[0])]
+        ids.update(id_ for name, id_ in matching if member.may_see(name))
         return tuple(sorted(ids))
 
     def subscribed(self, member: ConsumerMember) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeAlias
 
 import msgspec
@@ -23,6 +24,8 @@ class Beat(msgspec.Struct, frozen=True, kw_only=True):
         rebalance_seconds: How long it may take to give partitions back; ``None``: as said before.
         topics: Names it subscribes to; ``None``: as said before.
         pattern: ... and a pattern that names may match.
+        may_see: Whether it may know that there is a topic of a name. It is for ACLs to say, which are looked
+            up under the lock of the commits: do not hold that.
         assignor: Which one it would like; empty: any.
         owned: What it has now; ``None``: as said before.
         client_id: What it calls itself.
@@ -36,6 +39,7 @@ class Beat(msgspec.Struct, frozen=True, kw_only=True):
     rebalance_seconds: float | None
     topics: tuple[str, ...] | None
     pattern: str | None
+    may_see: Callable[[str], bool]
     assignor: str
     owned: frozenset[Place] | None
     client_id: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any, Final
 
 from streamhouse.commits.groups import GroupState
@@ -108,6 +109,7 @@ class ConsumerGroupHandlers:
             rebalance_seconds=rebalance if rebalance > 0 else None,
             topics=None if body.subscribed_topic_names is None else tuple(body.subscribed_topic_names),
             pattern=getattr(body, "subscribed_topic_regex", None),
+            may_see=partial(self._access.topic, request.peer, Operation.DESCRIBE),
             assignor=body.server_assignor or "",
             owned=None if body.topic_partitions is None else frozenset(self._places(body.topic_partitions)),
             client_id=request.peer.client_id or "",

@@ -64,10 +64,10 @@ def allow(gateway: Gateway, *bindings: AclBinding) -> None:
         future.result(20)
 
 
-def withdraw(gateway: Gateway) -> None:
-    """All ACLs."""
+def withdraw(gateway: Gateway, wanted: AclBindingFilter = EVERYTHING) -> None:
+    """All ACLs that a filter means."""
     admin = new_admin(gateway)
-    for future in admin.delete_acls([EVERYTHING]).values():
+    for future in admin.delete_acls([wanted]).values():
         future.result(20)
 
 
