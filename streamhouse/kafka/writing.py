@@ -26,6 +26,7 @@ from streamhouse.kafka.batches.errors import BatchError, BatchTooLargeError
 from streamhouse.kafka.batches.parse import Batch, parse_batch
 from streamhouse.kafka.configs.topics import batch_bytes_max
 from streamhouse.kafka.parts import Parts
+from streamhouse.kafka.protocol.declined import DeclinedError
 from streamhouse.kafka.protocol.errors import ErrorCode, code_of
 from streamhouse.kafka.protocol.produce import PartResult, ProducePart
 from streamhouse.kafka.server.peer import Peer
@@ -40,21 +41,6 @@ _RATIO_MAX: Final = 16  # of records to the block that they became
 _SEQUENCES: Final = 1 << 31  # Kafka's numbers begin anew after that many
 _BAD_RECORDS_SHOWN: Final = 20
 _NO_RECORDS: Final = columns_from_lists(None, [], [], None)
-
-
-class RefusedError(Exception):
-    """Why the records for a partition are not stored.
-
-    Args:
-        error: Kafka's word for it.
-        message: Says more.
-        bad_records: Places in the batch, each with a message.
-    """
-
-    def __init__(self, error: ErrorCode, message: str, bad_records: Sequence[tuple[int, str]] = ()) -> None:
-        super().__init__(message)
-        self.error = error
-        self.bad_records = bad_records
 
 
 class Ready(msgspec.Struct, frozen=True):
@@ -96,11 +82,11 @@ class RecordSink:
         """Decode, check and compress the records for a partition.
 
         Raises:
-            RefusedError: They cannot be stored.
+            DeclinedError: They cannot be stored.
         """
         records = part.records
         if records is None or not len(records):
-            raise RefusedError(ErrorCode.invalid_record, "there is no record batch")
+            raise DeclinedError(ErrorCode.invalid_record, "there is no record batch")
         if len(records) <= _INLINE_BYTES_MAX:
             try:
                 batch = self._parsed(info, records, _INLINE_RAW_BYTES_MAX)
@@ -121,7 +107,7 @@ class RecordSink:
         settings = self._parts.settings
         allowed, most = batch_bytes_max(info.settings, settings.batch_bytes_max), settings.batch_raw_bytes_max
         if len(records) > allowed:
-            raise RefusedError(
+            raise DeclinedError(
                 ErrorCode.message_too_large, f"a batch of {len(records)} bytes; {allowed} are allowed"
             )
         try:
@@ -129,15 +115,15 @@ class RecordSink:
         except BatchTooLargeError as error:
             if raw_bytes_max < most:
                 raise  # it is for another thread
-            raise RefusedError(error.code, str(error)) from None
+            raise DeclinedError(error.code, str(error)) from None
         except BatchError as error:
-            raise RefusedError(error.code, str(error)) from None
+            raise DeclinedError(error.code, str(error)) from None
 
     def _prepared(self, part: ProducePart, info: TopicInfo, batch: Batch, transactional: bool) -> Ready:
         if batch.control:
-            raise RefusedError(ErrorCode.invalid_record, "control batches are for brokers to write")
+            raise DeclinedError(ErrorCode.invalid_record, "control batches are for brokers to write")
         if batch.transactional != transactional:
-            raise RefusedError(
+            raise DeclinedError(
                 ErrorCode.invalid_record if transactional else ErrorCode.invalid_txn_state,
                 "a batch of a transaction needs a transactional id, and the other way round",
             )
@@ -269,7 +255,7 @@ def _refuse_without_keys(keys: BinaryColumn, count: int) -> None:
     missing = [place for place, key in enumerate(binary_list(keys, 0, count)) if key is None]
     if missing:
         message = "a record of a compacted topic needs a key"
-        raise RefusedError(
+        raise DeclinedError(
             ErrorCode.invalid_record, message, [(place, message) for place in missing[:_BAD_RECORDS_SHOWN]]
         )
 
@@ -289,7 +275,7 @@ def _typed(info: TopicInfo, columns: Columns) -> Columns:
         except InvalidRecordError as error:
             bad.append((place, str(error)))
     if bad:
-        raise RefusedError(ErrorCode.invalid_record, bad[0][1], bad[:_BAD_RECORDS_SHOWN])
+        raise DeclinedError(ErrorCode.invalid_record, bad[0][1], bad[:_BAD_RECORDS_SHOWN])
     return msgspec.structs.replace(columns, value=shred(schema, decoder.unpack(packed)))
 
 

@@ -20,9 +20,9 @@ from streamhouse.kafka.cluster.brokers import Brokers
 from streamhouse.kafka.configs.brokers import broker_configs
 from streamhouse.kafka.configs.show import Entry, broker_entries, topic_entries
 from streamhouse.kafka.configs.values import Alteration, Change, altered, with_only
-from streamhouse.kafka.handlers.declined import UNAUTHORIZED, DeclinedError, said_of
 from streamhouse.kafka.parts import Parts
 from streamhouse.kafka.protocol.codec import Fields
+from streamhouse.kafka.protocol.declined import UNAUTHORIZED, DeclinedError, said_of
 from streamhouse.kafka.protocol.errors import ErrorCode
 from streamhouse.kafka.security.bindings import Operation
 from streamhouse.kafka.server.server import Request

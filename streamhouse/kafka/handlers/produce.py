@@ -9,6 +9,7 @@ from typing import Any
 from streamhouse.catalog.catalog import TopicInfo
 from streamhouse.kafka.access import Access
 from streamhouse.kafka.parts import Parts
+from streamhouse.kafka.protocol.declined import DeclinedError
 from streamhouse.kafka.protocol.errors import ErrorCode
 from streamhouse.kafka.protocol.produce import (
     PartResult,
@@ -24,7 +25,7 @@ from streamhouse.kafka.server.server import Request
 from streamhouse.kafka.throttling import Throttle
 from streamhouse.kafka.topics import TopicDirectory
 from streamhouse.kafka.transactions import Transactions
-from streamhouse.kafka.writing import OpenedTransaction, Ready, RecordSink, RefusedError
+from streamhouse.kafka.writing import OpenedTransaction, Ready, RecordSink
 
 
 class ProduceHandler:
@@ -93,20 +94,22 @@ class ProduceHandler:
             ready = await self._sink.prepare(
                 request.peer, part, info, transactional=body.transactional_id is not None
             )
-        except RefusedError as refused:
-            return PartResult(part, refused.error, message=str(refused), bad_records=refused.bad_records)
+        except DeclinedError as declined:
+            return PartResult(
+                part, declined.error, message=declined.message, bad_records=declined.bad_records
+            )
         held.grow(ready.stored_bytes)
         return ready
 
     async def _find(self, request: Request, body: ProduceRequest, part: ProducePart) -> TopicInfo:
         name = body.transactional_id
         if name is not None and not self._access.transactional_id(request.peer, Operation.WRITE, name):
-            raise RefusedError(ErrorCode.transactional_id_authorization_failed, f"not allowed: {name}")
+            raise DeclinedError(ErrorCode.transactional_id_authorization_failed, f"not allowed: {name}")
         if not self._access.topic(request.peer, Operation.WRITE, part.topic):
-            raise RefusedError(ErrorCode.topic_authorization_failed, f"not allowed: {part.topic}")
+            raise DeclinedError(ErrorCode.topic_authorization_failed, f"not allowed: {part.topic}")
         info = await self._topics.find(part.topic)
         if info is None or not 0 <= part.partition < info.partitions:
-            raise RefusedError(
+            raise DeclinedError(
                 ErrorCode.unknown_topic_or_partition, f"no partition {part.partition} of topic {part.topic!r}"
             )
         return info

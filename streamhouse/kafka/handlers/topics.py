@@ -25,9 +25,9 @@ from streamhouse.kafka.access import Access
 from streamhouse.kafka.cluster.brokers import Brokers
 from streamhouse.kafka.configs.show import topic_entries
 from streamhouse.kafka.configs.values import with_values
-from streamhouse.kafka.handlers.declined import UNAUTHORIZED, DeclinedError, said_of
 from streamhouse.kafka.parts import Parts
 from streamhouse.kafka.protocol.codec import Fields
+from streamhouse.kafka.protocol.declined import UNAUTHORIZED, DeclinedError, said_of
 from streamhouse.kafka.protocol.errors import ErrorCode
 from streamhouse.kafka.protocol.primitives import NO_UUID
 from streamhouse.kafka.security.bindings import Operation

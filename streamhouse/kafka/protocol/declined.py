@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from streamhouse.errors import StreamhouseError
@@ -16,12 +17,16 @@ class DeclinedError(Exception):
     Args:
         error: Kafka's word for it.
         message: Says more.
+        bad_records: Places in a record batch, each with what is wrong there.
     """
 
-    def __init__(self, error: ErrorCode, message: str | None = None) -> None:
+    def __init__(
+        self, error: ErrorCode, message: str | None = None, bad_records: Sequence[tuple[int, str]] = ()
+    ) -> None:
         super().__init__(message or error.name)
         self.error = error
         self.message = message
+        self.bad_records = bad_records
 
 
 def said_of(failure: DeclinedError | StreamhouseError) -> tuple[ErrorCode, str | None]:
