@@ -127,6 +127,7 @@ class Soak:
                 for slot in self._clients:
                     if slot.role in {"produce", "write"}:
                         self._end(slot)
+                        slot.due = float("inf")  # it does not come back
                 self._wait(left, "not all is copied and read")
                 for slot in (*self._clients, *self._gateways):
                     self._end(slot)
