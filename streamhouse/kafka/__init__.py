@@ -34,7 +34,7 @@ _MODULES: Final = {
     "set_password": "streamhouse.kafka.accounts",
     "users": "streamhouse.kafka.accounts",
 }
-_NEEDED: Final = ("kio", "numpy", "google_crc32c", "cramjam")
+_NEEDED: Final = ("kio", "numpy", "google_crc32c", "cramjam", "re2")
 
 
 def __getattr__(name: str) -> Any:

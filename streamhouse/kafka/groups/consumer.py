@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from typing import Final
 
 from streamhouse.commits.verdicts import Code
@@ -30,6 +29,7 @@ from streamhouse.format.operations import (
 from streamhouse.kafka.cluster.brokers import Brokers
 from streamhouse.kafka.groups.consumer_members import ConsumerMember, ConsumerMembers
 from streamhouse.kafka.groups.consumer_messages import Beat, News
+from streamhouse.kafka.groups.patterns import Pattern, PatternError
 from streamhouse.kafka.parts import Parts
 from streamhouse.kafka.protocol.errors import ErrorCode
 
@@ -134,9 +134,9 @@ class ConsumerGroups:
             return News(ErrorCode.unsupported_assignor, f"no assignor {beat.assignor!r}; there are {known}")
         if beat.pattern:
             try:
-                re.compile(beat.pattern)
-            except re.error as error:
-                return News(ErrorCode.invalid_regular_expression, f"{beat.pattern!r}: {error}")
+                Pattern(beat.pattern)
+            except PatternError as error:
+                return News(ErrorCode.invalid_regular_expression, str(error))
         return None
 
     async def _enter(self, beat: Beat) -> ConsumerMember | News:
@@ -185,7 +185,7 @@ class ConsumerGroups:
         if beat.topics is not None:
             member.topics = beat.topics
         if beat.pattern is not None:
-            member.pattern = re.compile(beat.pattern) if beat.pattern else None
+            member.pattern = Pattern(beat.pattern) if beat.pattern else None
         if beat.owned is not None:
             member.owned = beat.owned
         return self._members.wanted(member)

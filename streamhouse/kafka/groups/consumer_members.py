@@ -6,12 +6,12 @@ What the log knows is looked up under the lock of the commits, a look-up at a ti
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Iterator
 from typing import Final
 
 from streamhouse.commits.groups import GroupState
 from streamhouse.kafka.groups.consumer_messages import Beat, Place
+from streamhouse.kafka.groups.patterns import Pattern
 from streamhouse.kafka.parts import Parts
 
 _NOT_YET: Final = (-1,)
@@ -48,7 +48,7 @@ class ConsumerMember:
         self.host = beat.host
         self.rebalance_seconds = 300.0
         self.topics: tuple[str, ...] = ()
-        self.pattern: re.Pattern[str] | None = None
+        self.pattern: Pattern | None = None
         self.may_see = beat.may_see  # with the rights of who spoke last
         self.owned: frozenset[Place] = frozenset()
         self.assigned: frozenset[Place] | None = None  # what it was told last
@@ -120,7 +120,7 @@ class ConsumerMembers:
             topic_ids = self._parts.commits.state.topic_ids
             ids = {topic_ids[name] for name in member.topics if name in topic_ids}
             if member.pattern is not None:
-                matching = [item for item in topic_ids.items() if member.pattern.fullmatch(item[0])]
+                matching = [item for item in topic_ids.items() if member.pattern.matches(item[0])]
         ids.update(id_ for name, id_ in matching if member.may_see(name))
         return tuple(sorted(ids))
 

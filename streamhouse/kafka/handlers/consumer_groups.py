@@ -200,7 +200,7 @@ class ConsumerGroupHandlers:
             "client_id": "streamhouse" if client is None else client.client_id,
             "client_host": "" if client is None else client.host,
             "subscribed_topic_names": [state.topics[t].name for t in member.topics if t in state.topics],
-            "subscribed_topic_regex": client.pattern.pattern if client and client.pattern else None,
+            "subscribed_topic_regex": client.pattern.text if client and client.pattern else None,
             "assignment": {"topic_partitions": self._by_topic(group.owned(id_), state)},
             "target_assignment": {"topic_partitions": self._by_topic(target, state)},
             "member_type": _CONSUMER,
