@@ -8,14 +8,13 @@ sees it. Only a query that leaves nothing else behind on its cursor gives it bac
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final, TypeAlias
 
 import msgspec
 
 from streamhouse.schema.model import Schema
-from streamhouse.sql.sources import Slot
+from streamhouse.sql.sources import Slot, TopicSource, register
 
 Kinds: TypeAlias = tuple[tuple[str, Schema | None, bool], ...]
 """Of each topic its name, its schema, and whether it is condensed: what DuckDB knows of a slot."""
@@ -28,13 +27,22 @@ class TopicCursor(msgspec.Struct, frozen=True):
 
     Attributes:
         cursor: DuckDB's.
-        kinds: Of the topics.
-        slots: The topics by name.
+        kinds: Of the topics that may be registered when another query gets it; ``None``: none will.
+        slots: What is registered, by name.
     """
 
     cursor: Any
-    kinds: Kinds
-    slots: Mapping[str, Slot]
+    kinds: Kinds | None
+    slots: dict[str, Slot] = msgspec.field(default_factory=dict)
+
+    def place(self, name: str, source: TopicSource) -> None:
+        """Let statements read a topic under a name."""
+        slot = self.slots.get(name)
+        if slot is not None:
+            slot.source = source
+        else:
+            slot = self.slots[name] = Slot(source)
+            register(self.cursor, name, slot)
 
 
 class IdleCursors:

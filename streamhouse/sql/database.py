@@ -12,12 +12,12 @@ from __future__ import annotations
 import re
 import threading
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from streamhouse.errors import ClosedError, QueryError, QueryLimitError, QueryRefusedError, StreamhouseError
 from streamhouse.sql import interrupts
 from streamhouse.sql.cursors import IdleCursors
-from streamhouse.sql.interrupts import Helpers
 from streamhouse.sql.limits import Limits
 
 JSON_MACROS: Final = (
@@ -59,7 +59,7 @@ class Database:
 
         self._connection: Any = duckdb.connect(":memory:", config={"python_enable_replacements": False})
         self.idle = IdleCursors()
-        self.helpers = Helpers()
+        self.helpers = ThreadPoolExecutor(None, "streamhouse-query")  # starts none before it is needed
         self._lock = threading.Lock()
         self._views: set[str] = set()
         self._cursors: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -106,7 +106,7 @@ class Database:
         if connection is not None:
             self.idle.clear()
             interrupts.close(*self._cursors, connection)
-            self.helpers.close()
+            self.helpers.shutdown(wait=False)  # what cannot be ended is left alone
 
 
 def use_strict_json(cursor: Any) -> None:

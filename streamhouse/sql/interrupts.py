@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Executor, Future, wait
 from contextlib import suppress
 from typing import Any, Final, TypeVar
 
@@ -22,72 +22,26 @@ DUCKDB_SAYS: Final = "Query interrupted"
 
 _AGAIN_SECONDS: Final = 0.05
 _CLOSE_ATTEMPTS: Final = 200
-_IDLE_MAX: Final = 4
 
 
-class Helpers:
-    """The threads of a database that make such calls. One that is idle is used again."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._idle: list[ThreadPoolExecutor] = []
-        self._closed = False
-
-    def take(self) -> ThreadPoolExecutor:
-        """A thread that does nothing."""
-        with self._lock:
-            return self._idle.pop() if self._idle else ThreadPoolExecutor(1, "streamhouse-query")
-
-    def give_back(self, helper: ThreadPoolExecutor) -> None:
-        """It does nothing any more."""
-        with self._lock:
-            if not self._closed and len(self._idle) < _IDLE_MAX:
-                self._idle.append(helper)
-                return
-        helper.shutdown(wait=True)
-
-    def close(self) -> None:
-        """End the idle ones, and the others when they come back."""
-        with self._lock:
-            self._closed = True
-            idle, self._idle = self._idle, []
-        for helper in idle:
-            helper.shutdown(wait=True)
-
-
-class Interruptible:
-    """Makes calls that Ctrl-C ends. Belongs to one thread at a time.
+def interruptible(helpers: Executor, cursor: Any, work: Callable[[], T]) -> T:
+    """Do something, and raise what it raises, or KeyboardInterrupt.
 
     Args:
-        cursor: What they use.
-        helpers: Threads to make them on.
+        helpers: Threads to do it on when the main one asks.
+        cursor: What it uses.
+        work: What to do.
     """
-
-    def __init__(self, cursor: Any, helpers: Helpers) -> None:
-        self._cursor = cursor
-        self._helpers = helpers
-        self._helper: ThreadPoolExecutor | None = None
-
-    def call(self, work: Callable[[], T]) -> T:
-        """Do something, and raise what it raises, or KeyboardInterrupt."""
-        if threading.current_thread() is not threading.main_thread():
-            return work()
-        if self._helper is None:
-            self._helper = self._helpers.take()
-        future = self._helper.submit(work)
-        try:
-            return _waited(future)
-        except BaseException:
-            while not future.done():
-                interrupt(self._cursor)
-                wait([future], _AGAIN_SECONDS)
-            raise
-
-    def rest(self) -> None:
-        """Give the thread back; the next call takes one again."""
-        helper, self._helper = self._helper, None
-        if helper is not None:
-            self._helpers.give_back(helper)
+    if threading.current_thread() is not threading.main_thread():
+        return work()
+    future = helpers.submit(work)
+    try:
+        return _waited(future)
+    except BaseException:
+        while not future.done():
+            interrupt(cursor)
+            wait([future], _AGAIN_SECONDS)
+        raise
 
 
 def _waited(future: Future[T]) -> T:

@@ -19,12 +19,12 @@ from streamhouse.sql.capture import Capture
 from streamhouse.sql.cursors import Kinds, TopicCursor
 from streamhouse.sql.database import TOO_LONG, Database, quoted, translated
 from streamhouse.sql.extremes import rewritten
-from streamhouse.sql.interrupts import DUCKDB_SAYS, Deadline, Interruptible
+from streamhouse.sql.interrupts import DUCKDB_SAYS, Deadline
 from streamhouse.sql.rows import RowTable
 from streamhouse.sql.scan import Workers
 from streamhouse.sql.scans import FIRST_MARK, scanned_once
 from streamhouse.sql.snapshot import TopicView
-from streamhouse.sql.sources import CondensedSource, Slot, TopicSource, register
+from streamhouse.sql.sources import CondensedSource, TopicSource
 from streamhouse.sql.stats import QueryStats, ScanNotes
 from streamhouse.sql.tables import SCHEMA, TABLES
 
@@ -110,24 +110,21 @@ class Run:
         self._timed_out = False
         self._closed = False
         self._sources: dict[str, TopicSource] = {}
-        self._slots: dict[str, Slot] = {}
-        self._kinds = query.kinds
-        idle = None if self._kinds is None else query.database.idle.take(self._kinds)
-        if idle is None:
-            self.cursor = query.database.cursor()
-        else:
-            self.cursor = idle.cursor
-            self._slots.update(idle.slots)
-        self._interruptible = Interruptible(self.cursor, query.database.helpers)
+        self._reusable = False
+        kinds = query.kinds
+        idle = None if kinds is None else query.database.idle.take(kinds)
+        self._held = idle or TopicCursor(query.database.cursor(), kinds)
+        self._reusable = kinds is not None
+        self.cursor = self._held.cursor
 
     def register(self) -> None:
         """Make the relations known under their names."""
         query = self._query
         for name, topic in query.capture.topics.items():
-            self._place(name, self._source(name, topic, raw=False))
+            self._held.place(name, self._source(name, topic, raw=False))
         for name in query.raw:
             hidden = f"{RAW}:{name}"  # no topic can be called that
-            self._place(hidden, self._source(hidden, query.capture.topics[name], raw=True))
+            self._held.place(hidden, self._source(hidden, query.capture.topics[name], raw=True))
             query.database.make_view(self.cursor, RAW, name, hidden)
         for name, rows in query.capture.tables.items():
             hidden = f"{SCHEMA}:{name}"
@@ -142,13 +139,13 @@ class Run:
         Raises:
             QueryError: DuckDB refuses it.
         """
-        work = self.guard if self._query.repeatable else self.whole
+        work = self.guard if self._query.repeatable else self.perform
         try:
             return work(self._relation)
         except QueryError as error:
             if error.__cause__ is None or not engine.needs_strict_json(error):
                 raise
-            self._kinds = None
+            self._reusable = False
             engine.use_strict_json(self.cursor)
             return work(self._relation)
 
@@ -181,28 +178,26 @@ class Run:
 
     def rows(self) -> None:
         """Run the statement so that rows can be fetched as they come."""
-        self._kinds = None
-        self._execute(lambda: self.cursor.execute(self._query.text, self._query.values))
+        self._reusable = False
+        self.perform(lambda: self.cursor.execute(self._query.text, self._query.values))
 
     def fetch(self, size: int) -> list[tuple[Any, ...]]:
         """The next rows; none at the end."""
-        rows: list[tuple[Any, ...]] = self._execute(lambda: self.cursor.fetchmany(size))
+        rows: list[tuple[Any, ...]] = self.perform(lambda: self.cursor.fetchmany(size))
         return rows
 
     def explained(self) -> list[tuple[Any, ...]]:
         """Run the statement; DuckDB's plan with its times."""
         text = f"explain analyze {self._query.text.strip().rstrip(';')}"
-        rows: list[tuple[Any, ...]] = self.whole(
+        rows: list[tuple[Any, ...]] = self.perform(
             lambda: self.cursor.execute(text, self._query.values).fetchall()
         )
         return rows
 
-    def whole(self, work: Callable[[], T]) -> T:
-        """Do something that takes as long as the query does; Ctrl-C ends it."""
-        try:
-            return self._execute(work)
-        finally:
-            self._interruptible.rest()
+    def perform(self, work: Callable[[], T]) -> T:
+        """Do something that takes a while; Ctrl-C ends it."""
+        helpers = self._query.database.helpers
+        return self.guard(lambda: interrupts.interruptible(helpers, self.cursor, work))
 
     def guard(self, work: Callable[[], T]) -> T:
         """Do something with the cursor, within the limit of time, and translate what it raises.
@@ -212,7 +207,7 @@ class Run:
         """
         if self._timed_out:
             raise QueryLimitError(TOO_LONG)
-        kinds, self._kinds = self._kinds, None  # unless this ends well, nobody else gets the cursor
+        reusable, self._reusable = self._reusable, False  # unless this ends well, nobody else gets the cursor
         seconds = self._query.seconds_max
         deadline = None if seconds is None else Deadline(self.cursor, seconds)
         try:
@@ -233,7 +228,7 @@ class Run:
             if deadline is not None and deadline.missed:
                 self._timed_out = True
                 raise QueryLimitError(TOO_LONG)
-            self._kinds = kinds
+            self._reusable = reusable
             return done
         finally:
             if deadline is not None:
@@ -254,25 +249,20 @@ class Run:
         """Give the cursor back; what it is doing for another thread ends."""
         self._closed = True
         interrupts.close(self.cursor)
-        self._interruptible.rest()
 
     def release(self) -> None:
         """Nobody needs it any more: another query over the same topics may have the cursor."""
-        if self._kinds is not None and not self._closed:
+        if self._reusable and not self._closed:
             self._closed = True
-            self._query.database.idle.put(TopicCursor(self.cursor, self._kinds, self._slots))
+            self._query.database.idle.put(self._held)
 
     def hand_out(self, work: Callable[[], T]) -> T:
         """Make something of the cursor that may be in use for longer than this run."""
-        self._kinds = None
-        return self.whole(work)
+        self._reusable = False
+        return self.perform(work)
 
     def __del__(self) -> None:
         self.release()
-
-    def _execute(self, work: Callable[[], T]) -> T:
-        """Do something that takes a while; Ctrl-C ends it."""
-        return self.guard(lambda: self._interruptible.call(work))
 
     def _value(self, query: str, argument: str) -> str:
         ((value,),) = self.cursor.execute(query, [argument]).fetchall()
@@ -280,14 +270,6 @@ class Run:
 
     def _relation(self) -> Any:
         return self.cursor.sql(self._query.text, params=self._query.values)
-
-    def _place(self, name: str, source: TopicSource) -> None:
-        """Let the statement read a topic under a name."""
-        slot = self._slots.get(name)
-        if slot is None:
-            slot = self._slots[name] = Slot(source)
-            register(self.cursor, name, slot)
-        slot.source = source
 
     def _source(self, name: str, topic: TopicView, *, raw: bool) -> TopicSource:
         kind = CondensedSource if self._query.condensed else TopicSource

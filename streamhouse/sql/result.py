@@ -209,7 +209,7 @@ class Result:
         with self._lock:
             self._last = self._run
             with self._entry.running(self._run):
-                return self._run.whole(work)
+                return self._run.perform(work)
 
     def _extra(self, library: str, work: Callable[[], T]) -> T:
         try:

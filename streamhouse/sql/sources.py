@@ -70,9 +70,13 @@ class TopicSource:
         self.columns = self._column_names()
         self._fields = columns_of(topic.schema, COLUMNS)
         self._hints: dict[str, Any] = {}
-        self.schema = self._scan(self.columns, ()).schema
         self.mark: int | None = None
         self.lone = False
+
+    @property
+    def schema(self) -> Any:
+        """The Arrow schema of all columns; only asked for where the topic is registered."""
+        return self._scan(self.columns, ()).schema
 
     def _column_names(self) -> Sequence[str]:
         return *COLUMNS, *columns_of(self._topic.schema, COLUMNS)

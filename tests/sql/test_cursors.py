@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Iterator
 
@@ -9,7 +10,7 @@ import nanoarrow as na
 import pytest
 
 import streamhouse
-from streamhouse.errors import QueryError
+from streamhouse.errors import ClosedError, QueryError
 from streamhouse.sql.session import SqlSession
 
 COUNT = "select count(value) from orders"
@@ -103,6 +104,16 @@ def test_what_fails_or_changes_the_cursor_is_not_handed_on(session: SqlSession) 
     first = session.sql(seeded).fetchall()
     session.sql("select setseed(0.5) from orders limit 1").fetchall()
     assert session.sql(seeded).fetchall() != first
+
+
+def test_a_pass_that_gets_no_cursor(shop: streamhouse.Log) -> None:
+    session = shop.sql_session()
+    result = session.sql(COUNT)
+    session.close()
+    for work in (result.explain, lambda: list(result)):
+        with pytest.raises(ClosedError):
+            work()
+    gc.collect()  # a finalizer that raises would be told of here
 
 
 def test_many_threads(shop: streamhouse.Log, session: SqlSession) -> None:
