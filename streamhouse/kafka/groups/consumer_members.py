@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Iterator
 from typing import Final
 
-from streamhouse.commits.groups import GroupState
+from streamhouse.commits.groups import GroupState, MemberState
 from streamhouse.kafka.groups.consumer_messages import Beat, Place
 from streamhouse.kafka.groups.patterns import Pattern
 from streamhouse.kafka.parts import Parts
@@ -115,35 +115,32 @@ class ConsumerMembers:
 
         A pattern means those that it may know of, as with Kafka. Who names a topic was asked for the right.
         """
-        matching: list[tuple[str, int]] = []
+        pattern = member.pattern
         with self._parts.commits.lock:
             topic_ids = self._parts.commits.state.topic_ids
             ids = {topic_ids[name] for name in member.topics if name in topic_ids}
-            if member.pattern is not None:
-                matching = [item for item in topic_ids.items() if member.pattern.matches(item[0])]
-        ids.update(id_ for name, id_ in matching if member.may_see(name))
+            others = [] if pattern is None else list(topic_ids.items())
+        if pattern is not None:
+            ids.update(id_ for name, id_ in others if pattern.matches(name) and member.may_see(name))
         return tuple(sorted(ids))
 
     def subscribed(self, member: ConsumerMember) -> tuple[int, ...]:
         """The topics that it subscribes to by way of this gateway, as the log has it."""
         with self._parts.commits.lock:
-            group = self._parts.commits.state.groups.get(member.group)
-            present = None if group is None else group.members.get(member.id)
+            present = self._in_log(member.group, member.id)
             mine = present is not None and present.process == self._parts.agent.process
             return present.topics if present is not None and mine else _NOT_YET
 
     def spoken_for_elsewhere(self, member: ConsumerMember) -> bool:
         """Whether another gateway speaks for a client since it was here."""
         with self._parts.commits.lock:
-            group = self._parts.commits.state.groups.get(member.group)
-            present = None if group is None else group.members.get(member.id)
+            present = self._in_log(member.group, member.id)
             return present is not None and present.process != self._parts.agent.process
 
     def is_in_log(self, group: str, member: str) -> bool:
         """Whether there is such a member, with whichever gateway."""
         with self._parts.commits.lock:
-            found = self._parts.commits.state.groups.get(group)
-            return found is not None and member in found.members
+            return self._in_log(group, member) is not None
 
     def topics_in_log(self, group: str, member: str) -> tuple[str, ...]:
         """What it subscribes to, as far as the log knows: names of topics that are there."""
@@ -151,3 +148,8 @@ class ConsumerMembers:
             state = self._parts.commits.state
             ids = state.groups[group].members[member].topics
             return tuple(state.topics[id_].name for id_ in ids if id_ in state.topics)
+
+    def _in_log(self, group: str, member: str) -> MemberState | None:
+        """A member as the log has it; whoever asks holds the lock."""
+        found = self._parts.commits.state.groups.get(group)
+        return None if found is None else found.members.get(member)
