@@ -27,8 +27,9 @@ for module in pkgutil.walk_packages(kit.__path__, "streamhouse.testing."):
 """
 SERVE = "import streamhouse, streamhouse.kafka as k; k.serve(streamhouse.Log('memory://'), port=0).close()"
 RUNTIME = ["cli", "fast", "kafka", "notebook"]  # extras whose floors are those of users
-APART = ["tests/docs", "tests/examples"]  # sessions of their own
+APART = ["--ignore=tests/docs", "--ignore=tests/examples"]  # sessions of their own
 SIDE_BY_SIDE = ["-n", "auto", "--maxprocesses", "4", "--dist", "worksteal"]  # most wait
+TESTS = ["-m", "pytest", "tests", *APART, *SIDE_BY_SIDE]
 
 
 def group(*names: str) -> list[str]:
@@ -83,8 +84,7 @@ def layers(session: nox.Session) -> None:
 @checks()
 def tests(session: nox.Session) -> None:
     """The tests of the package."""
-    apart = [f"--ignore={folder}" for folder in APART]
-    python(session, "-m", "pytest", "tests", *apart, *SIDE_BY_SIDE, *session.posargs)
+    python(session, *TESTS, *session.posargs)
 
 
 @checks()
@@ -137,8 +137,7 @@ def mindeps(session: nox.Session) -> None:
     runtime = [*PROJECT["project"]["dependencies"], *(each for name in RUNTIME for each in EXTRAS[name])]
     floors = [requirement.replace(">=", "==") for requirement in runtime]
     session.install("--quiet", "--editable", f".[{','.join(EXTRAS)}]", *floors, *group("test"))
-    apart = [f"--ignore={folder}" for folder in APART]
-    session.run("python", "-m", "pytest", "tests", *apart, *SIDE_BY_SIDE, *session.posargs)
+    session.run("python", *TESTS, *session.posargs)
 
 
 @nox.session(default=False)

@@ -28,6 +28,7 @@ READ, WRITE, CREATE, DESCRIBE, ALL = (
 TOPIC, GROUP, CLUSTER, PRODUCER = (
     ResourceType.TOPIC, ResourceType.GROUP, ResourceType.BROKER, ResourceType.TRANSACTIONAL_ID,
 )  # fmt: skip
+TOPICS = {"orders", "orders-eu", "secret"}
 EVERYTHING = AclBindingFilter(
     ResourceType.ANY, None, ResourcePatternType.ANY, None, None, AclOperation.ANY, AclPermissionType.ANY
 )
@@ -39,6 +40,13 @@ def serve(log: streamhouse.Log, **settings: Any) -> Gateway:
     return streamhouse.kafka.serve(
         log, port=0, **{"sasl_mechanisms": ["PLAIN"], "plain_users": USERS, **strict, **settings}
     )
+
+
+def serve_topics(log: streamhouse.Log, **settings: Any) -> Gateway:
+    """The same, with some topics."""
+    for name in sorted(TOPICS):
+        log.create_topic(name)
+    return serve(log, **settings)
 
 
 def new_admin(gateway: Gateway, login: Login = ANN) -> AdminClient:

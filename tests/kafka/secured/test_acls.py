@@ -36,11 +36,13 @@ from tests.kafka.secured.acls import (
     PRODUCER,
     READ,
     TOPIC,
+    TOPICS,
     WRITE,
     acl,
     allow,
     new_admin,
     serve,
+    serve_topics,
     visible,
     withdraw,
 )
@@ -52,14 +54,10 @@ with warnings.catch_warnings():  # it reads its files in an old way
     import kafka.admin
     import kafka.errors
 
-TOPICS = {"orders", "orders-eu", "secret"}
-
 
 @pytest.fixture
 def gateway(log: streamhouse.Log) -> Iterator[Gateway]:
-    for name in sorted(TOPICS):
-        log.create_topic(name)
-    with serve(log) as gateway:
+    with serve_topics(log) as gateway:
         yield gateway
 
 
@@ -213,9 +211,7 @@ def test_patterns_hosts_and_denials(gateway: Gateway, bindings: Sequence[AclBind
 
 
 def test_what_no_acl_speaks_of_may_be_everybodys(log: streamhouse.Log) -> None:
-    for name in sorted(TOPICS):
-        log.create_topic(name)
-    with serve(log, allow_everyone_without_acl=True) as gateway:
+    with serve_topics(log, allow_everyone_without_acl=True) as gateway:
         assert visible(gateway) == TOPICS
         allow(gateway, acl(TOPIC, "secret", READ, "carol"))
         assert visible(gateway) == {"orders", "orders-eu"}

@@ -35,11 +35,12 @@ from tests.kafka.secured.acls import (
     PRODUCER,
     READ,
     TOPIC,
+    TOPICS,
     WRITE,
     acl,
     allow,
     new_admin,
-    serve,
+    serve_topics,
 )
 from tests.kafka.secured.logins import log_in, sample
 from tests.kafka.wire import Wire
@@ -49,14 +50,10 @@ with warnings.catch_warnings():  # it reads its files in an old way
     import kafka.admin
     import kafka.errors
 
-TOPICS = {"orders", "orders-eu", "secret"}
-
 
 @pytest.fixture
 def gateway(log: streamhouse.Log) -> Iterator[Gateway]:
-    for name in sorted(TOPICS):
-        log.create_topic(name)
-    with serve(log) as gateway:
+    with serve_topics(log) as gateway:
         yield gateway
 
 
