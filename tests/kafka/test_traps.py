@@ -53,10 +53,12 @@ def test_a_waiting_fetch_is_woken_by_a_record(world: World) -> None:
     with Wire(world.gateway) as other:
         writer = World(world.log, world.gateway, other)
         for round_ in range(20):
-            threading.Timer(0.02, lambda: writer.ask(apis.PRODUCE, 9, producing(b"k"))).start()
+            writing = threading.Timer(0.02, lambda: writer.ask(apis.PRODUCE, 9, producing(b"k")))
+            writing.start()
             begun = time.monotonic()
             assert fetched(world, fetching(3 + round_, wait=9000)) == [3 + round_]
             assert time.monotonic() - begun < 8
+            writing.join()  # its answer comes over a connection that ends here
 
 
 def test_a_fetch_with_nothing_to_read_is_empty_and_no_error(world: World) -> None:
@@ -109,11 +111,13 @@ def test_topics_go_by_their_ids(world: World) -> None:
 
 
 def test_a_waiting_fetch_is_woken_when_its_topic_is_deleted(world: World) -> None:
-    threading.Timer(0.1, lambda: world.log.delete_topic("t")).start()
+    deleting = threading.Timer(0.1, lambda: world.log.delete_topic("t"))
+    deleting.start()
     begun = time.monotonic()
     response = world.ask(apis.FETCH, 12, fetching(3, wait=9000))
     assert errors(response) - NONE == {ErrorCode.unknown_topic_or_partition}
     assert time.monotonic() - begun < 8
+    deleting.join()
 
 
 def test_there_is_one_leader_epoch(world: World) -> None:
