@@ -21,6 +21,7 @@ from typing import Final, TypeAlias
 
 import lz4.block
 
+from streamhouse.format import lz4blocks
 from streamhouse.format.columns import Buffer
 from streamhouse.format.integers import OFFSET_BYTES, stride_offsets
 
@@ -97,10 +98,7 @@ def unpack(codec: int, params: bytes, stored: Buffer, raw_bytes: int) -> bytes:
 def _decompress(stored: Buffer, raw_bytes: int) -> bytes:
     if raw_bytes > _LZ4_RATIO_MAX * len(stored):
         raise ValueError(f"{len(stored)} bytes of LZ4 cannot hold {raw_bytes}")
-    try:
-        return lz4.block.decompress(stored, uncompressed_size=raw_bytes)  # type: ignore[no-any-return]
-    except (lz4.block.LZ4BlockError, ValueError, OverflowError) as error:
-        raise ValueError(f"LZ4 fails: {error}") from None
+    return lz4blocks.decompress(stored, raw_bytes)
 
 
 def _unpack_stride(params: bytes, stored: Buffer, raw_bytes: int) -> bytes:
