@@ -16,7 +16,7 @@ from itertools import accumulate, chain, compress, pairwise
 from operator import itemgetter, sub
 from typing import Any, Final, Literal, TypeAlias
 
-from streamhouse.format.columns import ArrowColumn, BinaryColumn, Bound, binary_column
+from streamhouse.format.columns import ArrowColumn, Bound, binary_column
 from streamhouse.format.integers import (
     OFFSET_BYTES,
     bitmap,
@@ -128,7 +128,7 @@ def pick_array(column: ArrowColumn, flags: bytes) -> ArrowColumn:
     elif layout == "fixed":
         buffers = (_pick_fixed(column.buffers[0], width, flags),)
     elif layout == "binary":
-        entries = binary_list(BinaryColumn(None, *column.buffers), 0, column.count)
+        entries = binary_list(column.entries(), 0, column.count)
         picked = binary_column(list(compress(entries, flags)))
         buffers = (picked.offsets, picked.data)
     elif layout == "struct":

@@ -25,6 +25,9 @@ HEADER_VALUE: Final = "headers.value"
 FIELD: Final = f"{VALUE}."
 """In front of the names of the fields of a typed value."""
 
+BINARY: Final = "z"
+TEXT: Final = "u"
+"""Of keys and values: each is known to be UTF-8, so that who reads them as text need not look."""
 STRUCT: Final = "+s"
 
 _MAGIC: Final = b"SHBL"

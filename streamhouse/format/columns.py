@@ -45,11 +45,13 @@ class BinaryColumn(msgspec.Struct, frozen=True):
         validity: Arrow bitmap, least significant bit first; ``None`` when nothing is null.
         offsets: ``count + 1`` int32: value ``i`` is ``data[offsets[i]:offsets[i + 1]]``.
         data: All values, one after the other; nulls take no room.
+        text: Whether each value is known to be UTF-8.
     """
 
     validity: bytes | None
     offsets: bytes
     data: bytes
+    text: bool = False
 
     @property
     def nbytes(self) -> int:
@@ -83,6 +85,11 @@ class ArrowColumn(msgspec.Struct, frozen=True):
         """Memory of all buffers."""
         own = len(self.validity or b"") + sum(map(len, self.buffers))
         return own + sum([child.nbytes for child in self.children])
+
+    def entries(self, validity: bytes | None = None) -> BinaryColumn:
+        """A column of byte strings or text as one of bytes; without a bitmap nulls are empty."""
+        offsets, data = self.buffers
+        return BinaryColumn(validity, offsets, data)
 
     def child(self, name: str) -> ArrowColumn | None:
         """The field of that name."""

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from streamhouse.format import codecs
 from streamhouse.format.arrays import layout_of
 from streamhouse.format.blockheader import (
+    BINARY,
     DELTA,
     HEADER_NAME,
     HEADER_VALUE,
     HEADERS,
     KEY,
+    TEXT,
     TIMESTAMP,
     VALUE,
     BufferHeader,
@@ -35,12 +37,12 @@ class Packer:
         stamps = codecs.pack_integers(columns.timestamps, INT64_BYTES, low, high)
         packed = [
             self._column(TIMESTAMP, "tsm:UTC", [(columns.timestamps, stamps)]),
-            self._binary(KEY, "z", columns.key, packed_keys),
+            self._binary(KEY, columns.key, packed_keys),
         ]
         if isinstance(columns.value, ArrowColumn):
             self._typed(VALUE, columns.value, packed)
         else:
-            packed.append(self._binary(VALUE, "z", columns.value, packed_values))
+            packed.append(self._binary(VALUE, columns.value, packed_values))
         if columns.deltas is not None:
             last = int64s(columns.deltas)[-1]
             deltas = codecs.pack_integers(columns.deltas, INT64_BYTES, 0, last)
@@ -48,19 +50,20 @@ class Packer:
         if columns.headers is not None:
             offsets = columns.headers.offsets
             packed.append(self._column(HEADERS, "+l", [(offsets, codecs.pack_offsets(offsets))]))
-            packed.append(self._binary(HEADER_NAME, "u", columns.headers.names))
-            packed.append(self._binary(HEADER_VALUE, "z", columns.headers.values))
+            packed.append(self._binary(HEADER_NAME, columns.headers.names, text=True))
+            packed.append(self._binary(HEADER_VALUE, columns.headers.values))
         return packed
 
     def _binary(
-        self, name: str, kind: str, column: BinaryColumn, packed: codecs.Packed | None = None
+        self, name: str, column: BinaryColumn, packed: codecs.Packed | None = None, *, text: bool = False
     ) -> ColumnHeader:
         buffers = [
             _packed(column.validity or b""),
             (column.offsets, codecs.pack_offsets(column.offsets)),
             (column.data, packed or codecs.pack_bytes(column.data)),
         ]
-        return self._column(name, kind, buffers)
+        text = text or column.text or column.data.isascii()
+        return self._column(name, TEXT if text else BINARY, buffers)
 
     def _typed(self, name: str, column: ArrowColumn, into: list[ColumnHeader]) -> None:
         layout, _ = layout_of(column.type)

@@ -16,6 +16,7 @@ from streamhouse.format.blockheader import (
     HEADERS,
     KEY,
     STRUCT,
+    TEXT,
     TIMESTAMP,
     VALUE,
     BlockHeader,
@@ -158,7 +159,8 @@ class _Unpacker:
         validity, offsets, data = self._buffers(name, 3)
         bits = _unpack(name, validity, bitmap_bytes(count)) if validity[0].raw else None
         positions = _unpack(name, offsets, OFFSET_BYTES * (count + 1))
-        return BinaryColumn(bits, positions, _unpack(name, data, _last_offset(name, positions)))
+        text = self._pieces[self._found[name]].header.type == TEXT
+        return BinaryColumn(bits, positions, _unpack(name, data, _last_offset(name, positions)), text)
 
     def _fixed(self, name: str, raw_bytes: int) -> bytes:
         return _unpack(name, self._buffers(name, 1)[0], raw_bytes)

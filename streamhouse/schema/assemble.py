@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from streamhouse.format.columns import ArrowColumn, BinaryColumn
+from streamhouse.format.columns import ArrowColumn
 from streamhouse.format.integers import int32s, unpack_bitmap
 from streamhouse.format.lists import binary_list
 from streamhouse.schema.model import Field, Schema, Type
@@ -48,7 +48,7 @@ def stored_values(column: ArrowColumn, type_: Type) -> Sequence[Any] | None:
     """
     values: Sequence[Any]
     if type_.kind == "varchar":
-        values = binary_list(BinaryColumn(None, *column.buffers), 0, column.count)
+        values = binary_list(column.entries(), 0, column.count)
     elif type_.kind == "decimal":
         values = int128s(column.buffers[0])
     elif type_.kind in CODES:
@@ -118,7 +118,7 @@ class _Assembler:
     def _plain(self, type_: Type, column: ArrowColumn, start: int, stop: int) -> list[Any]:
         kind = type_.kind
         if kind in {"varchar", "blob", "json"}:
-            blobs: list[Any] = binary_list(BinaryColumn(None, *column.buffers), start, stop)
+            blobs: list[Any] = binary_list(column.entries(), start, stop)
             if kind == "blob":
                 return blobs
             if kind == "varchar":

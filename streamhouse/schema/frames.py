@@ -224,7 +224,7 @@ class _Frame:
         rest = len(fields)
         if self._key is not None:
             column = _column(_KEY, Type("blob"), array.child(rest))
-            key = BinaryColumn(column.validity, *column.buffers)
+            key = column.entries(column.validity)
             rest += 1
         if self._timestamp is not None:
             column = _column(_TIME, Type("bigint"), array.child(rest))

@@ -4,8 +4,9 @@ A topic may hold JSON for a year and one binary record in between. A column of t
 ``value->>'user'`` impossible, one of type VARCHAR must not hold anything but UTF-8. So the column is
 text, a value that is not UTF-8 appears as ``\xDE\xAD``, and whoever wants the bytes asks for ``raw``.
 
-Almost always a whole block is ASCII or UTF-8 and nothing is copied. The check is made on the blob: it
-is sound text if it is UTF-8 as a whole and no value begins in the middle of a character.
+Almost always a whole block is ASCII or UTF-8 and nothing is copied. Of a block that is ASCII the writer has
+noted it. Otherwise the check is made on the blob: it is sound text if it is UTF-8 as a whole and no value
+begins in the middle of a character.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ _CHARACTER_STARTS: Final = bytes(code for code in range(256) if code & 0xC0 != 0
 
 def text_column(column: BinaryColumn, start: int, stop: int) -> tuple[BinaryColumn, int]:
     """Entries of a column as UTF-8: a column, and where in it the entry ``start`` is now."""
+    if column.text:
+        return column, start
     offsets = int32s(column.offsets)
     first, last = offsets[start], offsets[stop]
     data = column.data if last - first == len(column.data) else column.data[first:last]

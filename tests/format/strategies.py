@@ -1,8 +1,9 @@
 """Lists of anything a record may hold, for property tests."""
 
+import msgspec
 from hypothesis import strategies as st
 
-from streamhouse.format.columns import Columns, columns_from_lists
+from streamhouse.format.columns import BinaryColumn, Columns, columns_from_lists
 from streamhouse.format.lists import binary_list, header_list, timestamp_list
 from streamhouse.records import Headers
 
@@ -56,3 +57,17 @@ def spelled_out(rows: Rows) -> Rows:
 
 def columns_of(rows: Rows) -> Columns:
     return columns_from_lists(*rows)
+
+
+def as_stored(columns: Columns) -> Columns:
+    """Columns as a block gives them back: who wrote it noted which of them are ASCII."""
+    headers = columns.headers
+    if headers is not None:
+        names = msgspec.structs.replace(headers.names, text=True)
+        headers = msgspec.structs.replace(headers, names=names, values=_noted(headers.values))
+    value = columns.value if not isinstance(columns.value, BinaryColumn) else _noted(columns.value)
+    return msgspec.structs.replace(columns, key=_noted(columns.key), value=value, headers=headers)
+
+
+def _noted(column: BinaryColumn) -> BinaryColumn:
+    return msgspec.structs.replace(column, text=column.data.isascii())

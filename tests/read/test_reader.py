@@ -13,6 +13,7 @@ from streamhouse.errors import (
 )
 from streamhouse.format.columns import columns_from_lists
 from streamhouse.read.reader import BlockReader
+from tests.format.strategies import as_stored
 from tests.read.minilog import MiniLog, numbered
 from tests.read.test_prefetch import prefetch_threads, until
 
@@ -43,7 +44,7 @@ def flipping(times: int) -> Callable[[bytes], bytes]:
 def test_exactly_the_block_is_requested_and_only_once(log: MiniLog, topic: TopicInfo) -> None:
     ref = log.refs(topic)[1]
     columns = log.reader.fetch(ref, SOURCE)
-    assert columns == columns_from_lists(None, numbered(10, 10), 0, None)
+    assert columns == as_stored(columns_from_lists(None, numbered(10, 10), 0, None))
     assert log.reader.fetch(ref, SOURCE) is columns
     assert log.watched.gets == [(ref.object_name, ref.position, ref.position + ref.length)]
 

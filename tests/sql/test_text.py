@@ -6,7 +6,8 @@ import duckdb
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from streamhouse.format.columns import binary_column
+from streamhouse.format.block import decode_block, encode_block
+from streamhouse.format.columns import BinaryColumn, binary_column, columns_from_lists
 from streamhouse.format.lists import binary_list
 from streamhouse.sql.text import shown, text_column
 
@@ -23,6 +24,19 @@ def test_columns(values: list[bytes | None], data: st.DataObject | None) -> None
     column, begin = text_column(binary_column(values), start, stop)
     found = binary_list(column, begin, begin + stop - start)
     assert found == [None if value is None else shown(value) for value in values[start:stop]]
+
+
+@given(VALUES)
+def test_columns_that_were_stored(values: list[bytes | None]) -> None:
+    """Of ASCII the block says so, and nobody looks again."""
+    encoded = encode_block(columns_from_lists(None, values, 0, None))
+    stored = decode_block(encoded.data, "here").value
+    assert isinstance(stored, BinaryColumn)
+    assert stored.text == b"".join(filter(None, values)).isascii()
+    column, begin = text_column(stored, 0, len(values))
+    assert binary_list(column, begin, len(values)) == [
+        None if value is None else shown(value) for value in values
+    ]
 
 
 @given(st.binary(max_size=20))
