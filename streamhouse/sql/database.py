@@ -85,6 +85,13 @@ class Database:
             self._cursors.add(cursor)
             return cursor
 
+    def parse(self, text: str) -> list[Any]:
+        """The statements of a text, as DuckDB's parser makes them."""
+        with self._lock:
+            if self._connection is None:
+                raise ClosedError("the session is closed; open another one")
+            return self._connection.extract_statements(text)  # type: ignore[no-any-return]
+
     def make_view(self, cursor: Any, schema: str, name: str, registered: str) -> None:
         """Let ``schema.name`` mean whatever a cursor has registered under another name."""
         view = f"{schema}.{quoted(name)}"

@@ -47,6 +47,7 @@ class Query(msgspec.Struct, frozen=True):
         objects: Variables of the caller that it mentions.
         database: Where it runs.
         workers: Who reads blocks.
+        parsed: The statement as DuckDB's parser made it, where there is one.
         tidy: Whether it leaves nothing behind on its cursor.
         condensed: Whether it needs no record of its topic; see ``extremes.py``.
         lone: Sources that it scans just once; see ``scans.py``.
@@ -61,6 +62,7 @@ class Query(msgspec.Struct, frozen=True):
     objects: Mapping[str, Any]
     database: Database
     workers: Workers
+    parsed: Any = None
     tidy: bool = False
     condensed: bool = False
     lone: frozenset[str] = frozenset()
@@ -75,6 +77,11 @@ class Query(msgspec.Struct, frozen=True):
             run.close()
             raise
         return run
+
+    @property
+    def asked(self) -> Any:
+        """What DuckDB is given."""
+        return self.text if self.parsed is None else self.parsed
 
     @property
     def kinds(self) -> Kinds | None:
@@ -179,7 +186,14 @@ class Run:
     def rows(self) -> None:
         """Run the statement so that rows can be fetched as they come."""
         self._reusable = False
-        self.perform(lambda: self.cursor.execute(self._query.text, self._query.values))
+        self.perform(lambda: self.cursor.execute(self._query.asked, self._query.values))
+
+    def fetch_all(self) -> list[tuple[Any, ...]]:
+        """Run the statement; all rows."""
+        rows: list[tuple[Any, ...]] = self.perform(
+            lambda: self.cursor.execute(self._query.asked, self._query.values).fetchall()
+        )
+        return rows
 
     def fetch(self, size: int) -> list[tuple[Any, ...]]:
         """The next rows; none at the end."""
@@ -269,7 +283,7 @@ class Run:
         return str(value)
 
     def _relation(self) -> Any:
-        return self.cursor.sql(self._query.text, params=self._query.values)
+        return self.cursor.sql(self._query.asked, params=self._query.values)
 
     def _source(self, name: str, topic: TopicView, *, raw: bool) -> TopicSource:
         kind = CondensedSource if self._query.condensed else TopicSource

@@ -7,6 +7,7 @@ import importlib
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
 from streamhouse.errors import MissingExtraError, QueryLimitError
@@ -97,6 +98,9 @@ class Result:
         """All rows; after :meth:`fetchone` or :meth:`fetchmany`, those that are left."""
         if self._rows is not None:
             return self._taken(self._rows)
+        if self._streams:  # as a statement, which costs DuckDB less than its relation
+            with self._used():
+                return self._run.fetch_all()
         rows: list[tuple[Any, ...]] = self._whole(self._relation.fetchall)
         return rows
 
@@ -205,11 +209,17 @@ class Result:
             raise
 
     def _whole(self, work: Callable[[], T]) -> T:
-        """Do something with the relation, one at a time: it has one cursor."""
+        """Do something with the relation."""
+        with self._used():
+            return self._run.perform(work)
+
+    @contextmanager
+    def _used(self) -> Iterator[None]:
+        """While this is held, the cursor is in use: one thing at a time."""
         with self._lock:
             self._last = self._run
             with self._entry.running(self._run):
-                return self._run.perform(work)
+                yield
 
     def _extra(self, library: str, work: Callable[[], T]) -> T:
         try:

@@ -31,6 +31,7 @@ from streamhouse.sql.stats import ScanNotes
 
 _CACHED_BLOCKS_MAX: Final = 8
 _UNREAD_AT_ONCE: Final = 1_000
+_PARTS_AT_ONCE: Final = 4  # a column of a block is read in less time than another thread takes to wake up
 
 
 class Workers:
@@ -45,6 +46,7 @@ class Workers:
     def __init__(self, reader: BlockReader, threads: int, request_bytes: int) -> None:
         self.reader = reader
         self.request_bytes = request_bytes
+        self.parts_at_once = 1 if request_bytes else _PARTS_AT_ONCE
         self.pieces_ahead = threads + 2
         self._closed = False
         self._threads = threads
@@ -132,20 +134,27 @@ class TopicScan:
         """Blocks on their way, and runs of those that need not be read."""
         for stored, group in groupby(scans, lambda scan: bool(scan.stored)):
             if stored:
-                alone = keep or self._partly or self._hints
-                for run in _runs(group, 0 if alone else self._workers.request_bytes):
+                for run in self._runs(group, keep):
                     yield _Piece(self._workers, partial(self._read, run, keep))
             else:
                 while some := list(islice(group, _UNREAD_AT_ONCE)):
                     yield self._wrapper.unread(map(self._unread, some))
+
+    def _runs(self, scans: Iterator[BlockScan], keep: bool) -> Iterator[list[BlockScan]]:
+        """Blocks of which the same is wanted, as many as are worth a thread."""
+        if not self._partly:
+            yield from _runs(scans, 0 if keep or self._hints else self._workers.request_bytes)
+            return
+        while run := list(islice(scans, self._workers.parts_at_once)):
+            yield run
 
     def _unread(self, scan: BlockScan) -> BlockScan:
         self._notes.unread(scan)
         return scan
 
     def _read(self, run: Sequence[BlockScan], keep: bool) -> list[Any]:
-        """The arrays of blocks that lie one behind the other."""
-        if len(run) > 1 and not any(map(self._is_cached, run)):
+        """The arrays of blocks, which are fetched together if all of each is wanted and none is at hand."""
+        if len(run) > 1 and not self._partly and not any(map(self._is_cached, run)):
             blocks: Sequence[Columns | None] = self._fetch_run(run)
         else:
             blocks = [self._block(scan, keep) for scan in run]
@@ -195,7 +204,7 @@ class TopicScan:
 
 
 def _runs(scans: Iterable[BlockScan], bytes_max: int) -> Iterator[list[BlockScan]]:
-    """Blocks of a partition of which the same is wanted, together where they lie one behind the other."""
+    """Blocks of a partition, together where they lie one behind the other."""
     run: list[BlockScan] = []
     size = 0
     for scan in scans:

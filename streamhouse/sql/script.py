@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
 
-from streamhouse.errors import QueryError
+from streamhouse.errors import ClosedError, QueryError
 from streamhouse.sql.database import quoted, translated
 from streamhouse.sql.reserved import quote_offset
 
@@ -22,10 +22,12 @@ class Script(msgspec.Struct, frozen=True):
     Attributes:
         text: All of them, as DuckDB can parse it.
         statements: The kind of each in DuckDB's words, such as ``SELECT``, and its text.
+        parsed: The only one, as DuckDB's parser made it, which spares DuckDB to parse it again.
     """
 
     text: str
     statements: tuple[tuple[str, str], ...]
+    parsed: Any = None
 
     @property
     def kinds(self) -> list[str]:
@@ -33,11 +35,11 @@ class Script(msgspec.Struct, frozen=True):
         return [kind for kind, _ in self.statements]
 
 
-def parse(cursor: Any, text: str, topics: Iterable[str]) -> Script:
+def parse(parser: Callable[[str], Sequence[Any]], text: str, topics: Iterable[str]) -> Script:
     """Cut a text into statements.
 
     Args:
-        cursor: Knows DuckDB's parser.
+        parser: DuckDB's.
         text: The text.
         topics: Names that may lack their quotes, to be pointed out.
 
@@ -45,12 +47,15 @@ def parse(cursor: Any, text: str, topics: Iterable[str]) -> Script:
         QueryError: It is no SQL, or there is no statement in it.
     """
     try:
-        statements = cursor.extract_statements(text)
+        statements = parser(text)
+    except ClosedError:
+        raise
     except Exception as error:  # noqa: BLE001 - raised again when it stays one
-        text, statements = _parse_again(cursor, text, topics, error)
+        text, statements = _parse_again(parser, text, topics, error)
     if not statements:
         raise QueryError("the query is empty")
-    return Script(text, tuple([(_kind(statement), str(statement.query)) for statement in statements]))
+    kinds = tuple([(_kind(statement), str(statement.query)) for statement in statements])
+    return Script(text, kinds, statements[0] if len(statements) == 1 else None)
 
 
 def with_topics_shown(text: str, topics: Iterable[str]) -> str:
@@ -73,12 +78,14 @@ def literal(text: str) -> str:
     return f"'{escaped}'"
 
 
-def _parse_again(cursor: Any, text: str, topics: Iterable[str], error: Exception) -> tuple[str, Any]:
+def _parse_again(
+    parser: Callable[[str], Sequence[Any]], text: str, topics: Iterable[str], error: Exception
+) -> tuple[str, Any]:
     """Parse with what is most often forgotten put right; raises what was wrong if that is not all."""
     quoted_text = quote_offset(text)
     if quoted_text != text:
         with suppress(Exception):
-            return quoted_text, cursor.extract_statements(quoted_text)
+            return quoted_text, parser(quoted_text)
     raised = translated(error)
     hint = _hint_of_quotes(text, topics) if isinstance(raised, QueryError) else ""
     raise (QueryError(f"{raised}{hint}") if hint else raised) from error

@@ -120,8 +120,9 @@ class SqlSession:
             mentions = find_mentions(script.text)
             repeatable = self._check_kinds(script.kinds, mentions)
             with redirected(script, _checked_values(values), self._outside, self._evaluate) as copies:
+                parsed = script.parsed if copies.text == script.text else None
                 query, run, relation = self._bind(
-                    copies.text, copies.values, mentions, repeatable, as_of, frame, windows or {}
+                    copies.text, parsed, copies.values, mentions, repeatable, as_of, frame, windows or {}
                 )
                 relation = copies.deliver(relation)
         if "DROP" in script.kinds:
@@ -131,6 +132,7 @@ class SqlSession:
     def _bind(
         self,
         text: str,
+        parsed: Any,
         values: Values,
         mentions: Mentions,
         repeatable: bool,
@@ -146,7 +148,7 @@ class SqlSession:
             taken = capture(state, lock, mentions, names, self._surroundings, self._allowed, own)
             if windows:
                 taken = taken.only(windows)
-            query = self._query(text, values, repeatable, taken, mentions, frame)
+            query = self._query(text, parsed, values, repeatable, taken, mentions, frame)
             run = query.open()
             try:
                 return _refined(query, run, run.bind(), mentions)
@@ -179,6 +181,7 @@ class SqlSession:
     def _query(
         self,
         text: str,
+        parsed: Any,
         values: Values,
         repeatable: bool,
         taken: Capture,
@@ -196,16 +199,13 @@ class SqlSession:
             {} if frame is None else _variables(frame, mentions, taken),
             self._database,
             self._workers,
+            parsed=parsed,
             tidy=repeatable and limits is None and "setseed" not in mentions.words,
             seconds_max=None if limits is None else limits.seconds_max,
         )
 
     def _parse(self, text: str) -> Script:
-        cursor = self._database.cursor()
-        try:
-            return parse(cursor, with_topics_shown(text, self._topics()), self._topics())
-        finally:
-            cursor.close()
+        return parse(self._database.parse, with_topics_shown(text, self._topics()), self._topics())
 
     def _topics(self) -> Iterator[str]:
         """The topics that may be seen."""
@@ -279,7 +279,7 @@ def _refined(query: Query, run: Run, relation: Any, mentions: Mentions) -> tuple
         text = run.condensed_text(list(relation.columns))
         if text is not None:
             run.release()
-            query = msgspec.structs.replace(query, text=text, condensed=True)
+            query = msgspec.structs.replace(query, text=text, parsed=None, condensed=True)
             run = query.open()
             return query, run, run.bind()
     typed = any(topic.schema is not None for topic in topics.values())
