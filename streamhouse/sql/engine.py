@@ -136,10 +136,13 @@ class SqlEngine:
         return session
 
     def _threads(self) -> int:
-        """As many as there are processors, or as requests may be under way when those are slow."""
+        """How many decode ahead: one less than there are processors, for who waits for a block decodes too.
+
+        As many as requests may be under way when those are slow.
+        """
         if self._store.capabilities.remote:
             return self._settings.request_concurrency
-        return max(2, min(8, os.cpu_count() or 1))
+        return max(1, min(8, os.cpu_count() or 1) - 1)
 
     def _surroundings(self) -> Surroundings:
         from streamhouse.sql.tables import Surroundings
