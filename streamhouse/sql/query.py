@@ -251,6 +251,11 @@ class Run:
                 raise self._heard.failure
 
     @property
+    def reusable(self) -> bool:
+        """Whether another query may have the cursor after this one."""
+        return self._reusable
+
+    @property
     def stats(self) -> QueryStats:
         """What was read through the cursor so far."""
         return QueryStats(self._query.capture.commit, tuple(notes.stats() for notes in self._heard.notes))

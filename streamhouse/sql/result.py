@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 
 from streamhouse.errors import MissingExtraError, QueryLimitError
 from streamhouse.sql.journal import Entry
+from streamhouse.sql.known import Known
 from streamhouse.sql.query import Query, Run
 from streamhouse.sql.stats import QueryStats
 
@@ -44,14 +45,23 @@ class Result:
         [(7,)]
     """
 
-    def __init__(self, query: Query, run: Run, relation: Any, entry: Entry, rows_max: int | None) -> None:
+    def __init__(
+        self,
+        query: Query,
+        run: Run,
+        relation: Any,
+        entry: Entry,
+        rows_max: int | None,
+        known: Known | None,
+    ) -> None:
         self._relation = relation  # the first to be freed: with the run, another query gets the cursor
         self._query = query
         self._run = run
         self._last = run
         self._entry = entry
-        self._columns = list(relation.columns)  # now: to ask a relation is to use its cursor
-        self._types = list(relation.types)
+        shape = relation if known is None else known
+        self._columns = list(shape.columns)  # now: to ask a relation is to use its cursor
+        self._types = list(shape.types)
         self._rows: Iterator[tuple[Any, ...]] | None = None
         self._lock = threading.Lock()
         self._streams = query.repeatable and rows_max is None
@@ -101,12 +111,12 @@ class Result:
         if self._streams:  # as a statement, which costs DuckDB less than its relation
             with self._used():
                 return self._run.fetch_all()
-        rows: list[tuple[Any, ...]] = self._whole(self._relation.fetchall)
+        rows: list[tuple[Any, ...]] = self._whole(lambda relation: relation.fetchall())
         return rows
 
     def fetchnumpy(self) -> dict[str, Any]:
         """All rows as a NumPy array per column."""
-        return self._extra("numpy", self._relation.fetchnumpy)
+        return self._extra("numpy", lambda relation: relation.fetchnumpy())
 
     # --- tables ------------------------------------------------------------------------------------
 
@@ -116,7 +126,7 @@ class Result:
         Raises:
             MissingExtraError: pandas is not installed.
         """
-        return self._extra("pandas", self._relation.df)
+        return self._extra("pandas", lambda relation: relation.df())
 
     def pl(self) -> Any:
         """All rows as a Polars DataFrame.
@@ -124,7 +134,7 @@ class Result:
         Raises:
             MissingExtraError: Polars is not installed.
         """
-        return self._extra("polars", self._polars)
+        return self._extra("polars", _polars)
 
     def arrow(self) -> Any:
         """All rows as a PyArrow table. Without PyArrow, others take the result itself.
@@ -132,11 +142,11 @@ class Result:
         Raises:
             MissingExtraError: PyArrow is not installed.
         """
-        return self._extra("pyarrow", self._relation.to_arrow_table)
+        return self._extra("pyarrow", lambda relation: relation.to_arrow_table())
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         if not self._streams:
-            return self._whole(lambda: self._relation.__arrow_c_stream__(requested_schema))
+            return self._whole(lambda relation: relation.__arrow_c_stream__(requested_schema))
         run = self._open()
         with self._entry.running(run):
             relation = run.bind()
@@ -151,7 +161,7 @@ class Result:
             max_rows: How many; DuckDB's choice by default.
             max_width: Characters in a line; by default those of the terminal.
         """
-        self._whole(lambda: self._relation.show(max_rows=max_rows, max_width=max_width))
+        self._whole(lambda relation: relation.show(max_rows=max_rows, max_width=max_width))
 
     def explain(self) -> str:
         """Run the query; DuckDB's plan with its times, and what was read of each topic."""
@@ -166,12 +176,11 @@ class Result:
         return "\n".join([*(str(row[-1]) for row in rows), str(run.stats)])
 
     def __repr__(self) -> str:
-        return self._whole(lambda: repr(self._relation))
+        return self._whole(repr)
 
     def _repr_html_(self) -> str:
-        shown = self._whole(lambda: self._relation.limit(_HTML_ROWS_MAX + 1))
         texts = ", ".join(f"#{place}::varchar" for place in range(1, len(self.columns) + 1))
-        rows = self._whole(lambda: shown.project(texts).fetchall())
+        rows = self._whole(lambda relation: relation.limit(_HTML_ROWS_MAX + 1).project(texts).fetchall())
         return _html_table(self.columns, self.types, rows)
 
     def interrupt(self) -> None:
@@ -208,10 +217,12 @@ class Result:
             self._rows = None  # a pass that failed is over; who asks again begins anew
             raise
 
-    def _whole(self, work: Callable[[], T]) -> T:
+    def _whole(self, work: Callable[[Any], T]) -> T:
         """Do something with the relation."""
         with self._used():
-            return self._run.perform(work)
+            if self._relation is None:
+                self._relation = self._run.bind()
+            return self._run.perform(lambda: work(self._relation))
 
     @contextmanager
     def _used(self) -> Iterator[None]:
@@ -221,7 +232,7 @@ class Result:
             with self._entry.running(self._run):
                 yield
 
-    def _extra(self, library: str, work: Callable[[], T]) -> T:
+    def _extra(self, library: str, work: Callable[[Any], T]) -> T:
         try:
             importlib.import_module(library)  # first: a pass that has not begun cannot be interrupted
             return self._whole(work)
@@ -229,17 +240,18 @@ class Result:
             missing = error.name or library
             raise MissingExtraError(f"{missing} is not installed; run: pip install {missing}") from error
 
-    def _polars(self) -> Any:
-        import polars as pl
-
-        return pl.DataFrame(self._relation)
-
     def _held(self, rows_max: int) -> Any:
         """The rows in memory, at most so many."""
-        held = self._whole(lambda: self._relation.limit(rows_max + 1).materialize())
-        if self._whole(lambda: len(held)) > rows_max:
+        held = self._whole(lambda relation: relation.limit(rows_max + 1).materialize())
+        if self._whole(lambda _: len(held)) > rows_max:
             raise QueryLimitError(f"the result has more than {rows_max:,} rows; add a limit to the query")
         return held
+
+
+def _polars(relation: Any) -> Any:
+    import polars as pl
+
+    return pl.DataFrame(relation)
 
 
 def _html_table(columns: list[str], types: list[str], rows: list[tuple[Any, ...]]) -> str:

@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from types import FrameType, TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 import msgspec
 
@@ -27,6 +27,7 @@ from streamhouse.sql.copies import redirected
 from streamhouse.sql.database import Database
 from streamhouse.sql.extremes import asks_for_extremes
 from streamhouse.sql.journal import Journal
+from streamhouse.sql.known import Known, KnownQueries, key_of
 from streamhouse.sql.limits import Limits
 from streamhouse.sql.mentions import Mentions, find_mentions
 from streamhouse.sql.query import RAW, Query, Run, Values, unknown_relation
@@ -81,6 +82,7 @@ class SqlSession:
         self._limits = limits
         self._allowed = None if topics is None else frozenset(topics)
         self._names = Names()
+        self._known = KnownQueries()
         self._process = process_id()
         self._database = Database(limits)
         self._closed = False
@@ -119,15 +121,20 @@ class SqlSession:
             script = self._parse(text)
             mentions = find_mentions(script.text)
             repeatable = self._check_kinds(script.kinds, mentions)
-            with redirected(script, _checked_values(values), self._outside, self._evaluate) as copies:
-                parsed = script.parsed if copies.text == script.text else None
-                query, run, relation = self._bind(
-                    copies.text, parsed, copies.values, mentions, repeatable, as_of, frame, windows or {}
-                )
-                relation = copies.deliver(relation)
+            try:
+                with redirected(script, _checked_values(values), self._outside, self._evaluate) as copies:
+                    parsed = script.parsed if copies.text == script.text else None
+                    bound = self._bind(
+                        copies.text, parsed, copies.values, mentions, repeatable, as_of, frame, windows or {}
+                    )
+                    relation = copies.deliver(bound.relation)
+            finally:
+                if not repeatable:
+                    self._known.forget()
         if "DROP" in script.kinds:
             self._database.forget_views()
-        return Result(query, run, relation, entry, None if self._limits is None else self._limits.rows_max)
+        rows_max = None if self._limits is None else self._limits.rows_max
+        return Result(bound.query, bound.run, relation, entry, rows_max, bound.known)
 
     def _bind(
         self,
@@ -139,8 +146,9 @@ class SqlSession:
         as_of: int | dt.datetime | None,
         frame: FrameType | None,
         windows: Mapping[str, Mapping[int, range]],
-    ) -> tuple[Query, Run, Any]:
-        """The query with all that it mentions, also by way of views, on a cursor, and its relation."""
+    ) -> _Bound:
+        """The query with all that it mentions, also by way of views, on a cursor."""
+        changes = self._known.changes
         state, lock = self._state_at(as_of)
         names = self._names if as_of is None else Names()
         own = None if self._limits is None else self._number
@@ -149,15 +157,24 @@ class SqlSession:
             if windows:
                 taken = taken.only(windows)
             query = self._query(text, parsed, values, repeatable, taken, mentions, frame)
+            key = key_of(query, mentions)
+            known = self._known.find(key)
+            if known is not None:
+                query = known.applied_to(query)
+                return _Bound(query, query.open(), None, known)
             run = query.open()
             try:
-                return _refined(query, run, run.bind(), mentions)
+                bound = _refined(query, run, run.bind(), mentions)
             except QueryError as error:
                 run.close()
                 mentions = self._mentioned_elsewhere(error, mentions, taken, state, lock)
             except BaseException:
                 run.close()
                 raise
+            else:
+                if key is not None and bound.known is not None:
+                    self._known.keep(key, bound.known, changes)
+                return bound
         raise QueryError("views that refer to views without end")
 
     def close(self) -> None:
@@ -270,22 +287,46 @@ class SqlSession:
             raise ClosedError("the session is closed; open another one")
 
 
-def _refined(query: Query, run: Run, relation: Any, mentions: Mentions) -> tuple[Query, Run, Any]:
+class _Bound(NamedTuple):
+    """A query on a cursor.
+
+    Attributes:
+        query: The query.
+        run: Has the cursor.
+        relation: DuckDB's; ``None``: it is not needed to know the columns.
+        known: What will be known of the query when it is asked again, or was already.
+    """
+
+    query: Query
+    run: Run
+    relation: Any
+    known: Known | None
+
+
+def _refined(query: Query, run: Run, relation: Any, mentions: Mentions) -> _Bound:
     """The query as it stands; or without its records if it needs none; or knowing what it scans just once."""
     topics = query.capture.topics
     if not query.repeatable or not topics:
-        return query, run, relation
+        return _Bound(query, run, relation, None)
     if len(topics) == 1 and asks_for_extremes(mentions):
         text = run.condensed_text(list(relation.columns))
         if text is not None:
             run.release()
             query = msgspec.structs.replace(query, text=text, parsed=None, condensed=True)
             run = query.open()
-            return query, run, run.bind()
+            relation = run.bind()
+            return _Bound(query, run, relation, _known(query, run, relation))
     typed = any(topic.schema is not None for topic in topics.values())
     if typed and not mentions.words.isdisjoint(_FILTERING):
         query = msgspec.structs.replace(query, lone=run.find_lone())
-    return query, run, relation
+    return _Bound(query, run, relation, _known(query, run, relation))
+
+
+def _known(query: Query, run: Run, relation: Any) -> Known | None:
+    """What is known of a query that was bound; ``None`` if its cursor had to be set up for it."""
+    if not run.reusable:
+        return None
+    return Known(list(relation.columns), list(relation.types), query.text, query.condensed, query.lone)
 
 
 def _check_arguments(text: object, as_of: object) -> None:
