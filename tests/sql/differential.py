@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
+import json
 import random
 import threading
 import uuid
+from collections.abc import Callable
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 import duckdb
 import pyarrow as pa
@@ -39,12 +41,31 @@ _FIELDS = {
     "tags": ("VARCHAR[]", pa.list_(pa.string())),
     "place": ("STRUCT(x DOUBLE)", pa.struct({"x": pa.float64()})),
     "u": ("UUID", pa.string()),
+    "tiny": ("TINYINT", pa.int8()),
+    "small": ("SMALLINT", pa.int16()),
+    "large": ("BIGINT", pa.int64()),
+    "utiny": ("UTINYINT", pa.uint8()),
+    "usmall": ("USMALLINT", pa.uint16()),
+    "uint": ("UINTEGER", pa.uint32()),
+    "ularge": ("UBIGINT", pa.uint64()),
+    "r": ("FLOAT", pa.float32()),
+    "wide": ("DECIMAL(38,10)", pa.decimal128(38, 10)),
+    "clock": ("TIME", pa.time64("us")),
+    "seconds": ("TIMESTAMP_S", pa.timestamp("s")),
+    "millis": ("TIMESTAMP_MS", pa.timestamp("ms")),
+    "raw": ("BLOB", pa.binary()),
+    "j": ("JSON", pa.string()),
+    "m": ("MAP(VARCHAR, INTEGER)", pa.map_(pa.string(), pa.int32())),
 }
 _FIELDS_LATER = _FIELDS | {
     "n": ("BIGINT", pa.int64()),
     "d": ("DECIMAL(12,3)", pa.decimal128(12, 3)),
     "day": ("TIMESTAMP", pa.timestamp("us")),
     "late": ("VARCHAR", pa.string()),
+    "tiny": ("SMALLINT", pa.int16()),
+    "usmall": ("INTEGER", pa.int32()),
+    "r": ("DOUBLE", pa.float64()),
+    "m": ("MAP(VARCHAR, BIGINT)", pa.map_(pa.string(), pa.int64())),
 }
 _COLUMNS = pa.schema(
     {
@@ -161,14 +182,13 @@ class Differential:
                 "offset": record.offset,
                 "key": text_of(record.key),
                 "value": text.value,
-                **(record.value or {}),
-                "u": str(record.value["u"]) if record.value and record.value["u"] else None,
+                **{name: _PLAIN.get(name, _same)(each) for name, each in (record.value or {}).items()},
             }
             for record, text in zip(self.log.read("c"), self.log.read("c", value="str"), strict=True)
         ]
         usual = {"partition": pa.int32(), "offset": pa.int64(), "key": pa.string(), "value": pa.string()}
         table = pa.Table.from_pylist(rows, pa.schema(usual | types))
-        self._put("c", table, "select * replace (u::uuid as u, late::varchar as late)")
+        self._put("c", table, "select * replace (u::uuid as u, j::json as j, late::varchar as late)")
 
     def _put(self, topic: str, table: Any, select: str = "select *") -> None:
         self._plain.register("table_now", table)
@@ -266,6 +286,21 @@ class Differential:
             "tags": dice.choices(TEXTS, k=dice.randrange(3)),
             "place": {"x": float(day)},
             "u": uuid.UUID(int=dice.randrange(100)),
+            "tiny": day - 6,
+            "small": 32767 if day == 7 else -day,
+            "large": dice.choice([-(2**63), 2**63 - 1, day]) if day % 3 else day,
+            "utiny": 255 - day,
+            "usmall": 65535 - day * dice.randrange(2),
+            "uint": 2**32 - 1 - day,
+            "ularge": 2**64 - 1 - day,
+            "r": dice.choice([0.1, day / 3, float("inf"), float("nan")]) if day % 4 else day + 0.1,
+            "wide": Decimal(10**27 + day) + Decimal(dice.randrange(3)).scaleb(-10),
+            "clock": dt.time(day, 0, 0, dice.choice([0, 0, 1])),
+            "seconds": noon,
+            "millis": noon + dt.timedelta(milliseconds=dice.randrange(2)),
+            "raw": bytes([day, *dice.choices((0, 65, 255), k=dice.randrange(3))]),
+            "j": dice.choice([{"x": day}, {"x": "ü", "y": [day]}, [day], day, "x"]),
+            "m": {name: dice.choice([day, None]) for name in dice.sample(TEXTS, dice.randrange(3))},
         }
         if self._fields is _FIELDS_LATER:
             value["late"] = f"k{day % 4}"
@@ -277,6 +312,20 @@ class Differential:
     def _headers(self) -> list[tuple[str, bytes | None]]:
         names = self._writing.choices(["h", "ü", ""], k=self._writing.choice([0, 0, 1, 2]))
         return [(name, self._writing.choice([None, b"", b"v", b"\xfe"])) for name in names]
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+_PLAIN: Final[dict[str, Callable[[Any], Any]]] = {
+    "u": lambda value: value and str(value),
+    "j": lambda value: (
+        None if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    ),
+    "m": lambda value: None if value is None else list(value.items()),
+}
+"""What PyArrow takes for the values of some fields."""
 
 
 def text_of(value: bytes | None) -> str | None:

@@ -10,7 +10,10 @@ from collections.abc import Callable
 
 DAYS = 12
 TEXTS = ("k0", "k1", "k2", "k3", "", "ü", "zz")
-FIELDS = ('"at"', "day", "n", "s", "f", "d", "z", "ok", "tags", "place", "u", "late")
+FIELDS = (
+    *('"at"', "day", "n", "s", "f", "d", "z", "ok", "tags", "place", "u", "late", "tiny", "small", "large"),
+    *("utiny", "usmall", "uint", "ularge", "r", "wide", "clock", "seconds", "millis", "raw", "j", "m"),
+)
 
 
 class TypedQueries:
@@ -36,7 +39,18 @@ class TypedQueries:
     # --- shapes ----------------------------------------------------------------------------------------
 
     def _rows(self) -> str:
-        every = ['"offset"', '"partition"', "key", "value", *FIELDS, "place.x", "tags[1]", "d * 2"]
+        every = [
+            '"offset"',
+            '"partition"',
+            "key",
+            "value",
+            *FIELDS,
+            "place.x",
+            "tags[1]",
+            "d * 2",
+            "m['k1']",
+            "j->>'x'",
+        ]
         columns = ", ".join(self._dice.sample(every, self._dice.randint(1, 5)))
         return f"select {columns} from c t where {self._condition('t')}"
 
@@ -101,6 +115,8 @@ class TypedQueries:
             [
                 *("count(*)", "count({t}.s)", "sum({t}.n)", "sum({t}.d)", "min({t}.f)", "max({t}.f)"),
                 *('min({t}."at")', "max({t}.z)", "max({t}.s)", "min({t}.day)", "count(distinct {t}.u)"),
+                *("sum({t}.ularge)", "max({t}.r)", "min({t}.wide)", "max({t}.clock)", "min({t}.seconds)"),
+                *("max({t}.millis)", "max({t}.raw)", "count({t}.j)", "sum(cardinality({t}.m))"),
                 *("bool_or({t}.ok)", "sum(len({t}.tags))", "max({t}.place.x)", "count({t}.late)"),
                 *("count(*) filter ({t}.n > 300)", 'arg_max({t}.s, {t}.n * 100 + {t}."offset")'),
             ]
@@ -116,20 +132,38 @@ class TypedQueries:
             )
         column, values = dice.choice(
             [
-                ("n", self._numbers),
-                ("n", self._numbers),
-                ("s", self._texts),
-                ("f", self._floats),
-                ("d", self._decimals),
-                ('"at"', self._moments),
-                ("day", self._days),
-                ("z", self._instants),
-                ('"offset"', self._numbers),
-                ("late", self._texts),
-                ("u", self._ids),
+                *3 * [("{t}.n", self._numbers)],
+                *2 * [("{t}.s", self._texts)],
+                *2 * [("{t}.f", self._floats)],
+                *2 * [("{t}.d", self._decimals)],
+                *2 * [('{t}."at"', self._moments)],
+                *2 * [("{t}.day", self._days)],
+                *2 * [("{t}.z", self._instants)],
+                ('{t}."offset"', self._numbers),
+                ("{t}.late", self._texts),
+                ("{t}.u", self._ids),
+                ("{t}.ok", self._truths),
+                ("{t}.tags[1]", self._texts),
+                ("{t}.tags", lambda: f"[{self._texts()}]"),
+                ("{t}.place.x", self._floats),
+                ("{t}.tiny", lambda: self._near(-6)),
+                ("{t}.small", lambda: self._near(-DAYS, 32767)),
+                ("{t}.large", lambda: self._near(0, 2**63 - 1, -(2**63))),
+                ("{t}.utiny", lambda: self._near(255 - DAYS)),
+                ("{t}.usmall", lambda: self._near(65535 - DAYS)),
+                ("{t}.uint", lambda: self._near(2**32 - 1 - DAYS)),
+                ("{t}.ularge", lambda: self._near(2**64 - 1 - DAYS)),
+                ("{t}.r", self._singles),
+                ("{t}.wide", self._wide),
+                ("{t}.clock", self._clocks),
+                ("{t}.seconds", self._moments),
+                ("{t}.millis", self._moments),
+                ("{t}.raw", self._bytes),
+                ("({t}.j->>'x')", lambda: f"'{dice.randrange(DAYS)}'"),
+                ("{t}.m['k1']", self._numbers),
             ]
         )
-        return f"{table}.{column} " + dice.choice(
+        return f"{column.format(t=table)} " + dice.choice(
             [
                 *3 * [f"{dice.choice(['=', '<>', '<', '<=', '>', '>='])} {values()}"],
                 f"between {values()} and {values()}",
@@ -160,7 +194,7 @@ class TypedQueries:
         return f"date '2024-05-{self._dice.randrange(1, DAYS + 3):02}'"
 
     def _moments(self) -> str:
-        time = self._dice.choice(["00:00:00", "12:00:00", "12:00:00.000001"])
+        time = self._dice.choice(["00:00:00", "12:00:00", "12:00:00.000001", "12:00:00.001"])
         infinite = ["timestamp 'infinity'"] if self._dice.random() < 0.1 else []
         return self._dice.choice(
             [f"timestamp '2024-05-{self._dice.randrange(1, DAYS + 3):02} {time}'", *infinite]
@@ -168,6 +202,27 @@ class TypedQueries:
 
     def _instants(self) -> str:
         return f"timestamptz '2024-05-{self._dice.randrange(1, DAYS + 3):02} 06:30:00+02'"
+
+    def _near(self, *numbers: int) -> str:
+        return str(self._dice.choice(numbers) + self._dice.randrange(-1, DAYS + 2))
+
+    def _truths(self) -> str:
+        return self._dice.choice(["true", "false"])
+
+    def _singles(self) -> str:
+        """Decimals, doubles and floats: what is compared is not the same number in each."""
+        number = f"{self._dice.randrange(DAYS)}.1"
+        return self._dice.choice([number, f"{number}::double", f"{number}::float", "0.1", "'inf'::float"])
+
+    def _wide(self) -> str:
+        return f"{10**27 + self._dice.randrange(DAYS)}.{self._dice.choice(['0', '0000000001', '0000000002'])}"
+
+    def _clocks(self) -> str:
+        return f"time '{self._dice.randrange(DAYS + 1):02}:00:00{self._dice.choice(['', '.000001'])}'"
+
+    def _bytes(self) -> str:
+        more = self._dice.choice(["", "A", "\\xFF"])
+        return f"'\\x{self._dice.randrange(DAYS):02X}{more}'::blob"
 
     def _ids(self) -> str:
         return f"uuid '00000000-0000-0000-0000-0000000000{self._dice.randrange(100):02}'"
