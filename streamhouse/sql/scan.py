@@ -1,13 +1,14 @@
 """Reading the blocks of one scan: planned lazily, decoded ahead by a few threads, handed out in order.
 
 Decompression and checksums release the interpreter's lock, so blocks are decoded beside DuckDB's own
-work. No more than a few blocks are ahead of the consumer, which bounds the memory of a scan whatever
-its size. A scan of a handful of blocks goes through the cache that consumers use: asked again, it reads
+work. No more than a few pieces (a block, or what one request reads) are ahead of the consumer, which bounds
+the memory of a scan whatever its size. A scan of a handful of blocks goes through the cache that consumers use: asked again, it reads
 nothing. A longer one would push everything else out, so it takes what is there and leaves the rest.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -32,22 +33,35 @@ from streamhouse.sql.stats import ScanNotes
 _CACHED_BLOCKS_MAX: Final = 8
 _UNREAD_AT_ONCE: Final = 1_000
 _PARTS_AT_ONCE: Final = 4  # a column of a block is read in less time than another thread takes to wake up
+_PIECES_PER_REQUEST: Final = 3  # so that none of the connections waits for the consumer
 
 
 class Workers:
-    """The threads that decode, and how far they may run ahead.
+    """The threads that read and decode, and how far they may run ahead.
 
     Args:
         reader: Reads blocks.
         threads: How many.
-        request_bytes: As much is asked for at once where blocks lie one behind the other.
+        request_bytes: As much is asked for at once where blocks lie one behind the other; 0 where there is no
+            network between.
+
+    Attributes:
+        parts_at_once: Blocks of which one thread reads some columns.
+        pieces_at_first: Pieces that are ahead of a consumer who may need no more than the first.
+        pieces_ahead: Pieces that are ahead of one who goes on, at most.
+        bytes_ahead: Stored bytes of them.
     """
 
     def __init__(self, reader: BlockReader, threads: int, request_bytes: int) -> None:
         self.reader = reader
         self.request_bytes = request_bytes
-        self.parts_at_once = 1 if request_bytes else _PARTS_AT_ONCE
-        self.pieces_ahead = threads + 2
+        self.pieces_at_first = self.pieces_ahead = threads + 2
+        self.bytes_ahead = math.inf
+        self.parts_at_once = _PARTS_AT_ONCE
+        if request_bytes:
+            self.pieces_ahead = _PIECES_PER_REQUEST * threads + 2
+            self.bytes_ahead = self.pieces_at_first * request_bytes
+            self.parts_at_once = 1
         self._closed = False
         self._threads = threads
         self._pool: ThreadPoolExecutor | None = None
@@ -118,24 +132,41 @@ class TopicScan:
             yield from self._read(head, keep)
             return
         coming: deque[_Piece | Iterator[Any]] = deque()
+        ahead = self._workers.pieces_at_first
         try:
             for piece in self._pieces(chain(head, planned), keep):
                 coming.append(piece)
-                if len(coming) > self._workers.pieces_ahead:
-                    yield from _first_of(coming)
+                while len(coming) > ahead or _size(coming) > self._workers.bytes_ahead:
+                    yield from self._first_of(coming)
+                    ahead = min(ahead + 1, self._workers.pieces_ahead)
             while coming:
-                yield from _first_of(coming)
+                yield from self._first_of(coming)
         finally:
             for each in coming:
                 if isinstance(each, _Piece):
                     each.drop()
+
+    def _first_of(self, coming: deque[_Piece | Iterator[Any]]) -> Iterable[Any]:
+        """The arrays of the first piece; while another thread is at it, a later one is made here.
+
+        Unless there is a network between: who waits for an answer himself asks for nothing further meanwhile.
+        """
+        first = coming.popleft()
+        if not isinstance(first, _Piece):
+            return first
+        if not self._workers.request_bytes:
+            first.help()
+            if not first.ready:
+                any(isinstance(piece, _Piece) and piece.help() for piece in coming)
+        return first.arrays()
 
     def _pieces(self, scans: Iterator[BlockScan], keep: bool) -> Iterator[_Piece | Iterator[Any]]:
         """Blocks on their way, and runs of those that need not be read."""
         for stored, group in groupby(scans, lambda scan: bool(scan.stored)):
             if stored:
                 for run in self._runs(group, keep):
-                    yield _Piece(self._workers, partial(self._read, run, keep))
+                    size = sum(scan.ref.length for scan in run)
+                    yield _Piece(self._workers, partial(self._read, run, keep), size)
             else:
                 while some := list(islice(group, _UNREAD_AT_ONCE)):
                     yield self._wrapper.unread(map(self._unread, some))
@@ -230,6 +261,10 @@ def _bounds(index: BlockIndex, field: Field) -> Bounds:
     return None if header is None else conform_bounds(field.type, header.type, header.bounds)
 
 
+def _size(coming: Iterable[_Piece | Iterator[Any]]) -> int:
+    return sum(piece.size for piece in coming if isinstance(piece, _Piece))
+
+
 class _Piece:
     """Arrays that one of the workers makes, or who waits for them, whoever comes first.
 
@@ -237,7 +272,8 @@ class _Piece:
     needs arrays does not wait for one that has not begun.
     """
 
-    def __init__(self, workers: Workers, make: Callable[[], list[Any]]) -> None:
+    def __init__(self, workers: Workers, make: Callable[[], list[Any]], size: int) -> None:
+        self.size = size
         self._make = make
         self._future: Future[list[Any]] = workers.submit(make)
 
@@ -264,14 +300,3 @@ class _Piece:
     def drop(self) -> None:
         """Nobody wants them any more."""
         self._future.cancel()
-
-
-def _first_of(coming: deque[_Piece | Iterator[Any]]) -> Iterable[Any]:
-    """The arrays of the first piece; while another thread is at it, a later one is made here."""
-    first = coming.popleft()
-    if not isinstance(first, _Piece):
-        return first
-    first.help()
-    if not first.ready:
-        any(isinstance(piece, _Piece) and piece.help() for piece in coming)
-    return first.arrays()

@@ -29,6 +29,7 @@ with FakeS3Server() as server:
     sys.stdin.read()
 """
 _QUERIES = {
+    "count(value)": "select count(value) from events",  # every value is fetched and decoded, none looked at
     "sum(length(value))": "select sum(length(value)) from events",
     "JSON: sum of a field": "select sum((value->>'amount')::double) from events",
 }
@@ -87,7 +88,7 @@ def _measure(server: str, kind: str, options: Mapping[str, Any]) -> None:
     )
     for name in _QUERIES:
         ratio, rate = best["raw"] / best[name], total / best[name] / 1e6
-        note = "; wanted: 0.6" if name.startswith("sum") else ""
+        note = "" if name.startswith("JSON") else "; wanted: 0.6"
         row(f"{what}: {name} / s3fs", f"{ratio:.2f}", f"{rate:.0f} MB/s{note}")
 
 

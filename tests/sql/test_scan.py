@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import Future
+from contextlib import closing, contextmanager
 from typing import Any
 
 import pytest
@@ -157,6 +158,50 @@ def test_who_waits_for_a_block_that_nobody_has_begun_decodes_it(away: Away) -> N
     with away.open() as log, busy_workers(log) as workers:
         arrays = list(scan_of(log, workers).arrays())
     assert sum(len(array) for array in arrays) == 2 * COUNT
+
+
+class CountingWorkers(Workers):
+    """Counts what was begun."""
+
+    begun = 0
+
+    def submit(self, function: Any, *args: Any) -> Future[Any]:
+        self.begun += 1
+        return super().submit(function, *args)
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "at_first", "later"),
+    [(1_000_000, 4, 8), (100_000, 4, 6), (1_000, 0, 0)],  # bounded by number, by size, by the size of one block
+)
+def test_more_is_read_ahead_for_who_goes_on(
+    away: Away, request_bytes: int, at_first: int, later: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamhouse.sql.scan._runs", lambda scans, _: ([scan] for scan in scans))
+    with away.open() as log, closing(CountingWorkers(log._inside.reader, 2, request_bytes)) as workers:
+        records = 0
+        for taken, array in enumerate(scan_of(log, workers).arrays(), 1):
+            records += len(array)
+            ahead = workers.begun - taken
+            assert ahead == min(at_first + taken - 1, later, away.blocks - taken)
+    assert records == 2 * COUNT
+
+
+def test_who_waits_for_the_network_asks_for_nothing_himself(
+    away: Away, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asking: set[int] = set()
+    read = TopicScan._read
+
+    def noting(scan: TopicScan, *args: Any) -> list[Any]:
+        asking.add(threading.get_ident())
+        return read(scan, *args)
+
+    monkeypatch.setattr(TopicScan, "_read", noting)
+    with away.open() as log, closing(Workers(log._inside.reader, 1, 100_000)) as workers:
+        assert sum(map(len, scan_of(log, workers).arrays())) == 2 * COUNT
+    assert len(asking) == 1
+    assert threading.get_ident() not in asking
 
 
 def test_damage_matters_when_its_turn_comes(away: Away) -> None:
