@@ -2,8 +2,9 @@
 
 Decompression and checksums release the interpreter's lock, so blocks are decoded beside DuckDB's own
 work. No more than a few pieces (a block, or what one request reads) are ahead of the consumer, which bounds
-the memory of a scan whatever its size. A scan of a handful of blocks goes through the cache that consumers use: asked again, it reads
-nothing. A longer one would push everything else out, so it takes what is there and leaves the rest.
+the memory of a scan whatever its size. A scan of a handful of blocks goes through the cache that consumers
+use: asked again, it reads nothing. A longer one would push everything else out, so it takes what is there
+and leaves the rest.
 """
 
 from __future__ import annotations

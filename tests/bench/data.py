@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 VALUE_BYTES = 100
 
@@ -52,16 +53,23 @@ def best(work: Callable[[], Any], times: int = 3) -> float:
     return min(seconds(work) for _ in range(times))
 
 
-def taking_turns(works: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """The shortest run of each of several works.
+class Took(NamedTuple):
+    """Seconds that something took."""
+
+    shortest: float
+    median: float
+
+
+def taking_turns(works: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, Took]:
+    """How long each of several works takes.
 
     They take turns, so that a machine that is busy with something else for a while is so for all of them.
     """
-    shortest = dict.fromkeys(works, float("inf"))
+    took: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(rounds):
         for name, work in works.items():
-            shortest[name] = min(shortest[name], seconds(work))
-    return shortest
+            took[name].append(seconds(work))
+    return {name: Took(min(each), statistics.median(each)) for name, each in took.items()}
 
 
 def row(what: str, value: str, note: str = "") -> None:

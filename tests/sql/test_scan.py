@@ -172,7 +172,11 @@ class CountingWorkers(Workers):
 
 @pytest.mark.parametrize(
     ("request_bytes", "at_first", "later"),
-    [(1_000_000, 4, 8), (100_000, 4, 6), (1_000, 0, 0)],  # bounded by number, by size, by the size of one block
+    [
+        (1_000_000, 4, 8),
+        (100_000, 4, 6),
+        (1_000, 0, 0),
+    ],  # bounded by number, by size, by the size of one block
 )
 def test_more_is_read_ahead_for_who_goes_on(
     away: Away, request_bytes: int, at_first: int, later: int, monkeypatch: pytest.MonkeyPatch
