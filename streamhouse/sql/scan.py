@@ -13,7 +13,7 @@ import math
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from functools import partial
 from itertools import chain, groupby, islice
 from typing import Any, Final
@@ -31,6 +31,7 @@ from streamhouse.sql.plan import COLUMNS, BlockScan, plan
 from streamhouse.sql.snapshot import TopicView
 from streamhouse.sql.stats import ScanNotes
 
+_CLOSED: Final = "the log is closed; open it again"
 _CACHED_BLOCKS_MAX: Final = 8
 _UNREAD_AT_ONCE: Final = 1_000
 _PARTS_AT_ONCE: Final = 4  # a column of a block is read in less time than another thread takes to wake up
@@ -76,7 +77,7 @@ class Workers:
         """
         with self._lock:
             if self._closed:
-                raise ClosedError("the log is closed; open it again")
+                raise ClosedError(_CLOSED)
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(self._threads, "streamhouse-sql")
             return self._pool.submit(function, *args)
@@ -295,8 +296,15 @@ class _Piece:
         return True
 
     def arrays(self) -> list[Any]:
-        """The arrays, when they are made."""
-        return self._future.result()
+        """The arrays, when they are made.
+
+        Raises:
+            ClosedError: They never will be: the log was closed.
+        """
+        try:
+            return self._future.result()
+        except CancelledError:
+            raise ClosedError(_CLOSED) from None
 
     def drop(self) -> None:
         """Nobody wants them any more."""

@@ -222,11 +222,15 @@ def test_damage_matters_when_its_turn_comes(away: Away) -> None:
                 next(arrays)
 
 
-def test_a_scan_of_a_log_that_is_closed(away: Away) -> None:
+@pytest.mark.parametrize("request_bytes", [0, 50_000])
+@pytest.mark.parametrize("at_the_end", [False, True])
+def test_a_scan_of_a_log_that_is_closed(away: Away, request_bytes: int, *, at_the_end: bool) -> None:
     with away.open() as log:
-        workers = Workers(log._inside.reader, 1, 0)
+        workers = CountingWorkers(log._inside.reader, 1, request_bytes)
         arrays = scan_of(log, workers).arrays()
         next(arrays)
+        while at_the_end and workers.begun < away.blocks:
+            next(arrays)
         workers.close()
     with pytest.raises(ClosedError, match="the log is closed"):
         list(arrays)
