@@ -36,7 +36,7 @@ _CONFIG: dict[str, Any] = {
     # Containers have checksums of their own; S3's newer ones confuse older servers.
     "request_checksum_calculation": "when_required",
     "response_checksum_validation": "when_required",
-    "user_agent": "streamhouse",  # botocore's own is put together anew for each request, an eighth of its work
+    "user_agent": "streamhouse",  # botocore puts its own together for each request, an eighth of the work
 }
 _SESSION_OPTIONS = ("profile", "session_vars", "event_hooks", "include_builtin_handlers")
 _RESERVED_OPTIONS = ("asynchronous", "loop", "skip_instance_cache")
