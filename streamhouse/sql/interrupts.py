@@ -1,10 +1,11 @@
-"""Ending what DuckDB computes: Ctrl-C, and closing what is in use.
+"""Ending what DuckDB computes, and what it waits for: Ctrl-C, limits of time, and closing what is in use.
 
 While DuckDB computes on the main thread, Python does not get to handle a signal before the call is over,
 which may be an hour later. So such calls are made on another thread when the main one asks, and the main
 one waits in a way that a signal ends; then DuckDB is told to stop.
 
 A call of DuckDB that is told to stop before it has begun goes on all the same. So it is told again and again.
+While DuckDB waits for records of ours, it does not look whether it is to stop; who waits there looks himself.
 """
 
 from __future__ import annotations
@@ -24,48 +25,58 @@ _AGAIN_SECONDS: Final = 0.05
 _CLOSE_ATTEMPTS: Final = 200
 
 
-def interruptible(helpers: Executor, cursor: Any, work: Callable[[], T]) -> T:
+def interruptible(helpers: Executor, stop: Callable[[], None], work: Callable[[], T]) -> T:
     """Do something, and raise what it raises, or KeyboardInterrupt.
 
     Args:
         helpers: Threads to do it on when the main one asks.
-        cursor: What it uses.
+        stop: Tells it to end; harmless when it has.
         work: What to do.
     """
     if threading.current_thread() is not threading.main_thread():
         return work()
     future = helpers.submit(work)
     try:
-        return _waited(future)
+        return waited(future)
     except BaseException:
         while not future.done():
-            interrupt(cursor)
+            stop()
             wait([future], _AGAIN_SECONDS)
         raise
 
 
-def _waited(future: Future[T]) -> T:
-    """The result, waited for in small steps: a signal that another thread receives wakes nobody up."""
+def waited(future: Future[T], stopped: Callable[[], bool] = lambda: False) -> T:
+    """The result, waited for in small steps: a signal that another thread receives wakes nobody up.
+
+    Args:
+        future: What makes it.
+        stopped: Whether nobody needs it any more.
+
+    Raises:
+        InterruptedError: Nobody does.
+    """
     while not future.done():
+        if stopped():
+            raise InterruptedError("the query was interrupted")
         with suppress(TimeoutError):
             return future.result(_AGAIN_SECONDS)
     return future.result()
 
 
 class Deadline:
-    """Interrupts a cursor when its time is over, until :meth:`stop` is called.
+    """Ends something when its time is over, until :meth:`stop` is called.
 
     Args:
-        cursor: The cursor.
+        end: Tells it to end.
         seconds: How long it has.
 
     Attributes:
         missed: Whether its time is over.
     """
 
-    def __init__(self, cursor: Any, seconds: float) -> None:
+    def __init__(self, end: Callable[[], None], seconds: float) -> None:
         self.missed = False
-        self._cursor = cursor
+        self._end = end
         self._seconds = seconds
         self._stopped = threading.Event()
         threading.Thread(target=self._watch, name="streamhouse-deadline", daemon=True).start()
@@ -78,9 +89,9 @@ class Deadline:
         if self._stopped.wait(self._seconds):
             return
         self.missed = True
-        interrupt(self._cursor)
+        self._end()
         while not self._stopped.wait(_AGAIN_SECONDS):
-            interrupt(self._cursor)
+            self._end()
 
 
 def interrupt(cursor: Any) -> None:

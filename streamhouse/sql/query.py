@@ -93,7 +93,7 @@ class Query(msgspec.Struct, frozen=True):
 
 
 class _Heard:
-    """What the sources of a run tell it.
+    """What the sources of a run tell it, and it them.
 
     They must not know the run itself: DuckDB holds them, and the run holds DuckDB's cursor, which is a circle
     that Python's garbage collector does not see.
@@ -102,10 +102,25 @@ class _Heard:
     def __init__(self) -> None:
         self.notes: list[ScanNotes] = []
         self.failure: BaseException | None = None
+        self._stopped = False
+
+    def begin(self) -> None:
+        """Something begins that nobody has told to stop."""
+        self.failure = None
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Nobody needs more records."""
+        self._stopped = True
+
+    def is_stopped(self) -> bool:
+        """Whether nobody does."""
+        return self._stopped
 
     def fail(self, error: BaseException) -> None:
         """A source raises this."""
-        self.failure = error
+        if not (self._stopped and isinstance(error, InterruptedError)):
+            self.failure = error
 
 
 class Run:
@@ -211,7 +226,7 @@ class Run:
     def perform(self, work: Callable[[], T]) -> T:
         """Do something that takes a while; Ctrl-C ends it."""
         helpers = self._query.database.helpers
-        return self.guard(lambda: interrupts.interruptible(helpers, self.cursor, work))
+        return self.guard(lambda: interrupts.interruptible(helpers, self.interrupt, work))
 
     def guard(self, work: Callable[[], T]) -> T:
         """Do something with the cursor, within the limit of time, and translate what it raises.
@@ -222,8 +237,9 @@ class Run:
         if self._timed_out:
             raise QueryLimitError(TOO_LONG)
         reusable, self._reusable = self._reusable, False  # unless this ends well, nobody else gets the cursor
+        self._heard.begin()
         seconds = self._query.seconds_max
-        deadline = None if seconds is None else Deadline(self.cursor, seconds)
+        deadline = None if seconds is None else Deadline(self.interrupt, seconds)
         try:
             done = work()
         except ImportError:
@@ -262,11 +278,13 @@ class Run:
 
     def interrupt(self) -> None:
         """End what the cursor is doing, if anything."""
+        self._heard.stop()
         interrupts.interrupt(self.cursor)
 
     def close(self) -> None:
         """Give the cursor back; what it is doing for another thread ends."""
         self._closed = True
+        self._heard.stop()
         interrupts.close(self.cursor)
 
     def release(self) -> None:
@@ -292,8 +310,14 @@ class Run:
 
     def _source(self, name: str, topic: TopicView, *, raw: bool) -> TopicSource:
         kind = CondensedSource if self._query.condensed else TopicSource
+        heard = self._heard
         source = kind(
-            self._query.workers, topic, raw=raw, began=self._heard.notes.append, failed=self._heard.fail
+            self._query.workers,
+            topic,
+            raw=raw,
+            began=heard.notes.append,
+            failed=heard.fail,
+            stopped=heard.is_stopped,
         )
         source.lone = name in self._query.lone
         self._sources[name] = source

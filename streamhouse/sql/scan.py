@@ -27,6 +27,7 @@ from streamhouse.schema.model import Field
 from streamhouse.sql.arrays import Wrapper
 from streamhouse.sql.bounds import Bounds, may_fit
 from streamhouse.sql.fields import columns_of
+from streamhouse.sql.interrupts import waited
 from streamhouse.sql.plan import COLUMNS, BlockScan, plan
 from streamhouse.sql.snapshot import TopicView
 from streamhouse.sql.stats import ScanNotes
@@ -101,6 +102,7 @@ class TopicScan:
         hints: Filters that DuckDB applies itself, on fields of a typed topic; see ``bounds.py``.
         raw: Keys and values as BLOB instead of text.
         notes: Where to write down what was read.
+        stopped: Whether nobody needs more, which is asked while an answer of the network is waited for.
     """
 
     def __init__(
@@ -113,6 +115,7 @@ class TopicScan:
         hints: Sequence[Any] = (),
         raw: bool,
         notes: ScanNotes,
+        stopped: Callable[[], bool],
     ) -> None:
         self._workers = workers
         self._topic = topic
@@ -121,6 +124,7 @@ class TopicScan:
         self._hints = hints
         self._fields = columns_of(topic.schema, COLUMNS)
         self._notes = notes
+        self._stopped = stopped
         self._partly = topic.schema is not None and "value" not in columns  # reads parts of blocks
         self._wrapper = Wrapper(topic.name, columns, topic.schema, raw=raw)
         self.schema = self._wrapper.schema
@@ -130,7 +134,7 @@ class TopicScan:
         planned = plan(self._topic, self._columns, self._conditions)
         head = list(islice(planned, _CACHED_BLOCKS_MAX + 1))
         keep = len(head) <= _CACHED_BLOCKS_MAX
-        if len(head) == 1 and head[0].stored:
+        if len(head) == 1 and head[0].stored and not self._workers.request_bytes:
             yield from self._read(head, keep)
             return
         coming: deque[_Piece | Iterator[Any]] = deque()
@@ -160,7 +164,7 @@ class TopicScan:
             first.help()
             if not first.ready:
                 any(isinstance(piece, _Piece) and piece.help() for piece in coming)
-        return first.arrays()
+        return first.arrays(self._stopped)
 
     def _pieces(self, scans: Iterator[BlockScan], keep: bool) -> Iterator[_Piece | Iterator[Any]]:
         """Blocks on their way, and runs of those that need not be read."""
@@ -295,14 +299,18 @@ class _Piece:
             self._future.set_exception(error)
         return True
 
-    def arrays(self) -> list[Any]:
+    def arrays(self, stopped: Callable[[], bool]) -> list[Any]:
         """The arrays, when they are made.
+
+        Args:
+            stopped: Whether nobody needs them any more.
 
         Raises:
             ClosedError: They never will be: the log was closed.
+            InterruptedError: Nobody does.
         """
         try:
-            return self._future.result()
+            return waited(self._future, stopped)
         except CancelledError:
             raise ClosedError(_CLOSED) from None
 

@@ -47,6 +47,7 @@ class TopicSource:
         raw: Keys and values as BLOB instead of text.
         began: Told of each scan, where it writes down what it reads.
         failed: Told of exceptions, of which DuckDB passes on only the text.
+        stopped: Whether nobody needs more records.
 
     Attributes:
         mark: Set while a query is only explained: a number of rows by which its scans are found in the plan.
@@ -61,12 +62,14 @@ class TopicSource:
         raw: bool,
         began: Callable[[ScanNotes], None],
         failed: Callable[[BaseException], None],
+        stopped: Callable[[], bool],
     ) -> None:
         self._workers = workers
         self._topic = topic
         self._raw = raw
         self._began = began
         self._failed = failed
+        self._stopped = stopped
         self.columns = self._column_names()
         self._fields = columns_of(topic.schema, COLUMNS)
         self._hints: dict[str, Any] = {}
@@ -123,6 +126,7 @@ class TopicSource:
             hints=list(self._hints.values()),
             raw=self._raw,
             notes=notes,
+            stopped=self._stopped,
         )
 
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 
 import polars as pl
 import pytest
 
 import streamhouse
-from streamhouse.errors import ClosedError, QueryError
+from streamhouse.errors import ClosedError, QueryError, QueryLimitError
+from streamhouse.runtime import SystemRuntime
+from streamhouse.store.memory import MemoryStore
+from streamhouse.testing.stores import SlowStore
 
 ENDLESS = "select count(*) from orders a, range(1_000_000_000) b where hash(a.value) % 7 = b.range % 3"
 SHAPES = ["fetchall", "df", "pl", "arrow", "show", "__repr__", "_repr_html_", "explain", "fetchone"]
@@ -96,6 +102,76 @@ def test_closing_a_result_that_is_in_use(shop: streamhouse.Log) -> None:
     assert isinstance(raised[0], ClosedError)
     with pytest.raises(ClosedError, match="the result was closed"):
         result.fetchall()
+
+
+class Silent(SlowStore):
+    """A store far away that does not answer who asks for a block."""
+
+    def __init__(self) -> None:
+        super().__init__(MemoryStore(SystemRuntime()), put_seconds=0, get_seconds=0, list_seconds=0)
+        self.answers = threading.Event()
+
+    def get(self, name: str, start: int = 0, end: int | None = None) -> bytes:
+        if start > 0:
+            self.answers.wait(60)
+        return super().get(name, start, end)
+
+
+@pytest.fixture
+def silent() -> Iterator[Silent]:
+    store = Silent()
+    yield store
+    store.answers.set()
+
+
+@pytest.fixture(params=[1, 20], ids=["a block", "many blocks"])
+def away(silent: Silent, request: pytest.FixtureRequest) -> Iterator[streamhouse.Log]:
+    with streamhouse.Log(silent, upkeep=False, cache_bytes_max=0, block_bytes_target=65_536) as log:
+        log.create_topic("orders")
+        with log.producer() as producer:
+            producer.send_many("orders", [b"a" * 65_536] * request.param).result()
+        assert log.sql("select count(*) from streamhouse.segments").fetchall() == [(request.param,)]
+        yield log
+        silent.answers.set()
+
+
+VALUES = "select max(length(value)) from orders"
+
+
+def test_from_another_thread_while_the_network_is_silent(away: streamhouse.Log) -> None:
+    result = away.sql(VALUES)
+    thread, raised = run_on_a_thread(result.fetchall)
+    assert not raised
+    result.interrupt()
+    thread.join(20)
+    assert isinstance(raised[0], QueryError)
+    assert "interrupted" in str(raised[0])
+
+
+def test_ctrl_c_while_the_network_is_silent(away: streamhouse.Log, silent: Silent) -> None:
+    result = away.sql(VALUES)
+    began = time.monotonic()
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        result.fetchall()
+    assert time.monotonic() - began < 20
+    silent.answers.set()
+    assert result.fetchall() == [(65_536,)]
+
+
+def test_a_limit_of_time_while_the_network_is_silent(away: streamhouse.Log) -> None:
+    began = time.monotonic()
+    with away.sql_session(restricted=True, seconds_max=0.3) as session, pytest.raises(QueryLimitError):
+        session.sql(VALUES).fetchall()
+    assert time.monotonic() - began < 20
+
+
+def test_closing_a_result_while_the_network_is_silent(away: streamhouse.Log) -> None:
+    result = away.sql(VALUES)
+    thread, raised = run_on_a_thread(result.fetchall)
+    result.close()
+    thread.join(20)
+    assert isinstance(raised[0], ClosedError)
 
 
 def test_closing_a_log_whose_queries_run() -> None:

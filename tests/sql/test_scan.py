@@ -151,7 +151,7 @@ def scan_of(log: streamhouse.Log, workers: Workers) -> TopicScan:
     state = log._inside.commits.state
     topic = view_of(state, state.topics[state.topic_ids["t"]])
     notes = ScanNotes("t", ["value"], [], 0, 0)
-    return TopicScan(workers, topic, ["value"], [], raw=False, notes=notes)
+    return TopicScan(workers, topic, ["value"], [], raw=False, notes=notes, stopped=lambda: False)
 
 
 def test_who_waits_for_a_block_that_nobody_has_begun_decodes_it(away: Away) -> None:
