@@ -9,7 +9,7 @@ error names the object and the offsets that it costs.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 
 from streamhouse.commits.state import BlockRef
@@ -101,8 +101,8 @@ class BlockReader:
                 return found
         return self._fetch(ref, source, only), ref.length
 
-    def fetch_run(self, refs: Sequence[BlockRef], source: str, only: Collection[str]) -> list[Columns]:
-        """Some columns of blocks that lie one behind the other in an object, in one request.
+    def fetch_run(self, refs: Sequence[BlockRef], source: str, only: Collection[str]) -> Iterator[Columns]:
+        """Some columns of blocks that lie one behind the other in an object, in one request, made now.
 
         See :meth:`fetch_part`.
 
@@ -110,10 +110,11 @@ class BlockReader:
             refs: Where they are.
             source: Topic and partition, for messages.
             only: Columns to decompress.
+
+        Returns:
+            The columns of each block, decompressed when it is its turn.
         """
         first, last = refs[0], refs[-1]
-        if len(refs) == 1:
-            return [self.fetch_part(first, source, only)]
         if self._closed:
             raise ClosedError("the log is closed; open it again")
         end = last.position + last.length
@@ -121,14 +122,7 @@ class BlockReader:
             data = memoryview(self._store.get(first.object_name, first.position, end))
         except ObjectNotFoundError as error:
             raise self._gone(first, _described(first, source)[0]) from error
-        found = []
-        for ref in refs:
-            start = ref.position - first.position
-            try:
-                found.append(self._decoded(data[start : start + ref.length], ref, source, only))
-            except CorruptionError:  # it is fetched once more, as it would be alone
-                found.append(self._fetch_once(ref, source, only))
-        return found
+        return self._decoded_run(data, refs, source, only)
 
     def look(self, ref: BlockRef, source: str) -> tuple[BlockIndex | None, int]:
         """What a large block of a typed topic says of itself, and how many bytes were read for that.
@@ -192,6 +186,18 @@ class BlockReader:
             return self._fetch_once(ref, source, only)
         except CorruptionError:
             return self._fetch_once(ref, source, only)
+
+    def _decoded_run(
+        self, data: memoryview, refs: Sequence[BlockRef], source: str, only: Collection[str]
+    ) -> Iterator[Columns]:
+        begin = refs[0].position
+        for ref in refs:
+            start = ref.position - begin
+            try:
+                columns = self._decoded(data[start : start + ref.length], ref, source, only)
+            except CorruptionError:  # it is fetched once more, as it would be alone
+                columns = self._fetch_once(ref, source, only)
+            yield columns
 
     def _fetch_once(self, ref: BlockRef, source: str, only: Collection[str] | None) -> Columns:
         try:

@@ -37,6 +37,7 @@ _CACHED_BLOCKS_MAX: Final = 8
 _UNREAD_AT_ONCE: Final = 1_000
 _PARTS_AT_ONCE: Final = 4  # a column of a block is read in less time than another thread takes to wake up
 _PIECES_PER_REQUEST: Final = 3  # so that none of the connections waits for the consumer
+_DECODED_PER_STORED: Final = 4  # usual for JSON
 
 
 class Workers:
@@ -53,6 +54,8 @@ class Workers:
         pieces_at_first: Pieces that are ahead of a consumer who may need no more than the first.
         pieces_ahead: Pieces that are ahead of one who goes on, at most.
         bytes_ahead: Stored bytes of them.
+        decoded_ahead: Bytes of them that are decoded, about. There may be hundreds of times as many as are
+            stored: what is fetched in addition is decoded when it is its turn.
     """
 
     def __init__(self, reader: BlockReader, threads: int, request_bytes: int) -> None:
@@ -65,6 +68,7 @@ class Workers:
             self.pieces_ahead = _PIECES_PER_REQUEST * threads + 2
             self.bytes_ahead = self.pieces_at_first * request_bytes
             self.parts_at_once = 1
+        self.decoded_ahead = _DECODED_PER_STORED * self.bytes_ahead
         self._closed = False
         self._threads = threads
         self._pool: ThreadPoolExecutor | None = None
@@ -128,6 +132,8 @@ class TopicScan:
         self._partly = topic.schema is not None and "value" not in columns  # reads parts of blocks
         self._wrapper = Wrapper(topic.name, columns, topic.schema, raw=raw)
         self.schema = self._wrapper.schema
+        self._lock = threading.Lock()
+        self._decoded_bytes = 0  # ahead of the consumer
 
     def arrays(self) -> Iterator[Any]:
         """The Arrow arrays, partition by partition in order of offset."""
@@ -189,24 +195,43 @@ class TopicScan:
         self._notes.unread(scan)
         return scan
 
-    def _read(self, run: Sequence[BlockScan], keep: bool) -> list[Any]:
+    def _read(self, run: Sequence[BlockScan], keep: bool) -> Iterable[Any]:
         """The arrays of blocks, which are fetched together if all of each is wanted and none is at hand."""
         if len(run) > 1 and not self._partly and not any(map(self._is_cached, run)):
-            blocks: Sequence[Columns | None] = self._fetch_run(run)
-        else:
-            blocks = [self._block(scan, keep) for scan in run]
+            return self._read_together(run)
+        blocks = [(scan, self._block(scan, keep)) for scan in run]
         return [
-            array
-            for scan, block in zip(run, blocks, strict=True)
-            if block is not None
-            for array in self._wrapper.read(scan, block)
+            array for scan, block in blocks if block is not None for array in self._wrapper.read(scan, block)
         ]
 
-    def _fetch_run(self, run: Sequence[BlockScan]) -> Sequence[Columns]:
+    def _read_together(self, run: Sequence[BlockScan]) -> Iterator[Any]:
+        """The arrays of blocks that lie together: fetched now, and decoded as far as there is room."""
         for scan in run:
             self._notes.read(scan, scan.ref.length)
         refs = [scan.ref for scan in run]
-        return self._workers.reader.fetch_run(refs, self._source(run[0]), run[0].stored)
+        fetched = self._workers.reader.fetch_run(refs, self._source(run[0]), run[0].stored)
+        blocks = zip(run, fetched, strict=True)
+        decoded: deque[tuple[int, list[Any]]] = deque()
+        for scan, block in blocks:
+            decoded.append((block.nbytes, list(self._wrapper.read(scan, block))))
+            if self._counted(block.nbytes) >= self._workers.decoded_ahead:
+                break
+        return self._in_turn(decoded, blocks)
+
+    def _in_turn(
+        self, decoded: deque[tuple[int, list[Any]]], blocks: Iterator[tuple[BlockScan, Columns]]
+    ) -> Iterator[Any]:
+        while decoded:
+            size, arrays = decoded.popleft()
+            self._counted(-size)
+            yield from arrays
+        for scan, block in blocks:
+            yield from self._wrapper.read(scan, block)
+
+    def _counted(self, size: int) -> int:
+        with self._lock:
+            self._decoded_bytes += size
+            return self._decoded_bytes
 
     def _is_cached(self, scan: BlockScan) -> bool:
         return self._workers.reader.cached(scan.ref) is not None
@@ -278,10 +303,10 @@ class _Piece:
     needs arrays does not wait for one that has not begun.
     """
 
-    def __init__(self, workers: Workers, make: Callable[[], list[Any]], size: int) -> None:
+    def __init__(self, workers: Workers, make: Callable[[], Iterable[Any]], size: int) -> None:
         self.size = size
         self._make = make
-        self._future: Future[list[Any]] = workers.submit(make)
+        self._future: Future[Iterable[Any]] = workers.submit(make)
 
     @property
     def ready(self) -> bool:
@@ -299,7 +324,7 @@ class _Piece:
             self._future.set_exception(error)
         return True
 
-    def arrays(self, stopped: Callable[[], bool]) -> list[Any]:
+    def arrays(self, stopped: Callable[[], bool]) -> Iterable[Any]:
         """The arrays, when they are made.
 
         Args:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import closing, contextmanager
@@ -13,6 +14,8 @@ import pytest
 
 import streamhouse
 from streamhouse.errors import ClosedError, CorruptionError, ObjectNotFoundError
+from streamhouse.format.columns import Columns
+from streamhouse.read.reader import BlockReader
 from streamhouse.runtime import SystemRuntime
 from streamhouse.sql.scan import TopicScan, Workers
 from streamhouse.sql.snapshot import view_of
@@ -206,6 +209,38 @@ def test_who_waits_for_the_network_asks_for_nothing_himself(
         assert sum(map(len, scan_of(log, workers).arrays())) == 2 * COUNT
     assert len(asking) == 1
     assert threading.get_ident() not in asking
+
+
+def test_what_was_compressed_well_is_decoded_when_it_is_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[int] = []
+    decode = BlockReader._decoded
+
+    def noting(reader: BlockReader, *args: Any) -> Columns:
+        columns = decode(reader, *args)
+        decoded.append(columns.nbytes)
+        return columns
+
+    store = SlowStore(MemoryStore(SystemRuntime()), put_seconds=0, get_seconds=0, list_seconds=0)
+    with streamhouse.Log(store, upkeep=False, cache_bytes_max=0, block_bytes_target=65_536) as log:
+        log.create_topic("t")
+        with log.producer() as producer:
+            producer.send_many("t", [b"a" * 1000] * 20_000).result()
+        ((blocks, stored),) = log.sql(
+            "select count(*), sum(stored_bytes) from streamhouse.segments"
+        ).fetchall()
+        assert stored < blocks * 1000
+        monkeypatch.setattr(BlockReader, "_decoded", noting)
+        with closing(CountingWorkers(log._inside.reader, 2, 50_000)) as workers:
+            workers.decoded_ahead = 10 * 65_536
+            lengths = []
+            for array in scan_of(log, workers).arrays():
+                if not lengths:
+                    time.sleep(0.3)
+                lengths.append(len(array))
+                assert len(decoded) - len(lengths) <= 10 + 2 * 2
+            assert workers.begun < blocks / 20  # but all of it was fetched together
+    assert sum(lengths) == 20_000
+    assert len(lengths) == len(decoded) == blocks
 
 
 def test_damage_matters_when_its_turn_comes(away: Away) -> None:
