@@ -7,7 +7,7 @@ time. :class:`~streamhouse.commits.log.CommitLog` gives it a thread.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import msgspec
@@ -106,10 +106,10 @@ class Engine:
         await self._load()
         self._collected_at = self._runtime.monotonic()
         for work in (
-            self.committer.run(),
-            self.committer.watch(),
-            self._follow(),
-            self._do_chores(),
+            self.committer.run,
+            self.committer.watch,
+            self._follow,
+            self._do_chores,
         ):
             self._tasks.append(asyncio.ensure_future(self._guarded(work)))
         if self.state.seq >= snapshots.snapshot_due(self.state, self._options.snapshot_commits):
@@ -136,9 +136,9 @@ class Engine:
         )
         return clean
 
-    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _guarded(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         try:
-            await work
+            await work()
         except Exception as error:  # noqa: BLE001 - a task that dies silently would hang its waiters
             self._fail(error)
 
