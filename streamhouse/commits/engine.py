@@ -105,12 +105,7 @@ class Engine:
         """Load the state and start working."""
         await self._load()
         self._collected_at = self._runtime.monotonic()
-        for work in (
-            self.committer.run,
-            self.committer.watch,
-            self._follow,
-            self._do_chores,
-        ):
+        for work in (self.committer.run, self.committer.watch, self._follow, self._do_chores):
             self._tasks.append(asyncio.ensure_future(self._guarded(work)))
         if self.state.seq >= snapshots.snapshot_due(self.state, self._options.snapshot_commits):
             self._save_due = True

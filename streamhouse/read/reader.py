@@ -61,8 +61,7 @@ class BlockReader:
             StoreError: The store fails.
             ClosedError: The log was closed.
         """
-        if self._closed:
-            raise ClosedError("the log is closed; open it again")
+        self._check()
         return self._cache.load(_key(ref), partial(self._fetch, ref, source))
 
     def cached(self, ref: BlockRef) -> Columns | None:
@@ -77,8 +76,7 @@ class BlockReader:
             source: Topic and partition, for messages.
             only: Columns to decompress; see :func:`~streamhouse.format.block.decode_block`.
         """
-        if self._closed:
-            raise ClosedError("the log is closed; open it again")
+        self._check()
         return self._fetch(ref, source, only)
 
     def fetch_fields(self, ref: BlockRef, source: str, only: Collection[str]) -> tuple[Columns, int]:
@@ -90,8 +88,7 @@ class BlockReader:
             only: Columns wanted; ``value.<name>`` is a field. The others are not even fetched from a large
                 block.
         """
-        if self._closed:
-            raise ClosedError("the log is closed; open it again")
+        self._check()
         if self._parts.worthwhile(ref):
             try:
                 found = self._fetch_parts(ref, source, only)
@@ -115,8 +112,7 @@ class BlockReader:
             The columns of each block, decompressed when it is its turn.
         """
         first, last = refs[0], refs[-1]
-        if self._closed:
-            raise ClosedError("the log is closed; open it again")
+        self._check()
         end = last.position + last.length
         try:
             data = memoryview(self._store.get(first.object_name, first.position, end))
@@ -175,6 +171,10 @@ class BlockReader:
         self._closed = True
         self._jobs.close()
         self._cache.clear()
+
+    def _check(self) -> None:
+        if self._closed:
+            raise ClosedError("the log is closed; open it again")
 
     def _fetch_ahead(self, ref: BlockRef, source: str) -> None:
         # The reader that gets there meets the error itself, or better luck.

@@ -25,12 +25,12 @@ _AGAIN_SECONDS: Final = 0.05
 _CLOSE_ATTEMPTS: Final = 200
 
 
-def interruptible(helpers: Executor, stop: Callable[[], None], work: Callable[[], T]) -> T:
+def interruptible(helpers: Executor, end: Callable[[], None], work: Callable[[], T]) -> T:
     """Do something, and raise what it raises, or KeyboardInterrupt.
 
     Args:
         helpers: Threads to do it on when the main one asks.
-        stop: Tells it to end; harmless when it has.
+        end: Tells it to end; harmless when it has.
         work: What to do.
     """
     if threading.current_thread() is not threading.main_thread():
@@ -40,7 +40,7 @@ def interruptible(helpers: Executor, stop: Callable[[], None], work: Callable[[]
         return waited(future)
     except BaseException:
         while not future.done():
-            stop()
+            end()
             wait([future], _AGAIN_SECONDS)
         raise
 

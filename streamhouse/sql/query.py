@@ -6,6 +6,7 @@ run of its own, since an open result owns its connection; what they read is the 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, TypeAlias, TypeVar
@@ -102,24 +103,16 @@ class _Heard:
     def __init__(self) -> None:
         self.notes: list[ScanNotes] = []
         self.failure: BaseException | None = None
-        self._stopped = False
+        self.stopped = threading.Event()  # nobody needs more records
 
     def begin(self) -> None:
         """Something begins that nobody has told to stop."""
         self.failure = None
-        self._stopped = False
-
-    def stop(self) -> None:
-        """Nobody needs more records."""
-        self._stopped = True
-
-    def is_stopped(self) -> bool:
-        """Whether nobody does."""
-        return self._stopped
+        self.stopped.clear()
 
     def fail(self, error: BaseException) -> None:
         """A source raises this."""
-        if not (self._stopped and isinstance(error, InterruptedError)):
+        if not (self.stopped.is_set() and isinstance(error, InterruptedError)):
             self.failure = error
 
 
@@ -278,13 +271,13 @@ class Run:
 
     def interrupt(self) -> None:
         """End what the cursor is doing, if anything."""
-        self._heard.stop()
+        self._heard.stopped.set()
         interrupts.interrupt(self.cursor)
 
     def close(self) -> None:
         """Give the cursor back; what it is doing for another thread ends."""
         self._closed = True
-        self._heard.stop()
+        self._heard.stopped.set()
         interrupts.close(self.cursor)
 
     def release(self) -> None:
@@ -317,7 +310,7 @@ class Run:
             raw=raw,
             began=heard.notes.append,
             failed=heard.fail,
-            stopped=heard.is_stopped,
+            stopped=heard.stopped.is_set,
         )
         source.lone = name in self._query.lone
         self._sources[name] = source

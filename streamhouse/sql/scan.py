@@ -143,45 +143,43 @@ class TopicScan:
         if len(head) == 1 and head[0].stored and not self._workers.request_bytes:
             yield from self._read(head, keep)
             return
-        coming: deque[_Piece | Iterator[Any]] = deque()
+        coming: deque[_Piece] = deque()
         ahead = self._workers.pieces_at_first
         try:
             for piece in self._pieces(chain(head, planned), keep):
                 coming.append(piece)
-                while len(coming) > ahead or _size(coming) > self._workers.bytes_ahead:
+                while len(coming) > ahead or sum(each.size for each in coming) > self._workers.bytes_ahead:
                     yield from self._first_of(coming)
                     ahead = min(ahead + 1, self._workers.pieces_ahead)
             while coming:
                 yield from self._first_of(coming)
         finally:
             for each in coming:
-                if isinstance(each, _Piece):
-                    each.drop()
+                each.drop()
 
-    def _first_of(self, coming: deque[_Piece | Iterator[Any]]) -> Iterable[Any]:
+    def _first_of(self, coming: deque[_Piece]) -> Iterable[Any]:
         """The arrays of the first piece; while another thread is at it, a later one is made here.
 
         Unless there is a network between: who waits for an answer himself asks for nothing further meanwhile.
         """
         first = coming.popleft()
-        if not isinstance(first, _Piece):
-            return first
         if not self._workers.request_bytes:
             first.help()
             if not first.ready:
-                any(isinstance(piece, _Piece) and piece.help() for piece in coming)
+                any(piece.help() for piece in coming)
         return first.arrays(self._stopped)
 
-    def _pieces(self, scans: Iterator[BlockScan], keep: bool) -> Iterator[_Piece | Iterator[Any]]:
+    def _pieces(self, scans: Iterator[BlockScan], keep: bool) -> Iterator[_Piece]:
         """Blocks on their way, and runs of those that need not be read."""
         for stored, group in groupby(scans, lambda scan: bool(scan.stored)):
             if stored:
                 for run in self._runs(group, keep):
+                    read = partial(self._read, run, keep)
                     size = sum(scan.ref.length for scan in run)
-                    yield _Piece(self._workers, partial(self._read, run, keep), size)
+                    yield _Piece(read, self._workers.submit(read), size)
             else:
                 while some := list(islice(group, _UNREAD_AT_ONCE)):
-                    yield self._wrapper.unread(map(self._unread, some))
+                    yield _Piece.made(self._wrapper.unread(map(self._unread, some)))
 
     def _runs(self, scans: Iterator[BlockScan], keep: bool) -> Iterator[list[BlockScan]]:
         """Blocks of which the same is wanted, as many as are worth a thread."""
@@ -292,10 +290,6 @@ def _bounds(index: BlockIndex, field: Field) -> Bounds:
     return None if header is None else conform_bounds(field.type, header.type, header.bounds)
 
 
-def _size(coming: Iterable[_Piece | Iterator[Any]]) -> int:
-    return sum(piece.size for piece in coming if isinstance(piece, _Piece))
-
-
 class _Piece:
     """Arrays that one of the workers makes, or who waits for them, whoever comes first.
 
@@ -303,10 +297,17 @@ class _Piece:
     needs arrays does not wait for one that has not begun.
     """
 
-    def __init__(self, workers: Workers, make: Callable[[], Iterable[Any]], size: int) -> None:
+    def __init__(self, make: Callable[[], Iterable[Any]], future: Future[Iterable[Any]], size: int) -> None:
         self.size = size
         self._make = make
-        self._future: Future[Iterable[Any]] = workers.submit(make)
+        self._future = future
+
+    @classmethod
+    def made(cls, arrays: Iterable[Any]) -> _Piece:
+        """Arrays for which nothing is read."""
+        future: Future[Iterable[Any]] = Future()
+        future.set_result(arrays)
+        return cls(lambda: arrays, future, 0)
 
     @property
     def ready(self) -> bool:
