@@ -11,9 +11,8 @@ import json
 import random
 import threading
 import uuid
-from collections.abc import Callable
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -91,7 +90,7 @@ class Differential:
         self._writing = random.Random(seed)
         self._choosing = random.Random(seed)
         self._queries = Queries(seed)
-        self._typed_queries = TypedQueries(seed)
+        self._typed_queries = TypedQueries(seed, _FIELDS_LATER)
         self.runtime = ManualRuntime(seed, time_ms=BEGIN_MS)
         memory = {"cache_bytes_max": 0} if seed % 2 else {}
         self.log = streamhouse.Log("memory://", upkeep=False, runtime=self.runtime, **memory)
@@ -182,7 +181,7 @@ class Differential:
                 "offset": record.offset,
                 "key": text_of(record.key),
                 "value": text.value,
-                **{name: _PLAIN.get(name, _same)(each) for name, each in (record.value or {}).items()},
+                **{name: _plain(name, each) for name, each in (record.value or {}).items()},
             }
             for record, text in zip(self.log.read("c"), self.log.read("c", value="str"), strict=True)
         ]
@@ -314,18 +313,17 @@ class Differential:
         return [(name, self._writing.choice([None, b"", b"v", b"\xfe"])) for name in names]
 
 
-def _same(value: Any) -> Any:
+def _plain(field: str, value: Any) -> Any:
+    """What PyArrow takes for a value of a field."""
+    if value is None:
+        return None
+    if field == "u":
+        return str(value)
+    if field == "j":
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    if field == "m":
+        return list(value.items())
     return value
-
-
-_PLAIN: Final[dict[str, Callable[[Any], Any]]] = {
-    "u": lambda value: value and str(value),
-    "j": lambda value: (
-        None if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    ),
-    "m": lambda value: None if value is None else list(value.items()),
-}
-"""What PyArrow takes for the values of some fields."""
 
 
 def text_of(value: bytes | None) -> str | None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import polars as pl
 import pytest
@@ -17,7 +17,7 @@ import streamhouse
 from streamhouse.errors import ClosedError, QueryError, QueryLimitError
 from streamhouse.runtime import SystemRuntime
 from streamhouse.store.memory import MemoryStore
-from streamhouse.testing.stores import SlowStore
+from streamhouse.testing.stores import FaultyStore, SlowStore
 
 ENDLESS = "select count(*) from orders a, range(1_000_000_000) b where hash(a.value) % 7 = b.range % 3"
 SHAPES = ["fetchall", "df", "pl", "arrow", "show", "__repr__", "_repr_html_", "explain", "fetchone"]
@@ -74,15 +74,21 @@ def run_on_a_thread(work: object) -> tuple[threading.Thread, list[BaseException]
     return thread, raised
 
 
+def raised_when_ended(work: object, end: Callable[[], None]) -> BaseException:
+    """What something raises on a thread when it is ended from this one."""
+    thread, raised = run_on_a_thread(work)
+    assert not raised
+    end()
+    thread.join(20)
+    assert not thread.is_alive()
+    return raised[0]
+
+
 @pytest.mark.parametrize("shape", ["fetchall", "pl", "fetchone"])
 def test_from_another_thread(shop: streamhouse.Log, shape: str) -> None:
     assert pl.__version__  # imported by now
     result = shop.sql(ENDLESS)
-    thread, raised = run_on_a_thread(getattr(result, shape))
-    result.interrupt()
-    thread.join(20)
-    assert not thread.is_alive()
-    assert isinstance(raised[0], QueryError)
+    assert isinstance(raised_when_ended(getattr(result, shape), result.interrupt), QueryError)
 
 
 def test_rows_begin_anew_after_an_interruption(shop: streamhouse.Log) -> None:
@@ -96,43 +102,32 @@ def test_rows_begin_anew_after_an_interruption(shop: streamhouse.Log) -> None:
 
 def test_closing_a_result_that_is_in_use(shop: streamhouse.Log) -> None:
     result = shop.sql(ENDLESS)
-    thread, raised = run_on_a_thread(result.fetchall)
-    result.close()
-    thread.join(20)
-    assert isinstance(raised[0], ClosedError)
+    assert isinstance(raised_when_ended(result.fetchall, result.close), ClosedError)
     with pytest.raises(ClosedError, match="the result was closed"):
         result.fetchall()
 
 
-class Silent(SlowStore):
-    """A store far away that does not answer who asks for a block."""
-
-    def __init__(self) -> None:
-        super().__init__(MemoryStore(SystemRuntime()), put_seconds=0, get_seconds=0, list_seconds=0)
-        self.answers = threading.Event()
-
-    def get(self, name: str, start: int = 0, end: int | None = None) -> bytes:
-        if start > 0:
-            self.answers.wait(60)
-        return super().get(name, start, end)
-
-
 @pytest.fixture
-def silent() -> Iterator[Silent]:
-    store = Silent()
-    yield store
-    store.answers.set()
+def answers() -> threading.Event:
+    """Set when who asks for a block is to get it."""
+    return threading.Event()
 
 
 @pytest.fixture(params=[1, 20], ids=["a block", "many blocks"])
-def away(silent: Silent, request: pytest.FixtureRequest) -> Iterator[streamhouse.Log]:
-    with streamhouse.Log(silent, upkeep=False, cache_bytes_max=0, block_bytes_target=65_536) as log:
+def away(answers: threading.Event, request: pytest.FixtureRequest) -> Iterator[streamhouse.Log]:
+    silent = FaultyStore(MemoryStore(SystemRuntime()), sleep=answers.wait)
+    silent.script("get", "delay", prefix="lane/", times=None, seconds=60)
+    store = SlowStore(silent, put_seconds=0, get_seconds=0, list_seconds=0)
+    settings = {"cache_bytes_max": 0, "block_bytes_target": 65_536, "inline_bytes_max": 0}
+    with streamhouse.Log(store, upkeep=False, **settings) as log:
         log.create_topic("orders")
         with log.producer() as producer:
             producer.send_many("orders", [b"a" * 65_536] * request.param).result()
         assert log.sql("select count(*) from streamhouse.segments").fetchall() == [(request.param,)]
-        yield log
-        silent.answers.set()
+        try:
+            yield log
+        finally:
+            answers.set()
 
 
 VALUES = "select max(length(value)) from orders"
@@ -140,22 +135,19 @@ VALUES = "select max(length(value)) from orders"
 
 def test_from_another_thread_while_the_network_is_silent(away: streamhouse.Log) -> None:
     result = away.sql(VALUES)
-    thread, raised = run_on_a_thread(result.fetchall)
-    assert not raised
-    result.interrupt()
-    thread.join(20)
-    assert isinstance(raised[0], QueryError)
-    assert "interrupted" in str(raised[0]).casefold()
+    raised = raised_when_ended(result.fetchall, result.interrupt)
+    assert isinstance(raised, QueryError)
+    assert "interrupted" in str(raised).casefold()
 
 
-def test_ctrl_c_while_the_network_is_silent(away: streamhouse.Log, silent: Silent) -> None:
+def test_ctrl_c_while_the_network_is_silent(away: streamhouse.Log, answers: threading.Event) -> None:
     result = away.sql(VALUES)
     began = time.monotonic()
     threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
         result.fetchall()
     assert time.monotonic() - began < 20
-    silent.answers.set()
+    answers.set()
     assert result.fetchall() == [(65_536,)]
 
 
@@ -168,10 +160,7 @@ def test_a_limit_of_time_while_the_network_is_silent(away: streamhouse.Log) -> N
 
 def test_closing_a_result_while_the_network_is_silent(away: streamhouse.Log) -> None:
     result = away.sql(VALUES)
-    thread, raised = run_on_a_thread(result.fetchall)
-    result.close()
-    thread.join(20)
-    assert isinstance(raised[0], ClosedError)
+    assert isinstance(raised_when_ended(result.fetchall, result.close), ClosedError)
 
 
 def test_closing_a_log_whose_queries_run() -> None:

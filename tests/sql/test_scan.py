@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from typing import Any
@@ -31,12 +31,16 @@ VALUES = [
 ]
 
 
+def slow(inner: Any) -> SlowStore:
+    return SlowStore(inner, put_seconds=0, get_seconds=0.005, list_seconds=0)
+
+
 class Away:
     """A log on a store that counts as remote, with blocks of 64 KiB, most of them one behind the other."""
 
     def __init__(self) -> None:
         self.memory = MemoryStore(SystemRuntime())
-        with streamhouse.Log(self._slow(self.memory), upkeep=False, block_bytes_target=65_536) as log:
+        with streamhouse.Log(slow(self.memory), upkeep=False, block_bytes_target=65_536) as log:
             log.create_topic("t", partitions=2)
             with log.producer() as producer:
                 for partition in range(2):
@@ -45,10 +49,7 @@ class Away:
         self.faulty = FaultyStore(self.memory)
 
     def open(self, **settings: Any) -> streamhouse.Log:
-        return streamhouse.Log(self._slow(self.faulty), upkeep=False, **settings)
-
-    def _slow(self, inner: Any) -> SlowStore:
-        return SlowStore(inner, put_seconds=0, get_seconds=0.005, list_seconds=0)
+        return streamhouse.Log(slow(self.faulty), upkeep=False, **settings)
 
 
 @pytest.fixture
@@ -175,11 +176,8 @@ class CountingWorkers(Workers):
 
 @pytest.mark.parametrize(
     ("request_bytes", "at_first", "later"),
-    [
-        (1_000_000, 4, 8),
-        (100_000, 4, 6),
-        (1_000, 0, 0),
-    ],  # bounded by number, by size, by the size of one block
+    [(1_000_000, 4, 8), (100_000, 4, 6), (1_000, 0, 0)],
+    ids=["bounded by number", "bounded by size", "bounded by the size of one block"],
 )
 def test_more_is_read_ahead_for_who_goes_on(
     away: Away, request_bytes: int, at_first: int, later: int, monkeypatch: pytest.MonkeyPatch
@@ -200,7 +198,7 @@ def test_who_waits_for_the_network_asks_for_nothing_himself(
     asking: set[int] = set()
     read = TopicScan._read
 
-    def noting(scan: TopicScan, *args: Any) -> list[Any]:
+    def noting(scan: TopicScan, *args: Any) -> Iterable[Any]:
         asking.add(threading.get_ident())
         return read(scan, *args)
 
@@ -220,7 +218,7 @@ def test_what_was_compressed_well_is_decoded_when_it_is_its_turn(monkeypatch: py
         decoded.append(columns.nbytes)
         return columns
 
-    store = SlowStore(MemoryStore(SystemRuntime()), put_seconds=0, get_seconds=0, list_seconds=0)
+    store = slow(MemoryStore(SystemRuntime()))
     with streamhouse.Log(store, upkeep=False, cache_bytes_max=0, block_bytes_target=65_536) as log:
         log.create_topic("t")
         with log.producer() as producer:

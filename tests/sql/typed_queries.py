@@ -6,21 +6,23 @@ Its blocks lie apart in ``n``, ``at`` and ``day``, so that their bounds rule man
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 DAYS = 12
 TEXTS = ("k0", "k1", "k2", "k3", "", "ü", "zz")
-FIELDS = (
-    *('"at"', "day", "n", "s", "f", "d", "z", "ok", "tags", "place", "u", "late", "tiny", "small", "large"),
-    *("utiny", "usmall", "uint", "ularge", "r", "wide", "clock", "seconds", "millis", "raw", "j", "m"),
-)
 
 
 class TypedQueries:
-    """A stream of queries that depends on nothing but its seed."""
+    """A stream of queries that depends on nothing but its seed.
 
-    def __init__(self, seed: int) -> None:
+    Args:
+        seed: For the dice.
+        fields: Names of all fields, also of those that come later.
+    """
+
+    def __init__(self, seed: int, fields: Iterable[str]) -> None:
         self._dice = random.Random(seed)
+        self._fields = [f'"{name}"' for name in fields]
 
     def query(self) -> str:
         """The next one."""
@@ -44,7 +46,7 @@ class TypedQueries:
             '"partition"',
             "key",
             "value",
-            *FIELDS,
+            *self._fields,
             "place.x",
             "tags[1]",
             "d * 2",
