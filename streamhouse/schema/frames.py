@@ -14,16 +14,9 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from streamhouse.errors import InvalidRecordError, InvalidSchemaError, nearest
-from streamhouse.format.arrays import cut_array, layout_of
 from streamhouse.format.columns import ArrowColumn, BinaryColumn, Bound
-from streamhouse.format.integers import (
-    OFFSET_BYTES,
-    bitmap,
-    bitmap_bytes,
-    last_offset,
-    unpack_bitmap,
-)
 from streamhouse.schema.declare import type_of_sql
+from streamhouse.schema.incoming import check_required, column_of
 from streamhouse.schema.model import INTEGERS, Field, Schema, Type, quoted
 from streamhouse.schema.rows import unscaled
 from streamhouse.schema.shred import NUMBER, VALUE, known_bounds
@@ -213,9 +206,11 @@ class _Frame:
 
     def _chunk(self, array: Any) -> Chunk:
         fields = self._schema.fields
-        columns = [_column(field.name, field.type, array.child(index)) for index, field in enumerate(fields)]
+        columns = [
+            column_of(field.name, field.type, array.child(index)) for index, field in enumerate(fields)
+        ]
         for field, column in zip(fields, columns, strict=True):
-            _check_required(field.name, field, column, None)
+            check_required(field.name, field, column, None)
         bounds = self._bounds(array)
         children = tuple(
             msgspec.structs.replace(column, bounds=bounds.get(index)) for index, column in enumerate(columns)
@@ -223,11 +218,11 @@ class _Frame:
         key = timestamps = None
         rest = len(fields)
         if self._key is not None:
-            column = _column(_KEY, Type("blob"), array.child(rest))
+            column = column_of(_KEY, Type("blob"), array.child(rest))
             key = column.entries(column.validity)
             rest += 1
         if self._timestamp is not None:
-            column = _column(_TIME, Type("bigint"), array.child(rest))
+            column = column_of(_TIME, Type("bigint"), array.child(rest))
             if column.validity is not None:
                 raise InvalidRecordError(f"timestamps={self._timestamp!r} has a null")
             (timestamps,) = column.buffers
@@ -308,66 +303,6 @@ def _hint(source: str, target: Type) -> str:
     return ""
 
 
-def _column(name: str, type_: Type, array: Any) -> ArrowColumn:
-    """A nanoarrow array as a column of our own."""
-    length, offset = array.length, array.offset
-    count = offset + length
-    layout, width = layout_of(type_.arrow)
-    first, *rest = [
-        memoryview(buffer).cast("B") if memoryview(buffer) else b"" for buffer in array.view().buffers
-    ]
-    validity = _validity(bytes(first), count) if array.null_count and len(first) else None
-    buffers: tuple[bytes, ...] = ()
-    children: tuple[ArrowColumn, ...] = ()
-    if layout == "bits":
-        buffers = (_bits(array, bytes(rest[0]), count),)
-    elif layout == "fixed":
-        buffers = (bytes(rest[0][: width * count]),)
-    elif layout == "struct":
-        children = tuple(
-            _column(field.name, field.type, array.child(index)) for index, field in enumerate(type_.fields)
-        )
-    else:
-        offsets = bytes(rest[0][: OFFSET_BYTES * (count + 1)]) or bytes(OFFSET_BYTES)
-        buffers = (offsets,)
-        if layout == "binary":
-            buffers += (bytes(rest[1][: last_offset(offsets)]),)
-        elif type_.kind == "list":
-            item = type_.fields[0]
-            children = (_column(item.name, item.type, array.child(0)),)
-        else:
-            children = (_column("entries", Type("struct", fields=type_.fields), array.child(0)),)
-    column = ArrowColumn(name, type_.arrow, count, validity, buffers, children)
-    return cut_array(column, offset, count) if offset else column
-
-
-def _validity(buffer: bytes, count: int) -> bytes | None:
-    flags = unpack_bitmap(buffer, 0, count)
-    return bitmap(flags) if 0 in flags else None
-
-
-def _bits(array: Any, buffer: bytes, count: int) -> bytes:
-    if array.schema.format == "c":  # DuckDB has a byte for each
-        return bitmap(buffer[:count].translate(_ONE_IF_ANY))
-    return buffer[: bitmap_bytes(count)]
-
-
-def _check_required(path: str, field: Field, column: ArrowColumn, within: bytes | None) -> None:
-    """See that there is no null where none may be, nulls of what is around it excepted."""
-    if not field.optional and column.validity is not None:
-        missing = ~int.from_bytes(column.validity, "little") & ((1 << column.count) - 1)
-        if missing & (missing if within is None else int.from_bytes(within, "little")):
-            raise InvalidRecordError(f"field {path}: the column has a null, and it is required")
-    if field.type.kind == "struct":
-        for inner, child in zip(field.type.fields, column.children, strict=True):
-            _check_required(f"{path}.{inner.name}", inner, child, column.validity)
-    elif field.type.kind == "list":
-        _check_required(f"{path}[]", field.type.fields[0], column.children[0], None)
-    elif field.type.kind == "map":
-        for inner, child in zip(field.type.fields, column.children[0].children, strict=True):
-            _check_required(f"{path}.{inner.name}", inner, child, None)
-
-
 def _ordered(type_: Type) -> bool:
     return type_.kind in INTEGERS or type_.kind in {"float", "double", "decimal", "varchar", *NUMBER}
 
@@ -393,7 +328,6 @@ def _plain(error: Exception) -> str:
 
 _MICROS_MIN: Final = -62_135_596_800_000_000
 _MICROS_MAX: Final = 253_402_300_799_999_999
-_ONE_IF_ANY: Final = b"\0" + b"\1" * 255
 _WHOLE: Final = frozenset(
     (
         *("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT"),
