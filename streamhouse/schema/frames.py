@@ -16,7 +16,7 @@ import msgspec
 from streamhouse.errors import InvalidRecordError, InvalidSchemaError, nearest
 from streamhouse.format.columns import ArrowColumn, BinaryColumn, Bound
 from streamhouse.schema.declare import type_of_sql
-from streamhouse.schema.incoming import check_required, column_of
+from streamhouse.schema.incoming import check_required, check_text, check_times, column_of, times_within
 from streamhouse.schema.model import INTEGERS, Field, Schema, Type, quoted
 from streamhouse.schema.rows import unscaled
 from streamhouse.schema.shred import NUMBER, VALUE, known_bounds
@@ -91,6 +91,7 @@ class _Frame:
         self._schema = schema
         self._key = key
         self._timestamp = timestamp
+        json = _json_columns(frame)
         if type(frame).__name__ == "DuckDBPyRelation":
             frame = _Streamed(frame)  # a relation of another database, which would be refused as such
         connection.register(_FRAME, frame)
@@ -99,7 +100,7 @@ class _Frame:
             connection.unregister(_FRAME)
             connection.execute(f"create temp view {_FRAME} as from kept")
         described = connection.execute(f"describe {_FRAME}").fetchall()
-        self._types = {row[0]: row[1] for row in described}
+        self._types = {row[0]: row[1] for row in described} | dict.fromkeys(json, "JSON")
 
     def chunks(self) -> list[Chunk]:
         """All records."""
@@ -162,7 +163,7 @@ class _Frame:
         name = quoted(field.name)
         if field.type.kind == "json" and source != "JSON":
             return f"to_json({name})"
-        if not _fits(field.name, source, field.type):
+        if not (_fits(field.name, source, field.type) or self._may_have_fractions(field)):
             hint = _hint(source, field.type)
             raise InvalidRecordError(
                 f"field {field.name}: a column of {source} does not become {field.type}{hint}"
@@ -189,11 +190,7 @@ class _Frame:
 
     def _check_whole_numbers(self) -> None:
         """See that no fraction is lost without a word; with nulls, integers of pandas are floats."""
-        doubtful = [
-            field
-            for field in self._schema.fields
-            if field.type.kind in INTEGERS and self._types.get(field.name, "").split("(")[0] in _FRACTIONAL
-        ]
+        doubtful = list(filter(self._may_have_fractions, self._schema.fields))
         if not doubtful:
             return
         tests = [f"bool_or({quoted(f.name)} != trunc({quoted(f.name)}))" for f in doubtful]
@@ -201,6 +198,10 @@ class _Frame:
         for field, fraction in zip(doubtful, found, strict=True):
             if fraction:
                 raise InvalidRecordError(f"field {field.name}: the column has numbers that are not whole")
+
+    def _may_have_fractions(self, field: Field) -> bool:
+        source = self._types.get(field.name, "").split("(", maxsplit=1)[0]
+        return field.type.kind in INTEGERS and source in _FRACTIONAL
 
     # --- Arrow arrays to columns ---------------------------------------------------------------------
 
@@ -211,7 +212,12 @@ class _Frame:
         ]
         for field, column in zip(fields, columns, strict=True):
             check_required(field.name, field, column, None)
-        bounds = self._bounds(array)
+            check_text(field.name, field.type, column)
+            for path, type_, times in times_within(field.name, field.type, column):
+                ((low, high),) = self._extremes([(type_, times)])
+                if low is not None:
+                    check_times(path, type_, low, high)
+        bounds = self._bounds(columns)
         children = tuple(
             msgspec.structs.replace(column, bounds=bounds.get(index)) for index, column in enumerate(columns)
         )
@@ -228,29 +234,40 @@ class _Frame:
             (timestamps,) = column.buffers
         return Chunk(ArrowColumn(VALUE, "+s", array.length, None, (), children), key, timestamps)
 
-    def _bounds(self, array: Any) -> dict[int, tuple[Bound, Bound]]:
-        ordered = {
-            index: field.type for index, field in enumerate(self._schema.fields) if _ordered(field.type)
-        }
-        if not ordered:
-            return {}
-        self._connection.register(_CHUNK, array)
-        wanted = [
-            f"epoch_us({function}(f{index}))" if type_.kind == "timestamptz" else f"{function}(f{index})"
-            for index, type_ in ordered.items()
-            for function in ("min", "max")
-        ]
+    def _bounds(self, columns: Sequence[ArrowColumn]) -> dict[int, tuple[Bound, Bound]]:
+        fields = self._schema.fields
+        ordered = [index for index, field in enumerate(fields) if _ordered(field.type)]
+        found = self._extremes([(fields[index].type, columns[index]) for index in ordered])
+        bounds = {}
+        for index, (low, high) in zip(ordered, found, strict=True):
+            if low is None:
+                continue
+            type_ = fields[index].type
+            if type_.kind in NUMBER:
+                check_times(fields[index].name, type_, low, high)
+            units = (unscaled(type_, each) if type_.kind == "decimal" else each for each in (low, high))
+            known = known_bounds(*units)
+            if known is not None:
+                bounds[index] = known
+        return bounds
+
+    def _extremes(self, columns: Sequence[tuple[Type, ArrowColumn]]) -> list[tuple[Any, Any]]:
+        """The smallest and the largest value of columns of the same length, as what is stored of them."""
+        from streamhouse.schema.arrow import arrow_array
+
+        if not columns:
+            return []
+        fields = tuple(
+            Field(f"f{index}", _STORED.get(type_.kind, type_), True)
+            for index, (type_, _) in enumerate(columns)
+        )
+        count = columns[0][1].count
+        struct = ArrowColumn(_CHUNK, "+s", count, None, (), tuple(column for _, column in columns))
+        self._connection.register(_CHUNK, arrow_array(struct, Type("struct", fields=fields), 0, count))
+        wanted = [f"{function}({field.name})" for field in fields for function in ("min", "max")]
         (found,) = self._connection.execute(f"select {', '.join(wanted)} from {_CHUNK}").fetchall()  # noqa: S608
         self._connection.unregister(_CHUNK)
-        bounds = {}
-        for place, (index, type_) in enumerate(ordered.items()):
-            low, high = found[2 * place : 2 * place + 2]
-            if low is not None:
-                name = self._schema.fields[index].name
-                known = known_bounds(_unit(name, type_, low), _unit(name, type_, high))
-                if known is not None:
-                    bounds[index] = known
-        return bounds
+        return list(zip(found[::2], found[1::2], strict=True))
 
 
 class _Streamed:
@@ -261,6 +278,14 @@ class _Streamed:
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         return self._source.__arrow_c_stream__(requested_schema)
+
+
+def _json_columns(frame: Any) -> list[str]:
+    """Those of a DuckDB relation or of a result, whose Arrow streams say that JSON is text."""
+    types = getattr(frame, "types", None)
+    if not isinstance(types, list):
+        return []
+    return [name for name, type_ in zip(frame.columns, types, strict=True) if str(type_) == "JSON"]
 
 
 def _fits(path: str, source: str, target: Type) -> bool:
@@ -276,7 +301,7 @@ def _fits(path: str, source: str, target: Type) -> bool:
     if kind in {"struct", "map"} and base in {"STRUCT", "MAP"}:
         return _nested_fits(path, source, target)
     if kind in INTEGERS:
-        return base in _WHOLE or base in _FRACTIONAL
+        return base in _WHOLE
     if kind in {"float", "double", "decimal"}:
         return base in _WHOLE or base in _FRACTIONAL
     return base in _SOURCES.get(kind, ())
@@ -307,27 +332,10 @@ def _ordered(type_: Type) -> bool:
     return type_.kind in INTEGERS or type_.kind in {"float", "double", "decimal", "varchar", *NUMBER}
 
 
-def _unit(name: str, type_: Type, value: Any) -> Bound:
-    """A value that DuckDB gave as the number or the bytes that are stored."""
-    if type_.kind == "varchar":
-        return value.encode()  # type: ignore[no-any-return]
-    if type_.kind == "decimal":
-        return unscaled(type_, value)
-    if type_.kind in NUMBER and type_.kind != "timestamptz":
-        if isinstance(value, str):  # what Python's calendar does not have, DuckDB gives as text
-            raise InvalidRecordError(f"field {name}: {value} is outside the years 1 to 9999")
-        return NUMBER[type_.kind](value)
-    if type_.kind == "timestamptz" and not _MICROS_MIN <= value <= _MICROS_MAX:
-        raise InvalidRecordError(f"field {name}: {value} microseconds are outside the years 1 to 9999")
-    return value  # type: ignore[no-any-return]
-
-
 def _plain(error: Exception) -> str:
     return str(error).strip().splitlines()[0]
 
 
-_MICROS_MIN: Final = -62_135_596_800_000_000
-_MICROS_MAX: Final = 253_402_300_799_999_999
 _WHOLE: Final = frozenset(
     (
         *("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT"),
@@ -348,4 +356,9 @@ _SOURCES: Final = {
     "timestamp_ms": _TIMES,
     "timestamp": _TIMES,
     "timestamptz": ("TIMESTAMP WITH TIME ZONE", "TIMESTAMP_NS WITH TIME ZONE", "VARCHAR"),
+}
+_STORED: Final = {  # what DuckDB compares as numbers or bytes, without a look at what they mean
+    "varchar": Type("blob"),
+    "date": Type("integer"),
+    **dict.fromkeys(NUMBER.keys() - {"date"}, Type("bigint")),
 }

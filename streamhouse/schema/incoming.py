@@ -1,14 +1,22 @@
-"""Arrow arrays that came from outside as columns of our own, and what has to hold for these."""
+"""Arrow arrays that came from outside as columns of our own, and what has to hold for these.
+
+DuckDB has values that Python has not (times beyond the year 9999, infinite ones, 24:00), and does not look
+into what an Arrow array says is text or JSON. A record with one of them could be stored, but not be read.
+"""
 
 from __future__ import annotations
 
+import datetime as dt
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from streamhouse.errors import InvalidRecordError
 from streamhouse.format.arrays import cut_array, layout_of
 from streamhouse.format.columns import ArrowColumn
-from streamhouse.format.integers import OFFSET_BYTES, bitmap, bitmap_bytes, last_offset, unpack_bitmap
+from streamhouse.format.integers import OFFSET_BYTES, bitmap, bitmap_bytes, int32s, last_offset, unpack_bitmap
+from streamhouse.schema.jsonfields import check_json_column
 from streamhouse.schema.model import Field, Type
+from streamhouse.schema.shred import NUMBER
 
 
 def column_of(name: str, type_: Type, array: Any) -> ArrowColumn:
@@ -67,14 +75,80 @@ def check_required(path: str, field: Field, column: ArrowColumn, within: bytes |
         missing = ~int.from_bytes(column.validity, "little") & ((1 << column.count) - 1)
         if missing & (missing if within is None else int.from_bytes(within, "little")):
             raise InvalidRecordError(f"field {path}: the column has a null, and it is required")
-    if field.type.kind == "struct":
-        for inner, child in zip(field.type.fields, column.children, strict=True):
-            check_required(f"{path}.{inner.name}", inner, child, column.validity)
-    elif field.type.kind == "list":
-        check_required(f"{path}[]", field.type.fields[0], column.children[0], None)
-    elif field.type.kind == "map":
-        for inner, child in zip(field.type.fields, column.children[0].children, strict=True):
-            check_required(f"{path}.{inner.name}", inner, child, None)
+    for inner_path, inner, child in _within(path, field.type, column):
+        check_required(inner_path, inner, child, column.validity if field.type.kind == "struct" else None)
 
 
+def check_text(path: str, type_: Type, column: ArrowColumn) -> None:
+    """See that what is said to be text or JSON is that, also within lists, maps and structs.
+
+    Raises:
+        InvalidRecordError: It is not.
+    """
+    if type_.kind == "json":
+        check_json_column(path, column)
+    elif type_.kind == "varchar" and not column.buffers[1].isascii():
+        _check_utf8(path, *column.buffers)
+    for inner_path, inner, child in _within(path, type_, column):
+        check_text(inner_path, inner.type, child)
+
+
+def _check_utf8(path: str, offsets: bytes, data: bytes) -> None:
+    try:
+        str(data, "utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidRecordError(f"field {path}: the column has text that is no UTF-8: {error}") from None
+    byte_at = (data + b"\0").__getitem__
+    if bytes(map(byte_at, int32s(offsets))).translate(None, _NOT_WITHIN_CHARACTERS):
+        raise InvalidRecordError(f"field {path}: the column has text that is no UTF-8: a character is cut")
+
+
+def times_within(path: str, type_: Type, column: ArrowColumn) -> Iterator[tuple[str, Type, ArrowColumn]]:
+    """The columns of dates and times in lists, maps and structs, with their paths and types."""
+    for inner_path, inner, child in _within(path, type_, column):
+        if inner.type.kind in NUMBER:
+            yield inner_path, inner.type, child
+        yield from times_within(inner_path, inner.type, child)
+
+
+def check_times(path: str, type_: Type, low: int, high: int) -> None:
+    """See that Python has the dates or times of a column.
+
+    Args:
+        path: Of the field.
+        type_: Its type.
+        low: The smallest of its numbers.
+        high: The largest.
+
+    Raises:
+        InvalidRecordError: It has not.
+    """
+    least, most = _TIMES[type_.kind]
+    if not least <= low <= high <= most:
+        found = low if low < least else high
+        what = "a time of a day" if type_.kind == "time" else "within the years 1 to 9999"
+        raise InvalidRecordError(
+            f"field {path}: the column has a {type_} that is not {what} ({found} as a number)"
+        )
+
+
+def _within(path: str, type_: Type, column: ArrowColumn) -> Iterator[tuple[str, Field, ArrowColumn]]:
+    if type_.kind == "struct":
+        for inner, child in zip(type_.fields, column.children, strict=True):
+            yield f"{path}.{inner.name}", inner, child
+    elif type_.kind == "list":
+        yield f"{path}[]", type_.fields[0], column.children[0]
+    elif type_.kind == "map":
+        for inner, child in zip(type_.fields, column.children[0].children, strict=True):
+            yield f"{path}.{inner.name}", inner, child
+
+
+_NOT_WITHIN_CHARACTERS: Final = bytes((*range(0x80), *range(0xC0, 0x100)))
 _ONE_IF_ANY: Final = b"\0" + b"\1" * 255
+_DATETIMES: Final = (dt.datetime.min, dt.datetime.max)  # noqa: DTZ901 - without zone as the values are
+_LIMITS: Final[dict[str, Sequence[Any]]] = {
+    "date": (dt.date.min, dt.date.max),
+    "time": (dt.time.min, dt.time.max),
+    "timestamptz": [each.replace(tzinfo=dt.UTC) for each in _DATETIMES],
+}
+_TIMES: Final = {kind: tuple(map(number, _LIMITS.get(kind, _DATETIMES))) for kind, number in NUMBER.items()}

@@ -11,13 +11,14 @@ import datetime as dt
 import decimal
 import re
 import uuid
-from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache, partial
 from typing import Annotated, Any, Final
 
 import msgspec
 
 from streamhouse.errors import InvalidRecordError, nearest
+from streamhouse.schema.jsonfields import check_json, may_be_deep
 from streamhouse.schema.model import INTEGERS, Field, Schema, Type
 
 _SHOWN_MAX: Final = 80
@@ -36,7 +37,8 @@ class RowDecoder:
         self._from_json = msgspec.json.Decoder(self.row).decode
         self._from_msgpack = msgspec.msgpack.Decoder(self.row).decode
         self._to_msgpack = msgspec.msgpack.Encoder().encode
-        self._check = _checker("", Type("struct", fields=schema.fields))
+        self._check = _checker(_CHECKS, "", Type("struct", fields=schema.fields))
+        self._check_json = _checker(_JSON_CHECKS, "", Type("struct", fields=schema.fields))
 
     def pack(self, value: Any) -> bytes | None:
         """A value, checked, as it waits for its block.
@@ -59,11 +61,15 @@ class RowDecoder:
                 row = self._of_object(value)
             if self._check is not None:
                 self._check(row)
+            if self._check_json is not None and not _is_plain_json(value):
+                self._check_json(row)
             return self._to_msgpack(row)
         except msgspec.ValidationError as error:
             raise InvalidRecordError(self._explained(error)) from None
         except msgspec.DecodeError as error:
             raise InvalidRecordError(f"the value is no JSON: {error}") from None
+        except RecursionError:
+            raise InvalidRecordError("the value is nested too deeply") from None
         except (TypeError, ValueError, OverflowError) as error:  # a lone surrogate, say
             if isinstance(error, InvalidRecordError):
                 raise
@@ -178,28 +184,31 @@ def _required_type(type_: Type) -> Any:
 
 
 Check = Callable[[Any], None]
+CheckOfKind = Callable[[str, Type, Any], None]
 
 
-def _checker(path: str, type_: Type) -> Check | None:
-    """What finds values that the Python type has and the stored type has not; ``None``: there are none."""
-    if type_.kind == "decimal":
-        return lambda value: _check_decimal(path, type_, value)
-    if type_.kind == "float":
-        return lambda value: _check_float(path, value)
-    if type_.kind == "ubigint":
-        return lambda value: _check_ubigint(path, value)
+def _checker(kinds: Mapping[str, CheckOfKind], path: str, type_: Type) -> Check | None:
+    """What finds values that the Python type has and the stored type has not; ``None``: there are none.
+
+    Args:
+        kinds: The checks of plain types.
+        path: Of the field.
+        type_: Its type.
+    """
+    if type_.kind in kinds:
+        return partial(kinds[type_.kind], path, type_)
     if type_.kind == "struct":
         checks = []
         for index, field in enumerate(type_.fields):
-            check = _checker(f"{path}.{field.name}" if path else field.name, field.type)
+            check = _checker(kinds, f"{path}.{field.name}" if path else field.name, field.type)
             if check is not None:
                 checks.append((attribute(index), check))
         return (lambda value: _check_struct(checks, value)) if checks else None
     if type_.kind == "list":
-        item = _checker(f"{path}[]", type_.fields[0].type)
+        item = _checker(kinds, f"{path}[]", type_.fields[0].type)
         return None if item is None else lambda value: _check_all(item, value)
     if type_.kind == "map":
-        inner = [_checker(f"{path}.{field.name}", field.type) for field in type_.fields]
+        inner = [_checker(kinds, f"{path}.{field.name}", field.type) for field in type_.fields]
         if inner == [None, None]:
             return None
         return lambda value: _check_map(inner, value)
@@ -213,12 +222,12 @@ def _check_decimal(path: str, type_: Type, value: decimal.Decimal) -> None:
         raise InvalidRecordError(f"field {path}: {_shown(value)} does not fit {type_}") from None
 
 
-def _check_float(path: str, value: float) -> None:
+def _check_float(path: str, _: Type, value: float) -> None:
     if abs(value) > _FLOAT_MAX and value not in _INFINITE:
         raise InvalidRecordError(f"field {path}: {value!r} does not fit FLOAT")
 
 
-def _check_ubigint(path: str, value: int) -> None:
+def _check_ubigint(path: str, _: Type, value: int) -> None:
     if value > INTEGERS["ubigint"][1]:
         raise InvalidRecordError(f"field {path}: {_shown(value)} does not fit UBIGINT")
 
@@ -244,6 +253,11 @@ def _check_map(checks: Sequence[Check | None], value: dict[Any, Any]) -> None:
         _check_all(of_values, value.values())
 
 
+def _is_plain_json(value: Any) -> bool:
+    """Whether what is decoded from it becomes the same JSON again."""
+    return isinstance(value, bytes) and not may_be_deep(value)
+
+
 def _item(value: Any) -> Any:
     """NumPy's scalars as Python's."""
     if type(value).__module__ == "numpy" and hasattr(value, "item"):
@@ -256,6 +270,12 @@ def _shown(value: Any) -> str:
     return text if len(text) <= _SHOWN_MAX else f"{text[:_SHOWN_MAX]}..."
 
 
+_CHECKS: Final[Mapping[str, CheckOfKind]] = {
+    "decimal": _check_decimal,
+    "float": _check_float,
+    "ubigint": _check_ubigint,
+}
+_JSON_CHECKS: Final[Mapping[str, CheckOfKind]] = {"json": check_json}
 _EXACT: Final = decimal.Context(prec=100, traps=[])
 _FLOAT_MAX: Final = 3.4028235677973366e38  # what still rounds to the largest 32-bit float lies below
 _INFINITE: Final = (float("inf"), float("-inf"))

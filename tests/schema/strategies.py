@@ -43,7 +43,12 @@ schemas = _fields(types, 5).map(checked)
 
 _naive = st.datetimes(dt.datetime(1, 1, 2), dt.datetime(9999, 12, 30))
 _json = st.recursive(
-    st.one_of(st.booleans(), st.integers(-(2**60), 2**60), st.floats(allow_nan=False), st.text(max_size=5)),
+    st.one_of(
+        st.booleans(),
+        st.integers(-(2**60), 2**60),
+        st.floats(allow_nan=False, allow_infinity=False),
+        st.text(max_size=5),
+    ),
     lambda inner: st.one_of(
         st.lists(inner, max_size=2), st.dictionaries(st.text(max_size=3), inner, max_size=2)
     ),

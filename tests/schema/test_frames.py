@@ -171,6 +171,8 @@ def test_in_transactions(log: streamhouse.Log) -> None:
         ({"symbol": ["A"], "at": [dt.datetime(2024, 1, 1)]}, "field at: .*give the times a zone"),
         ({"symbol": ["A"], "inner": [{"x": 1, "z": 2}]}, "field inner: a column of STRUCT"),
         ({"symbol": ["A"], "tags": [[None]]}, "field tags"),
+        ({"symbol": ["A"], "sizes": [[1.5]]}, r"field sizes: a column of DOUBLE\[\] does not become BIGINT"),
+        ({"symbol": ["A"], "inner": [{"x": 1.5}]}, "field inner: a column of STRUCT"),
     ],
 )
 def test_frames_that_do_not_fit(log: streamhouse.Log, columns: dict[str, Any], message: str) -> None:
@@ -181,6 +183,7 @@ def test_frames_that_do_not_fit(log: streamhouse.Log, columns: dict[str, Any], m
         "at": "TIMESTAMPTZ",
         "inner": "STRUCT(x INTEGER, y VARCHAR)",
         "tags": "MAP(VARCHAR, INTEGER)",
+        "sizes": "BIGINT[]",
     }
     log.create_topic("trades", schema=types)
     with log.producer() as producer, pytest.raises(InvalidRecordError, match=message):
@@ -206,6 +209,78 @@ def test_other_refusals(log: streamhouse.Log) -> None:
         with pytest.raises(InvalidRecordError, match="has a null"):
             producer.send_many("trades", pl.DataFrame({"n": [1, None]}), timestamps="n")
         assert producer.send_many("trades", frame.clear()).result().count == 0
+
+
+SHAPES = [("{}", "{}", ""), ("{}[]", "[{}]", r"\[\]"), ("STRUCT(x {})", "{{'x': {}}}", r"\.x")]
+
+
+@pytest.mark.parametrize(("declared", "literal", "path"), SHAPES)
+@pytest.mark.parametrize(
+    ("type_", "first", "last", "beyond"),
+    [
+        ("DATE", "0001-01-01", "9999-12-31", ["0001-12-31 (BC)", "10000-01-01", "infinity", "-infinity"]),
+        ("TIME", "00:00:00", "23:59:59.999999", ["24:00:00"]),
+        ("TIMESTAMP", "0001-01-01", "9999-12-31 23:59:59.999999", ["10000-01-01", "-infinity"]),
+        ("TIMESTAMP_MS", "0001-01-01", "9999-12-31 23:59:59.999", ["10000-01-01", "infinity"]),
+        ("TIMESTAMP_S", "0001-01-01", "9999-12-31 23:59:59", ["10000-01-01", "infinity"]),
+        (
+            "TIMESTAMPTZ",
+            "0001-01-01 00:00:00Z",
+            "9999-12-31 23:59:59.999999Z",
+            ["10000-01-01 00:00:00Z", "infinity"],
+        ),
+    ],
+)
+def test_times_that_python_has_not(
+    log: streamhouse.Log,
+    type_: str,
+    first: str,
+    last: str,
+    beyond: list[str],
+    declared: str,
+    literal: str,
+    path: str,
+) -> None:
+    log.create_topic("trades", schema={"moment": declared.format(type_)})
+
+    def frame(connection: duckdb.DuckDBPyConnection, *texts: str) -> Any:
+        rows = [f"({literal.format(f'{text!r}::{type_}')})" for text in texts]
+        return connection.sql(f"from (values {', '.join([*rows, '(null)'])}) t(moment)")
+
+    with log.producer() as producer, duckdb.connect() as connection:
+        connection.execute("set TimeZone = 'UTC'")
+        for text in beyond:
+            with pytest.raises(InvalidRecordError, match=f"^field moment{path}: the column has a"):
+                producer.send_many("trades", frame(connection, first, text, last))
+        producer.send_many("trades", frame(connection, first, last)).result()
+        sent = frame(connection, first, last).arrow().read_all()
+    assert log.sql("select moment from trades").arrow().equals(sent)
+    assert len(values(log)) == 3
+
+
+@pytest.mark.parametrize("shape", ["VARCHAR", "VARCHAR[]", "STRUCT(x VARCHAR)", "MAP(VARCHAR, VARCHAR)"])
+@pytest.mark.parametrize("bad", [b"\xff", b"\xed\xa0\x80", "ü".encode()[:1]])
+def test_text_that_is_no_utf8(log: streamhouse.Log, shape: str, bad: bytes) -> None:
+    log.create_topic("trades", schema={"text": shape})
+
+    def column(texts: list[bytes | None]) -> pa.Array:
+        text = pa.array(texts, pa.binary()).view(pa.string())
+        offsets = pa.array(range(len(texts) + 1), pa.int32())
+        if shape == "VARCHAR[]":
+            return pa.ListArray.from_arrays(offsets, text)
+        if shape.startswith("MAP"):
+            return pa.MapArray.from_arrays(offsets, pa.array(["k"] * len(texts)), text)
+        return text if shape == "VARCHAR" else pa.StructArray.from_arrays([text], ["x"])
+
+    good = [b"a", None, "ü".encode(), b"z"]
+    with log.producer() as producer:
+        # neither the smallest nor the largest, and no longer wrong once it stands before the next
+        for texts in ([b"a", None, b"b" + bad, b"\xbcz", b"z"], [b"a", bad]):
+            with pytest.raises(InvalidRecordError, match=r"^field text.*no UTF-8"):
+                producer.send_many("trades", pa.table({"text": column(texts)}))
+        producer.send_many("trades", pa.table({"text": column(good)})).result()
+    assert len(values(log)) == 4
+    assert log.sql("select text from trades").arrow()["text"].to_pylist() == column(good).to_pylist()
 
 
 def test_limits(tmp_path: Any) -> None:
