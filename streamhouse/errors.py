@@ -57,6 +57,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Final
+
+LOG_CLOSED: Final = "the log is closed; open it again"
 
 
 class StreamhouseError(Exception):

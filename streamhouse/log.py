@@ -23,6 +23,7 @@ from streamhouse.commits.root import open_root
 from streamhouse.config import Settings, make_settings, make_topic_settings
 from streamhouse.consumer import Consumer
 from streamhouse.errors import (
+    LOG_CLOSED,
     ClosedError,
     ForkedError,
 )
@@ -768,7 +769,7 @@ class Log:
                 "this log was opened before fork; its threads are in the parent. Open it again here"
             )
         if self._closed:
-            raise ClosedError("the log is closed; open it again")
+            raise ClosedError(LOG_CLOSED)
 
 
 @atexit.register

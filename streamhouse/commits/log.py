@@ -20,7 +20,7 @@ from streamhouse.commits.state import State
 from streamhouse.commits.tail import Listener
 from streamhouse.commits.verdicts import Verdict
 from streamhouse.config import Settings
-from streamhouse.errors import ClosedError, ForkedError
+from streamhouse.errors import LOG_CLOSED, ClosedError, ForkedError
 from streamhouse.format import names
 from streamhouse.format.commit import Commit, decode_commit
 from streamhouse.format.operations import Operation
@@ -318,13 +318,13 @@ class CommitLog:
     def _send(self, function: Any, *args: Any) -> None:
         self._check_process()
         if self._closed:
-            raise ClosedError("the log is closed; open it again")
+            raise ClosedError(LOG_CLOSED)
         self._loop.call_soon_threadsafe(function, *args)
 
     def _call(self, work: Coroutine[Any, Any, T], *, closing: bool = False) -> T:
         if self._closed and not closing:
             work.close()
-            raise ClosedError("the log is closed; open it again")
+            raise ClosedError(LOG_CLOSED)
         try:
             self._check_process()
         except ForkedError:

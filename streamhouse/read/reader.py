@@ -14,7 +14,7 @@ from functools import partial
 
 from streamhouse.commits.state import BlockRef
 from streamhouse.config import Settings
-from streamhouse.errors import ClosedError, CorruptionError, ObjectNotFoundError
+from streamhouse.errors import LOG_CLOSED, ClosedError, CorruptionError, ObjectNotFoundError
 from streamhouse.format.block import decode_block
 from streamhouse.format.columns import Columns
 from streamhouse.format.integers import int64s
@@ -174,7 +174,7 @@ class BlockReader:
 
     def _check(self) -> None:
         if self._closed:
-            raise ClosedError("the log is closed; open it again")
+            raise ClosedError(LOG_CLOSED)
 
     def _fetch_ahead(self, ref: BlockRef, source: str) -> None:
         # The reader that gets there meets the error itself, or better luck.

@@ -18,7 +18,7 @@ from functools import partial
 from itertools import chain, groupby, islice
 from typing import Any, Final
 
-from streamhouse.errors import ClosedError
+from streamhouse.errors import LOG_CLOSED, ClosedError
 from streamhouse.format.columns import Columns
 from streamhouse.format.partial import BlockIndex
 from streamhouse.read.reader import BlockReader
@@ -32,7 +32,6 @@ from streamhouse.sql.plan import COLUMNS, BlockScan, plan
 from streamhouse.sql.snapshot import TopicView
 from streamhouse.sql.stats import ScanNotes
 
-_CLOSED: Final = "the log is closed; open it again"
 _CACHED_BLOCKS_MAX: Final = 8
 _UNREAD_AT_ONCE: Final = 1_000
 _PARTS_AT_ONCE: Final = 4  # a column of a block is read in less time than another thread takes to wake up
@@ -82,7 +81,7 @@ class Workers:
         """
         with self._lock:
             if self._closed:
-                raise ClosedError(_CLOSED)
+                raise ClosedError(LOG_CLOSED)
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(self._threads, "streamhouse-sql")
             return self._pool.submit(function, *args)
@@ -338,7 +337,7 @@ class _Piece:
         try:
             return waited(self._future, stopped)
         except CancelledError:
-            raise ClosedError(_CLOSED) from None
+            raise ClosedError(LOG_CLOSED) from None
 
     def drop(self) -> None:
         """Nobody wants them any more."""
