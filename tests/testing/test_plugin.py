@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,21 +13,29 @@ from streamhouse.errors import ClosedError
 from streamhouse.testing.clock import ManualRuntime
 from streamhouse.testing.plugin import S3Location
 
-seen: list[streamhouse.Log] = []
-
 
 @pytest.mark.parametrize("_", range(2))
 def test_every_test_has_a_memory_log_of_its_own(streamhouse_log: streamhouse.Log, _: int) -> None:
+    assert list(streamhouse_log.topics) == []
     streamhouse_log.create_topic("orders")
-    seen.append(streamhouse_log)
-    assert len(set(seen)) == len(seen)
 
 
-def test_the_log_is_closed_after_the_test() -> None:
-    assert seen
-    for log in seen:
+@pytest.fixture
+def afterwards() -> Iterator[list[streamhouse.Log]]:
+    """Looks at logs after the test: asked for before the fixture that makes them, it ends after it."""
+    logs: list[streamhouse.Log] = []
+    yield logs
+    assert logs
+    for log in logs:
         with pytest.raises(ClosedError):
             log.create_topic("late")
+
+
+def test_the_log_is_closed_after_the_test(
+    afterwards: list[streamhouse.Log], streamhouse_log: streamhouse.Log
+) -> None:
+    streamhouse_log.create_topic("orders")
+    afterwards.append(streamhouse_log)
 
 
 def test_a_directory_log_is_in_the_folder_of_the_test(
