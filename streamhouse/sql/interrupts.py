@@ -10,6 +10,7 @@ While DuckDB waits for records of ours, it does not look whether it is to stop; 
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, wait
@@ -102,6 +103,8 @@ def interrupt(cursor: Any) -> None:
 
 def close(*cursors: Any) -> None:
     """Close cursors, and end what they are doing. What cannot be ended within some seconds is left alone."""
+    if sys.is_finalizing():  # a result that was not read to its end; it ends with Python
+        return
     import duckdb
 
     for cursor in cursors:

@@ -238,18 +238,22 @@ def test_results_that_nobody_refers_to_close(shop: streamhouse.Log, query: str) 
         assert connections <= 7  # four of them idle
 
 
-def test_a_program_that_ends_with_results_open_says_nothing() -> None:
+@pytest.mark.parametrize("count", [2, 100_000])
+def test_a_program_that_ends_with_results_open_says_nothing(count: int) -> None:
     program = """
+import sys
 import streamhouse
 log = streamhouse.Log("memory://")
 log.create_topic("orders")
 producer = log.producer()
-producer.send_many("orders", ["a", "b"]).result()
+producer.send_many("orders", ["a"] * int(sys.argv[1])).result()
 result = log.sql("select * from orders")
 rows = iter(result)
 next(rows)
+another = log.sql("select * from orders")
+another.fetchone()
 """
     run = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", program, str(count)], capture_output=True, text=True, timeout=60, check=True
     )
     assert (run.stdout, run.stderr) == ("", "")
