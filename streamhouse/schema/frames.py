@@ -8,6 +8,7 @@ refused before.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -16,9 +17,15 @@ import msgspec
 from streamhouse.errors import InvalidRecordError, InvalidSchemaError, nearest
 from streamhouse.format.columns import ArrowColumn, BinaryColumn, Bound
 from streamhouse.schema.declare import type_of_sql
-from streamhouse.schema.incoming import check_required, check_text, check_times, column_of, times_within
+from streamhouse.schema.incoming import (
+    RANGED,
+    check_range,
+    check_required,
+    check_text,
+    column_of,
+    ranged_within,
+)
 from streamhouse.schema.model import INTEGERS, Field, Schema, Type, quoted
-from streamhouse.schema.rows import unscaled
 from streamhouse.schema.shred import NUMBER, VALUE, known_bounds
 
 _SETTINGS: Final = (
@@ -91,7 +98,7 @@ class _Frame:
         self._schema = schema
         self._key = key
         self._timestamp = timestamp
-        json = _json_columns(frame)
+        told = _told_types(frame)
         if type(frame).__name__ == "DuckDBPyRelation":
             frame = _Streamed(frame)  # a relation of another database, which would be refused as such
         connection.register(_FRAME, frame)
@@ -100,7 +107,7 @@ class _Frame:
             connection.unregister(_FRAME)
             connection.execute(f"create temp view {_FRAME} as from kept")
         described = connection.execute(f"describe {_FRAME}").fetchall()
-        self._types = {row[0]: row[1] for row in described} | dict.fromkeys(json, "JSON")
+        self._types = {row[0]: row[1] for row in described} | told
 
     def chunks(self) -> list[Chunk]:
         """All records."""
@@ -161,7 +168,7 @@ class _Frame:
         if source is None:
             return f"null::{field.type.sql}"
         name = quoted(field.name)
-        if field.type.kind == "json" and source != "JSON":
+        if field.type.kind == "json" and source != "JSON" and not _UNTOLD.search(source):
             return f"to_json({name})"
         if not (_fits(field.name, source, field.type) or self._may_have_fractions(field)):
             hint = _hint(source, field.type)
@@ -213,10 +220,8 @@ class _Frame:
         for field, column in zip(fields, columns, strict=True):
             check_required(field.name, field, column, None)
             check_text(field.name, field.type, column)
-            for path, type_, times in times_within(field.name, field.type, column):
-                ((low, high),) = self._extremes([(type_, times)])
-                if low is not None:
-                    check_times(path, type_, low, high)
+            for ranged in ranged_within(field.name, field.type, column):
+                self._extremes([ranged])
         bounds = self._bounds(columns)
         children = tuple(
             msgspec.structs.replace(column, bounds=bounds.get(index)) for index, column in enumerate(columns)
@@ -237,37 +242,41 @@ class _Frame:
     def _bounds(self, columns: Sequence[ArrowColumn]) -> dict[int, tuple[Bound, Bound]]:
         fields = self._schema.fields
         ordered = [index for index, field in enumerate(fields) if _ordered(field.type)]
-        found = self._extremes([(fields[index].type, columns[index]) for index in ordered])
-        bounds = {}
-        for index, (low, high) in zip(ordered, found, strict=True):
-            if low is None:
-                continue
-            type_ = fields[index].type
-            if type_.kind in NUMBER:
-                check_times(fields[index].name, type_, low, high)
-            units = (unscaled(type_, each) if type_.kind == "decimal" else each for each in (low, high))
-            known = known_bounds(*units)
-            if known is not None:
-                bounds[index] = known
-        return bounds
+        found = self._extremes(
+            [(fields[index].name, fields[index].type, columns[index]) for index in ordered]
+        )
+        known = [None if low is None else known_bounds(low, high) for low, high in found]
+        return {index: bounds for index, bounds in zip(ordered, known, strict=True) if bounds is not None}
 
-    def _extremes(self, columns: Sequence[tuple[Type, ArrowColumn]]) -> list[tuple[Any, Any]]:
-        """The smallest and the largest value of columns of the same length, as what is stored of them."""
-        from streamhouse.schema.arrow import arrow_array
+    def _extremes(self, columns: Sequence[tuple[str, Type, ArrowColumn]]) -> list[tuple[Any, Any]]:
+        """The smallest and the largest value of columns, as what is stored of them, and whether they fit.
+
+        Args:
+            columns: Paths, types, and the columns, which are equally long.
+        """
+        from streamhouse.schema.arrow import arrow_array, struct_type
 
         if not columns:
             return []
-        fields = tuple(
+        fields = [
             Field(f"f{index}", _STORED.get(type_.kind, type_), True)
-            for index, (type_, _) in enumerate(columns)
-        )
-        count = columns[0][1].count
-        struct = ArrowColumn(_CHUNK, "+s", count, None, (), tuple(column for _, column in columns))
-        self._connection.register(_CHUNK, arrow_array(struct, Type("struct", fields=fields), 0, count))
-        wanted = [f"{function}({field.name})" for field in fields for function in ("min", "max")]
+            for index, (_, type_, _) in enumerate(columns)
+        ]
+        count = columns[0][2].count
+        struct = ArrowColumn(_CHUNK, "+s", count, None, (), tuple(column for _, _, column in columns))
+        self._connection.register(_CHUNK, arrow_array(struct, struct_type(fields), 0, count))
+        wanted = [
+            f"{function}({field.name})" + ("::hugeint" if field.type.kind == "decimal" else "")
+            for field in fields
+            for function in ("min", "max")
+        ]
         (found,) = self._connection.execute(f"select {', '.join(wanted)} from {_CHUNK}").fetchall()  # noqa: S608
         self._connection.unregister(_CHUNK)
-        return list(zip(found[::2], found[1::2], strict=True))
+        extremes = list(zip(found[::2], found[1::2], strict=True))
+        for (path, type_, _), (low, high) in zip(columns, extremes, strict=True):
+            if type_.kind in RANGED and low is not None:
+                check_range(path, type_, low, high)
+        return extremes
 
 
 class _Streamed:
@@ -280,12 +289,17 @@ class _Streamed:
         return self._source.__arrow_c_stream__(requested_schema)
 
 
-def _json_columns(frame: Any) -> list[str]:
-    """Those of a DuckDB relation or of a result, whose Arrow streams say that JSON is text."""
+def _told_types(frame: Any) -> dict[str, str]:
+    """Types of a DuckDB relation or of a result of which their Arrow streams say something else.
+
+    JSON is text there. The others are to be refused: large UHUGEINT become negative, times lose their zone,
+    and bits are bytes.
+    """
     types = getattr(frame, "types", None)
     if not isinstance(types, list):
-        return []
-    return [name for name, type_ in zip(frame.columns, types, strict=True) if str(type_) == "JSON"]
+        return {}
+    named = zip(frame.columns, map(str, types), strict=True)
+    return {name: type_ for name, type_ in named if type_ == "JSON" or _UNTOLD.search(type_)}
 
 
 def _fits(path: str, source: str, target: Type) -> bool:
@@ -336,10 +350,11 @@ def _plain(error: Exception) -> str:
     return str(error).strip().splitlines()[0]
 
 
+_UNTOLD: Final = re.compile(r"\b(UHUGEINT|BIT|TIME WITH TIME ZONE)\b")
 _WHOLE: Final = frozenset(
     (
         *("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT"),
-        *("UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT"),
+        *("UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"),
     )
 )
 _FRACTIONAL: Final = frozenset(("FLOAT", "DOUBLE", "DECIMAL"))
@@ -360,5 +375,6 @@ _SOURCES: Final = {
 _STORED: Final = {  # what DuckDB compares as numbers or bytes, without a look at what they mean
     "varchar": Type("blob"),
     "date": Type("integer"),
+    "decimal": Type("decimal", 38),
     **dict.fromkeys(NUMBER.keys() - {"date"}, Type("bigint")),
 }

@@ -1,7 +1,7 @@
 """Arrow arrays that came from outside as columns of our own, and what has to hold for these.
 
 DuckDB has values that Python has not (times beyond the year 9999, infinite ones, 24:00), and does not look
-into what an Arrow array says is text or JSON. A record with one of them could be stored, but not be read.
+into what an Arrow array says is text, JSON or a decimal. Records with such could be stored, but not be read.
 """
 
 from __future__ import annotations
@@ -103,33 +103,37 @@ def _check_utf8(path: str, offsets: bytes, data: bytes) -> None:
         raise InvalidRecordError(f"field {path}: the column has text that is no UTF-8: a character is cut")
 
 
-def times_within(path: str, type_: Type, column: ArrowColumn) -> Iterator[tuple[str, Type, ArrowColumn]]:
-    """The columns of dates and times in lists, maps and structs, with their paths and types."""
+def ranged_within(path: str, type_: Type, column: ArrowColumn) -> Iterator[tuple[str, Type, ArrowColumn]]:
+    """The columns of :data:`RANGED` types in lists, maps and structs, with their paths and types."""
     for inner_path, inner, child in _within(path, type_, column):
-        if inner.type.kind in NUMBER:
+        if inner.type.kind in RANGED:
             yield inner_path, inner.type, child
-        yield from times_within(inner_path, inner.type, child)
+        yield from ranged_within(inner_path, inner.type, child)
 
 
-def check_times(path: str, type_: Type, low: int, high: int) -> None:
-    """See that Python has the dates or times of a column.
+def check_range(path: str, type_: Type, low: int, high: int) -> None:
+    """See that decimals have no more digits than they should, and that Python has these dates or times.
 
     Args:
         path: Of the field.
-        type_: Its type.
-        low: The smallest of its numbers.
+        type_: A :data:`RANGED` one.
+        low: The smallest of the numbers in the column.
         high: The largest.
 
     Raises:
-        InvalidRecordError: It has not.
+        InvalidRecordError: There are others.
     """
-    least, most = _TIMES[type_.kind]
-    if not least <= low <= high <= most:
-        found = low if low < least else high
-        what = "a time of a day" if type_.kind == "time" else "within the years 1 to 9999"
-        raise InvalidRecordError(
-            f"field {path}: the column has a {type_} that is not {what} ({found} as a number)"
-        )
+    most = 10**type_.precision - 1
+    least, most = _TIMES.get(type_.kind, (-most, most))
+    if least <= low <= high <= most:
+        return
+    number = low if low < least else high
+    if type_.kind == "decimal":
+        raise InvalidRecordError(f"field {path}: {number}e-{type_.scale} does not fit {type_}")
+    what = "a time of a day" if type_.kind == "time" else "within the years 1 to 9999"
+    raise InvalidRecordError(
+        f"field {path}: the column has a {type_} that is not {what} ({number} as a number)"
+    )
 
 
 def _within(path: str, type_: Type, column: ArrowColumn) -> Iterator[tuple[str, Field, ArrowColumn]]:
@@ -152,3 +156,5 @@ _LIMITS: Final[dict[str, Sequence[Any]]] = {
     "timestamptz": [each.replace(tzinfo=dt.UTC) for each in _DATETIMES],
 }
 _TIMES: Final = {kind: tuple(map(number, _LIMITS.get(kind, _DATETIMES))) for kind, number in NUMBER.items()}
+RANGED: Final = frozenset(("decimal", *_TIMES))
+"""Kinds of types whose numbers are not all values of theirs."""

@@ -258,6 +258,23 @@ def test_times_that_python_has_not(
     assert len(values(log)) == 3
 
 
+@pytest.mark.parametrize(("declared", "literal", "path"), SHAPES)
+def test_decimals_with_too_many_digits(log: streamhouse.Log, declared: str, literal: str, path: str) -> None:
+    """DuckDB's HUGEINT is a decimal of 38 digits in Arrow, but can have 39."""
+    log.create_topic("trades", schema={"n": declared.format("DECIMAL(38,0)")})
+    with log.producer() as producer, duckdb.connect() as connection:
+        for number in (10**38 - 1, 1 - 10**38):
+            query = f"select {literal.format(f'{number}::hugeint')} as n"
+            producer.send_many("trades", connection.sql(query)).result()
+        for number in (10**38, -(10**38), 2**127 - 1, -(2**127)):
+            query = f"select {literal.format(f'({number})::hugeint')} as n"
+            with pytest.raises(
+                InvalidRecordError, match=rf"^field n{path}: {number}e-0 does not fit DECIMAL"
+            ):
+                producer.send_many("trades", connection.sql(query))
+    assert len(values(log)) == 2
+
+
 @pytest.mark.parametrize("shape", ["VARCHAR", "VARCHAR[]", "STRUCT(x VARCHAR)", "MAP(VARCHAR, VARCHAR)"])
 @pytest.mark.parametrize("bad", [b"\xff", b"\xed\xa0\x80", "ü".encode()[:1]])
 def test_text_that_is_no_utf8(log: streamhouse.Log, shape: str, bad: bytes) -> None:
