@@ -52,6 +52,7 @@ class Database:
     Attributes:
         idle: Cursors that the next query may use.
         helpers: Threads for calls that Ctrl-C ends.
+        lost: DuckDB failed inside, and answers nothing any more.
     """
 
     def __init__(self, limits: Limits | None) -> None:
@@ -60,6 +61,7 @@ class Database:
         self._connection: Any = duckdb.connect(":memory:", config={"python_enable_replacements": False})
         self.idle = IdleCursors()
         self.helpers = ThreadPoolExecutor(None, "streamhouse-query")  # starts none before it is needed
+        self.lost = False
         self._lock = threading.Lock()
         self._views: set[str] = set()
         self._cursors: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -133,6 +135,11 @@ def missing_relation(error: Exception) -> str | None:
     return None if found is None else found.group(1).strip('"')
 
 
+def failed_inside(error: Exception) -> bool:
+    """Whether DuckDB found a defect of its own, after which it refuses everything else on the database."""
+    return str(error).startswith(("INTERNAL Error", "FATAL Error"))
+
+
 def needs_strict_json(error: Exception) -> bool:
     """Whether a query cannot have the forgiving JSON operators: they would hide what it is made of."""
     return "TRY can not be used in combination with" in str(error)
@@ -155,6 +162,8 @@ def translated(
     if isinstance(error, StreamhouseError) or not isinstance(error, duckdb.Error):
         return error
     text = str(error).strip()
+    if failed_inside(error):
+        text = f"{text.partition(_STACK)[0].strip()}\n{_ANEW}"
     if timed_out:
         return QueryLimitError(TOO_LONG)
     if isinstance(error, duckdb.OutOfMemoryException):
@@ -164,5 +173,10 @@ def translated(
     return QueryError(text)
 
 
+_STACK: Final = "Stack Trace:"
+_ANEW: Final = (
+    "This is a defect of DuckDB. The session goes on with the next query, without the tables, views, macros "
+    "and settings that were made in it"
+)
 _MISSING: Final = re.compile(r"Table with name (\S.*?) does not exist")
 _REFUSED: Final = re.compile(r"disabled (by|through) configuration|configuration has been locked")

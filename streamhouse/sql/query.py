@@ -18,7 +18,7 @@ from streamhouse.sql import database as engine
 from streamhouse.sql import interrupts
 from streamhouse.sql.capture import Capture
 from streamhouse.sql.cursors import Kinds, TopicCursor
-from streamhouse.sql.database import TOO_LONG, Database, quoted, translated
+from streamhouse.sql.database import TOO_LONG, Database, failed_inside, quoted, translated
 from streamhouse.sql.extremes import rewritten
 from streamhouse.sql.interrupts import DUCKDB_SAYS, Deadline
 from streamhouse.sql.rows import RowTable
@@ -243,6 +243,8 @@ class Run:
             if self._closed or self._query.database.closed:
                 raise ClosedError(f"the {'result' if self._closed else 'session'} was closed") from error
             self._timed_out = deadline is not None and deadline.missed
+            if failed_inside(error):
+                self._query.database.lost = True
             raised = translated(error, self._heard.failure, timed_out=self._timed_out)
             if raised is error:
                 raise

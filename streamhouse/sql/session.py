@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from types import FrameType, TracebackType
@@ -85,6 +86,7 @@ class SqlSession:
         self._known = KnownQueries()
         self._process = process_id()
         self._database = Database(limits)
+        self._renewing = threading.Lock()
         self._closed = False
 
     def __repr__(self) -> str:
@@ -115,6 +117,7 @@ class SqlSession:
             windows: The only offsets that it sees, per partition, of topics that are named.
         """
         self._check()
+        self._renew()
         _check_arguments(text, as_of)
         entry = self._journal.begin(text, self._number)
         with entry.running(then="ready"):
@@ -279,6 +282,13 @@ class SqlSession:
             raise unknown_relation(written, taken, candidates) from error
         pair = ((schema, name),) if schema else ()
         return Mentions((*mentions.names, name), (*mentions.qualified, *pair), mentions.words)
+
+    def _renew(self) -> None:
+        """Take another database if DuckDB gave up this one; results that are open go down with it."""
+        with self._renewing:
+            if self._database.lost:
+                self._database = Database(self._limits)
+                self._known = KnownQueries()
 
     def _check(self) -> None:
         if self._process != process_id():

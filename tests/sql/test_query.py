@@ -511,6 +511,19 @@ def test_after_a_fork(shop: streamhouse.Log) -> None:
     assert session.sql("select 1").fetchall() == [(1,)]
 
 
+def test_a_defect_of_duckdb_ends_one_query_and_not_the_session(shop: streamhouse.Log) -> None:
+    too_large = pa.Array.from_buffers(pa.decimal128(38, 0), 1, [None, pa.py_buffer(bytes(15) + b"\x80")])
+    frame = pa.table({"n": too_large})
+    shop.sql("create table mine as select 1 as x")
+    with pytest.raises(QueryError, match="a defect of DuckDB") as raised:
+        shop.sql("select to_json(n) from frame").fetchall()
+    assert "Stack Trace" not in str(raised.value)
+    assert len(frame) == 1  # found by its name
+    assert shop.sql("select count(*) from orders").fetchall() == [(len(list(shop.read("orders"))),)]
+    with pytest.raises(TopicNotFoundError, match="mine"):
+        shop.sql("from mine")
+
+
 def test_show_tables_has_the_topics(shop: streamhouse.Log) -> None:
     shop.sql("create table mine as select 1 as x; create view open_orders as from orders")
     for query in ("show tables", "SHOW TABLES;", " show "):
