@@ -9,13 +9,14 @@ refused before.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from streamhouse.errors import InvalidRecordError, InvalidSchemaError, nearest
 from streamhouse.format.columns import ArrowColumn, BinaryColumn, Bound
+from streamhouse.schema import database
 from streamhouse.schema.declare import type_of_sql
 from streamhouse.schema.incoming import (
     RANGED,
@@ -28,13 +29,8 @@ from streamhouse.schema.incoming import (
 from streamhouse.schema.model import INTEGERS, Field, Schema, Type, quoted
 from streamhouse.schema.shred import NUMBER, VALUE, known_bounds
 
-_SETTINGS: Final = (
-    "set TimeZone = 'UTC'",
-    "set arrow_lossless_conversion = true",
-    "set produce_arrow_string_view = false",
-    "set arrow_large_buffer_size = false",
-)
 _FRAME: Final = "frame"
+_STREAM: Final = "stream"
 _CHUNK: Final = "chunk"
 _KEY: Final = "k"
 _TIME: Final = "t"
@@ -81,33 +77,46 @@ def chunks_of(
     """
     import duckdb
 
-    with duckdb.connect(":memory:", config={"python_enable_replacements": False}) as connection:
-        for setting in _SETTINGS:
-            connection.execute(setting)
-        try:
-            return _Frame(connection, schema, frame, key, timestamp).chunks()
-        except duckdb.Error as error:
-            raise InvalidRecordError(f"the frame cannot be read: {error}") from error
+    told = _told_types(frame)
+    if type(frame).__name__ == "DuckDBPyRelation":
+        frame = _Streamed(frame)  # a relation of another database, which would be refused as such
+    once = not hasattr(frame, "__len__")  # a stream, which can be read only once
+    try:
+        with database.cursor(alone=once) as connection:
+            connection.register(_STREAM if once else _FRAME, frame)
+            if once:
+                connection.execute(f"create temp table {_FRAME} as from {_STREAM}")
+                connection.unregister(_STREAM)
+            return _Frame(connection, schema, told, key, timestamp).chunks()
+    except duckdb.Error as error:
+        raise InvalidRecordError(f"the frame cannot be read: {_plain(error)}") from error
 
 
 class _Frame:
+    """What a connection has under the name of ``_FRAME``.
+
+    Args:
+        connection: To DuckDB.
+        schema: Of the topic.
+        told: See :func:`_told_types`.
+        key: The column of keys, if there is one.
+        timestamp: Likewise of timestamps.
+    """
+
     def __init__(
-        self, connection: Any, schema: Schema, frame: Any, key: str | None, timestamp: str | None
+        self,
+        connection: Any,
+        schema: Schema,
+        told: Mapping[str, str],
+        key: str | None,
+        timestamp: str | None,
     ) -> None:
         self._connection = connection
         self._schema = schema
         self._key = key
         self._timestamp = timestamp
-        told = _told_types(frame)
-        if type(frame).__name__ == "DuckDBPyRelation":
-            frame = _Streamed(frame)  # a relation of another database, which would be refused as such
-        connection.register(_FRAME, frame)
-        if not hasattr(frame, "__len__"):  # a stream can be read only once
-            connection.execute(f"create temp table kept as from {_FRAME}")
-            connection.unregister(_FRAME)
-            connection.execute(f"create temp view {_FRAME} as from kept")
         described = connection.execute(f"describe {_FRAME}").fetchall()
-        self._types = {row[0]: row[1] for row in described} | told
+        self._types = {row[0]: row[1] for row in described} | dict(told)
 
     def chunks(self) -> list[Chunk]:
         """All records."""
@@ -136,6 +145,8 @@ class _Frame:
         """The error with the name of the field, found by casting one column after the other."""
         import duckdb
 
+        if not database.is_alive(self._connection):
+            return InvalidRecordError(f"the frame cannot be read: {_plain(error)}")
         for field in self._schema.fields:
             try:
                 self._connection.execute(f"select max({self._cast(field)}) from {_FRAME}").fetchall()  # noqa: S608

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from streamhouse.errors import InvalidSchemaError
+from streamhouse.schema import database
 from streamhouse.schema.model import Field, Schema, Type, checked, quoted
 
 _FIELDS_MAX: Final = 200  # an object with more names is a map rather than a struct
@@ -22,10 +23,7 @@ def inferred(values: Sequence[str]) -> Schema:
     Raises:
         InvalidSchemaError: None of them is a JSON object, or names of fields cannot be used.
     """
-    import duckdb
-
-    with duckdb.connect(":memory:", config={"python_enable_replacements": False}) as connection:
-        connection.execute("set TimeZone = 'UTC'")
+    with database.cursor() as connection:
         connection.execute(
             "create temp table objects as select v::json v from (select unnest($1::varchar[]) v)"
             " where json_valid(v) and json_type(v) = 'OBJECT'",

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import Any
 
@@ -298,6 +302,47 @@ def test_text_that_is_no_utf8(log: streamhouse.Log, shape: str, bad: bytes) -> N
         producer.send_many("trades", pa.table({"text": column(good)})).result()
     assert len(values(log)) == 4
     assert log.sql("select text from trades").arrow()["text"].to_pylist() == column(good).to_pylist()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_in_a_forked_child() -> None:
+    program = """
+import os, sys, warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # Python warns of fork with threads
+import polars, streamhouse
+
+def send():
+    with streamhouse.Log("memory://") as log, log.producer() as producer:
+        log.create_topic("trades", schema={"n": "BIGINT"})
+        return producer.send_many("trades", polars.DataFrame({"n": range(200_000)})).result().count
+
+assert send() == 200_000
+child = os.fork()
+assert send() == 200_000
+if child:
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+
+
+def test_at_the_same_time(log: streamhouse.Log) -> None:
+    """Frames that are converted at once do not see each other's columns."""
+    fields = [f"n{index}" for index in range(4)]
+    for name in fields:
+        log.create_topic(name, schema={name: "BIGINT NOT NULL"})
+
+    def send(name: str) -> int:
+        with log.producer() as producer:
+            sent = [producer.send_many(name, pl.DataFrame({name: range(1000)})) for _ in range(25)]
+            return sum(each.result().count for each in sent)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(send, fields)) == [25_000] * 4
+    for name in fields:
+        assert log.sql(f"select count(*), sum({name}) from {name}").fetchall() == [(25_000, 25 * 499_500)]
 
 
 def test_limits(tmp_path: Any) -> None:
