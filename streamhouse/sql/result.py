@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
-from streamhouse.errors import MissingExtraError, QueryLimitError
+from streamhouse.errors import MissingExtraError, QueryError, QueryLimitError
 from streamhouse.sql.journal import Entry
 from streamhouse.sql.known import Known
 from streamhouse.sql.query import Query, Run
@@ -20,6 +20,7 @@ T = TypeVar("T")
 
 _FETCHED_AT_ONCE: Final = 2048
 _HTML_ROWS_MAX: Final = 50
+_NOT_IN_POLARS: Final = re.compile(r"\b(INTERVAL|UNION)\b")
 _NUMERIC: Final = re.compile(r"(U?(BIG|HUGE|SMALL|TINY)INT|U?INTEGER|DECIMAL\(.*\)|DOUBLE|FLOAT)")
 """Types whose values are aligned to the right."""
 
@@ -133,7 +134,13 @@ class Result:
 
         Raises:
             MissingExtraError: Polars is not installed.
+            QueryError: Polars has no such type: intervals and unions.
         """
+        for name, type_ in zip(self.columns, self.types, strict=True):
+            if _NOT_IN_POLARS.search(type_):  # it would panic
+                raise QueryError(
+                    f"Polars has no type for column {name!r} of {type_}: cast it, to VARCHAR say"
+                )
         return self._extra("polars", _polars)
 
     def arrow(self) -> Any:

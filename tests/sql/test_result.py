@@ -238,6 +238,14 @@ def test_results_that_nobody_refers_to_close(shop: streamhouse.Log, query: str) 
         assert connections <= 7  # four of them idle
 
 
+@pytest.mark.parametrize("column", ["max(timestamp) - min(timestamp)", "[union_value(a := 1)]"])
+def test_types_that_polars_has_not(shop: streamhouse.Log, column: str) -> None:
+    result = shop.sql(f"select {column} as odd from orders")
+    with pytest.raises(QueryError, match="no type for column 'odd' of"):
+        result.pl()
+    assert result.arrow().num_rows == len(result.fetchall())
+
+
 @pytest.mark.parametrize("count", [2, 100_000])
 def test_a_program_that_ends_with_results_open_says_nothing(count: int) -> None:
     program = """
