@@ -6,12 +6,11 @@ Making one takes DuckDB some 20 ms, more than all else that a small frame takes.
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, Final
-
-from streamhouse.runtime import process_id
 
 _SETTINGS: Final = (
     "set global TimeZone = 'UTC'",
@@ -21,24 +20,32 @@ _SETTINGS: Final = (
 )
 
 
+class DatabaseLostError(Exception):
+    """DuckDB failed inside, perhaps on what somebody else converts: do it again, alone."""
+
+
 @contextmanager
-def cursor(*, alone: bool = False) -> Iterator[Any]:
+def cursor(*, alone: bool) -> Iterator[Any]:
     """A connection whose temporary tables and registered objects nobody else sees.
 
     Args:
         alone: With a database of its own, which costs its 20 ms, but gives all of its memory back.
+
+    Raises:
+        DatabaseLostError: The database that others use too has ended meanwhile.
     """
     if alone:
         with _connect() as connection:
             yield connection
         return
-    connection = _database(process_id()).cursor()
+    connection = _database().cursor()
     try:
         yield connection
-    except BaseException:
-        if not is_alive(connection):
-            _database.cache_clear()
-        raise
+    except Exception as error:
+        if is_alive(connection):
+            raise
+        _database.cache_clear()
+        raise DatabaseLostError from error
     finally:
         connection.close()
 
@@ -55,11 +62,8 @@ def is_alive(connection: Any) -> bool:
 
 
 @cache
-def _database(_process: int) -> Any:
-    connection = _connect()
-    # Never freed: in a forked child, DuckDB would wait for threads that only the parent has.
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
-    return connection
+def _database() -> Any:
+    return _connect()
 
 
 def _connect() -> Any:
@@ -69,3 +73,14 @@ def _connect() -> Any:
     for setting in _SETTINGS:
         connection.execute(setting)
     return connection
+
+
+def _after_fork() -> None:
+    """In the child: take another one, and never free this, as DuckDB would wait for threads of the parent."""
+    if _database.cache_info().currsize:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(_database()))
+        _database.cache_clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -81,13 +82,19 @@ def chunks_of(
     if type(frame).__name__ == "DuckDBPyRelation":
         frame = _Streamed(frame)  # a relation of another database, which would be refused as such
     once = not hasattr(frame, "__len__")  # a stream, which can be read only once
-    try:
-        with database.cursor(alone=once) as connection:
+
+    def converted(*, alone: bool) -> list[Chunk]:
+        with database.cursor(alone=alone) as connection:
             connection.register(_STREAM if once else _FRAME, frame)
             if once:
                 connection.execute(f"create temp table {_FRAME} as from {_STREAM}")
                 connection.unregister(_STREAM)
             return _Frame(connection, schema, told, key, timestamp).chunks()
+
+    try:
+        with suppress(database.DatabaseLostError):
+            return converted(alone=once)
+        return converted(alone=True)
     except duckdb.Error as error:
         raise InvalidRecordError(f"the frame cannot be read: {_plain(error)}") from error
 

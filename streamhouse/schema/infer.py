@@ -23,7 +23,7 @@ def inferred(values: Sequence[str]) -> Schema:
     Raises:
         InvalidSchemaError: None of them is a JSON object, or names of fields cannot be used.
     """
-    with database.cursor() as connection:
+    with database.cursor(alone=True) as connection:
         connection.execute(
             "create temp table objects as select v::json v from (select unnest($1::varchar[]) v)"
             " where json_valid(v) and json_type(v) = 'OBJECT'",

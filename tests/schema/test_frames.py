@@ -304,6 +304,30 @@ def test_text_that_is_no_utf8(log: streamhouse.Log, shape: str, bad: bytes) -> N
     assert log.sql("select text from trades").arrow()["text"].to_pylist() == column(good).to_pylist()
 
 
+def test_one_that_duckdb_fails_on_takes_no_other_with_it(log: streamhouse.Log) -> None:
+    """It refuses everything on a database in which it found a defect of its own."""
+    log.create_topic("numbers", schema={"n": "BIGINT"})
+    log.create_topic("odd", schema={"n": "JSON"})
+    too_large = pa.Array.from_buffers(pa.decimal128(38, 0), 1, [None, pa.py_buffer(bytes(15) + b"\x80")])
+
+    def send_numbers() -> None:
+        with log.producer() as producer:
+            for n in range(40):
+                producer.send_many("numbers", pl.DataFrame({"n": [n]})).result()
+
+    def send_odd() -> None:
+        with log.producer() as producer:
+            for _ in range(10):
+                with pytest.raises(InvalidRecordError, match="the frame cannot be read: INTERNAL"):
+                    producer.send_many("odd", pa.table({"n": too_large}))
+
+    with ThreadPoolExecutor(3) as pool:
+        for done in [pool.submit(send_numbers), pool.submit(send_odd), pool.submit(send_numbers)]:
+            done.result()
+    assert sorted(value["n"] for value in values(log, "numbers")) == sorted([*range(40), *range(40)])
+    assert values(log, "odd") == []
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_in_a_forked_child() -> None:
     program = """
