@@ -12,7 +12,7 @@ from __future__ import annotations
 import struct
 from array import array
 from collections.abc import Sequence
-from itertools import accumulate, chain, compress, pairwise
+from itertools import accumulate, chain, compress
 from operator import itemgetter, sub
 from typing import Any, Final, Literal, TypeAlias
 
@@ -21,6 +21,7 @@ from streamhouse.format.integers import (
     OFFSET_BYTES,
     bitmap,
     bitmap_bytes,
+    differences,
     int32s,
     last_offset,
     raised,
@@ -172,8 +173,7 @@ def lengths_max(column: ArrowColumn) -> int:
         return max(1, width)
     if layout == "struct":
         return sum(map(lengths_max, column.children))
-    ends = int32s(column.buffers[0])
-    longest = max([stop - start for start, stop in pairwise(ends)], default=0)
+    longest = max(differences(column.buffers[0]), default=0)
     return longest if layout == "binary" else longest * sum(map(lengths_max, column.children))
 
 

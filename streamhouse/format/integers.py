@@ -84,6 +84,17 @@ def raised(buffer: bytes, by: int, width: int) -> bytes:
     return (int.from_bytes(buffer, "little") + by * ones).to_bytes(len(buffer), "little")
 
 
+def differences(offsets: bytes) -> memoryview:
+    """By how much each int32 is more than the one before; none is less.
+
+    As one subtraction of two large numbers: since no difference is negative, none borrows from the next.
+    """
+    number = int.from_bytes(offsets[OFFSET_BYTES:], "little") - int.from_bytes(
+        offsets[:-OFFSET_BYTES], "little"
+    )
+    return int32s(number.to_bytes(len(offsets) - OFFSET_BYTES, "little"))
+
+
 def last_offset(offsets: bytes) -> int:
     """The last of int32 offsets that are none negative."""
     return int.from_bytes(offsets[-OFFSET_BYTES:], "little")

@@ -1,4 +1,5 @@
 from array import array
+from itertools import accumulate
 
 import pytest
 from hypothesis import given
@@ -7,6 +8,7 @@ from hypothesis import strategies as st
 from streamhouse.format.integers import (
     bitmap,
     bitmap_bytes,
+    differences,
     int32s,
     int64_range,
     int64s,
@@ -49,6 +51,12 @@ def test_int64_range_counts_up(start: int, stop: int) -> None:
 )
 def test_stride_offsets_are_the_multiples_of_the_width(width: int, count: int) -> None:
     assert int32s(stride_offsets(width, count)).tolist() == [width * i for i in range(count + 1)]
+
+
+@given(st.lists(st.integers(0, 2**24), min_size=1, max_size=100))
+def test_differences_are_what_offsets_are_apart(lengths: list[int]) -> None:
+    offsets = array("i", accumulate(lengths)).tobytes()
+    assert differences(offsets).tolist() == lengths[1:]
 
 
 def test_views_read_what_arrays_write() -> None:
