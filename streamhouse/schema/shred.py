@@ -72,10 +72,11 @@ def known_bounds(low: Any, high: Any) -> tuple[Bound, Bound] | None:
 
 def _column(name: str, type_: Type, values: Sequence[Any]) -> ArrowColumn:
     count = len(values)
-    nulls = sum(map(_is_none, values))
+    flags = bytes(map(is_not, values, repeat(None)))
+    nulls = flags.count(0)
     if nulls == count and count:
         return null_column_of(name, type_, count)
-    validity = bitmap(bytes(map(is_not, values, repeat(None)))) if nulls else None
+    validity = bitmap(flags) if nulls else None
     if type_.kind == "struct":
         getters = _getters(len(type_.fields))
         children = [
@@ -162,10 +163,6 @@ def _decimal_bytes(type_: Type, value: Any) -> bytes:
 
 def _getters(count: int) -> list[Callable[[Any], Any]]:
     return [attrgetter(attribute(index)) for index in range(count)]
-
-
-def _is_none(value: Any) -> bool:
-    return value is None
 
 
 def _time_number(value: dt.time) -> int:
