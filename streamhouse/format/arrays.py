@@ -13,10 +13,10 @@ import struct
 from array import array
 from collections.abc import Sequence
 from itertools import accumulate, chain, compress
-from operator import itemgetter, sub
+from operator import itemgetter
 from typing import Any, Final, Literal, TypeAlias
 
-from streamhouse.format.columns import ArrowColumn, Bound, binary_column
+from streamhouse.format.columns import ArrowColumn, Bound, binary_column, longest
 from streamhouse.format.integers import (
     OFFSET_BYTES,
     bitmap,
@@ -135,8 +135,7 @@ def pick_array(column: ArrowColumn, flags: bytes) -> ArrowColumn:
     elif layout == "struct":
         children = tuple([pick_array(child, flags) for child in column.children])
     else:
-        ends = int32s(column.buffers[0])
-        lengths = list(map(sub, ends[1:], ends))
+        lengths = differences(column.buffers[0])
         kept = list(compress(lengths, flags))
         buffers = (array("i", accumulate(kept, initial=0)).tobytes(),)
         inner = b"".join([_ONE_FLAG[flag] * length for flag, length in zip(flags, lengths, strict=True)])
@@ -173,8 +172,8 @@ def lengths_max(column: ArrowColumn) -> int:
         return max(1, width)
     if layout == "struct":
         return sum(map(lengths_max, column.children))
-    longest = max(differences(column.buffers[0]), default=0)
-    return longest if layout == "binary" else longest * sum(map(lengths_max, column.children))
+    most = longest(differences(column.buffers[0]))
+    return most if layout == "binary" else most * sum(map(lengths_max, column.children))
 
 
 def _pick_fixed(buffer: bytes, width: int, flags: bytes) -> bytes:

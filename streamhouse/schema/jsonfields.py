@@ -60,9 +60,8 @@ def check_json_column(path: str, column: ArrowColumn) -> None:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         for text in texts:
             _check_text(path, text)
-    for text in [text for text in texts if len(text) > JSON_DEPTH_MAX]:
-        if may_be_deep(text):
-            _check_plain(path, _decode(text))
+    for text in filter(may_be_deep, texts):
+        _check_plain(path, _decode(text))
 
 
 def _check_text(path: str, text: bytes) -> None:

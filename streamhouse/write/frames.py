@@ -17,9 +17,10 @@ from streamhouse.format.columns import (
     Columns,
     binary_column,
     columns_from_lists,
+    longest,
     stamped,
 )
-from streamhouse.format.integers import OFFSET_BYTES, int64s
+from streamhouse.format.integers import differences, int64s
 from streamhouse.format.joins import cut_columns, pick_columns
 from streamhouse.format.lists import binary_list
 from streamhouse.records import Headers
@@ -79,7 +80,7 @@ def frame_columns(
         mine = None if all_keys is None else binary_column(all_keys[start:stop])
         at = stamps if isinstance(stamps, int) else stamps[start:stop]
         columns = _columns(chunk, mine, at, headers_tuple(headers))
-        size = lengths_max(chunk.value) + _longest(columns.key)
+        size = lengths_max(chunk.value) + longest(differences(columns.key.offsets))
         if size > record_bytes_max:
             check_record_bytes(size, record_bytes_max, "the longest values of the frame together: ")
         made.append(columns)
@@ -158,9 +159,3 @@ def _keys(column: BinaryColumn, count: int) -> Sequence[bytes | None] | None:
     if column.validity is not None and not any(column.validity):
         return None
     return binary_list(column, 0, count)
-
-
-def _longest(column: BinaryColumn) -> int:
-    return lengths_max(
-        ArrowColumn("", "z", len(column.offsets) // OFFSET_BYTES - 1, None, (column.offsets, column.data))
-    )

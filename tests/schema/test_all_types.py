@@ -10,21 +10,8 @@ import pytest
 import streamhouse
 from streamhouse.errors import InvalidRecordError
 
-FIELDS = [
-    *[
-        "BIGINT",
-        "UBIGINT",
-        "DOUBLE",
-        "DECIMAL(38,0)",
-        "VARCHAR",
-        "BLOB",
-        "TIME",
-        "TIMESTAMPTZ",
-        "UUID",
-        "JSON",
-    ],
-    *["INTEGER[]", "TIMESTAMP[]", "STRUCT(a INTEGER, b VARCHAR)"],
-]
+FIELDS = ["BIGINT", "UBIGINT", "DOUBLE", "DECIMAL(38,0)", "VARCHAR", "BLOB", "TIME", "TIMESTAMPTZ", "UUID"]
+FIELDS += ["JSON", "INTEGER[]", "TIMESTAMP[]", "STRUCT(a INTEGER, b VARCHAR)"]
 OUT_OF_RANGE = ["TIME", "TIMESTAMPTZ", "TIMESTAMP[]"]
 INSIDE = ("hugeint", "JSON")  # 39 digits in a decimal of 38, on which DuckDB fails inside
 NOT_IN_ARROW = ["tuple"]  # a struct there
