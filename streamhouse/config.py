@@ -42,7 +42,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         request_concurrency: Requests to a remote store under way at once.
         single_writer: Accept a store without create-if-absent; only one process may then write.
         upkeep: Take part in retention and compaction, in the background.
-        upkeep_seconds: How often to look whether there is something to do. A look costs no request.
+        upkeep_seconds: How often to look whether there is something to do. A look costs no request,
+            or one while another process is at work.
     """
 
     durability: Durability = "fsync"

@@ -66,6 +66,8 @@ class Upkeep:
     def usual(self, pause: Pause, tally: Tally) -> None:
         """Do what is worth it. When nothing is, no request is made.
 
+        Where another process is at it, one is, to learn whether that is done.
+
         Args:
             pause: See :data:`~streamhouse.upkeep.work.Pause`.
             tally: Where to count, also when it comes to nothing good in the end.
@@ -153,6 +155,8 @@ class Upkeep:
         finally:
             for seen in left:
                 self._tools.claims.release(seen)
+        if not all(had):
+            self._commits.refresh()  # without traffic, nothing else would tell that they are done
 
     def _work_on_one(self, work: PartitionWork, *, thorough: bool) -> None:
         """Work on a partition; the others must not wait for what will most likely fail again."""

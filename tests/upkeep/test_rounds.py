@@ -92,6 +92,23 @@ def test_a_partition_that_somebody_is_at_is_left_to_them(log: streamhouse.Log) -
     assert len(state_of(log).base_offsets) == 100
 
 
+def test_who_finds_others_at_work_learns_when_they_are_done(open_log: Opener) -> None:
+    """A process that does nothing else would see their claim, and plan for nothing, for ten minutes."""
+    log, other = open_log(), open_log()
+    log.create_topic("t")
+    write(log, [b"%d" % n for n in range(100)])
+    other.topic("t")
+    claim(other, other._upkeep._tools.claims.worker)
+    log.create_topic("next")
+    assert state_of(log).claim is not None
+    assert usual(other).segments_written == 1
+    other.create_topic("last")  # the claim is given back without waiting for it
+    assert len(state_of(log).base_offsets) == 100
+    assert usual(log).segments_written == 0
+    assert len(state_of(log).base_offsets) == 1
+    assert state_of(log).claim is None
+
+
 def test_the_background_takes_over_what_did_not_move_for_ten_minutes(
     log: streamhouse.Log, runtime: ManualRuntime
 ) -> None:
