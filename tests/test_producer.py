@@ -545,8 +545,8 @@ class Interrupter:
         self._thread = threading.Thread(target=self._run)
 
     def during(self, function: Callable[..., None], *args: object) -> None:
+        self._armed = True  # first: the shot may come while this thread waits for a processor
         self._go.set()
-        self._armed = True
         function(*args)
         self._armed = False
 

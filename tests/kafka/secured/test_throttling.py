@@ -23,6 +23,7 @@ from tests.kafka.wire import Wire, ask
 
 RATE = 400_000
 SECONDS = 3.0
+WINDOWS = 5
 VALUE = random.Random(1).randbytes(10_000)
 GREEDY = {"client.id": "greedy"}
 
@@ -42,12 +43,18 @@ def limit(gateway: Gateway, key: str, rate: float | None, **entity: str | None) 
     assert response.entries[0].error_code == 0, response
 
 
-def measured(gateway: Gateway, total_bytes: Callable[[], int]) -> float:
-    """Bytes a second, once what is saved up is used up."""
+def check_rate(gateway: Gateway, total_bytes: Callable[[], int]) -> None:
+    """It has no more than its quota once what was saved up is used up; and all of it, if only for a while."""
     until(lambda: gateway.metrics.throttled > 0)
-    began, before = time.monotonic(), total_bytes()
-    time.sleep(SECONDS)
-    return (total_bytes() - before) / (time.monotonic() - began)
+    rate = 0.0
+    for _ in range(WINDOWS):
+        began, before = time.monotonic(), total_bytes()
+        time.sleep(SECONDS)
+        rate = (total_bytes() - before) / (time.monotonic() - began)
+        assert rate < 1.25 * RATE
+        if rate > 0.75 * RATE:
+            return
+    pytest.fail(f"in {WINDOWS} windows it never came near its {RATE} bytes a second; the last had {rate:.0f}")
 
 
 def test_a_producer_gets_its_rate_and_others_more(gateway: Gateway) -> None:
@@ -71,12 +78,11 @@ def test_a_producer_gets_its_rate_and_others_more(gateway: Gateway) -> None:
         sending.start()
         stack.callback(sending.join)
         stack.callback(stop.set)
-        rate = measured(gateway, lambda: sum(acknowledged))
+        check_rate(gateway, lambda: sum(acknowledged))
         modest = confluent.new_producer(gateway.bootstrap)
         began = time.monotonic()
         confluent.send(modest, TOPIC, [sample(VALUE)] * 200)
         assert time.monotonic() - began < len(VALUE) * 200 / RATE / 2
-    assert 0.75 * RATE < rate < 1.25 * RATE
 
 
 def test_a_consumer_gets_its_rate_and_others_more(gateway: Gateway) -> None:
@@ -97,11 +103,10 @@ def test_a_consumer_gets_its_rate_and_others_more(gateway: Gateway) -> None:
         receiving.start()
         stack.callback(receiving.join)
         stack.callback(stop.set)
-        rate = measured(gateway, lambda: gateway.metrics.bytes_out)
+        check_rate(gateway, lambda: gateway.metrics.bytes_out)
         began = time.monotonic()
         assert len(confluent.read(gateway.bootstrap, TOPIC, 300)) == 300
         assert time.monotonic() - began < len(VALUE) * 300 / RATE / 2
-    assert 0.75 * RATE < rate < 1.25 * RATE
 
 
 def produce(wire: Wire, size: int) -> int:
