@@ -273,16 +273,24 @@ class Session:
     # --- committing --------------------------------------------------------------------------------
 
     def commit_operation(self, what: What | None, metadata: str = "") -> CommitOffsets:
-        """What a commit says now.
+        """What a commit says now; the commits in the background will not go back behind it.
 
         Raises:
             InvalidInputError: It makes no sense.
         """
         with self._reading.lock:
+            cursors = self._reading.cursors
             if what is not None:
-                return self.offsets.of(what, metadata, self._reading.cursors)
-            positions = {c: self._reading.position(c) for c in self._reading.cursors.values()}
-            return self.offsets.of_cursors(positions, metadata)
+                operation = self.offsets.of(what, metadata, cursors)
+            else:
+                positions = {c: self._reading.position(c) for c in cursors.values()}
+                operation = self.offsets.of_cursors(positions, metadata)
+            said = {(entry.topic, entry.partition): entry.offset for entry in operation.offsets}
+            for cursor in cursors.values():
+                offset = said.get((cursor.topic.id, cursor.partition))
+                if offset is not None:
+                    self._reading.note_done(cursor, offset)
+            return operation
 
     def transaction_offsets(self) -> CommitOffsets:
         """The positions, and who we are, for a transaction to commit.

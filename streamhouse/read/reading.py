@@ -2,8 +2,9 @@
 
 Three offsets matter in a partition. The *position* is that of the record handed out next. What was
 *processed* is everything before the records that the application may still be busy with: the one that an
-iteration handed out last, or all that the latest poll returned. Asking for more says that those are done. A
-commit in the background must not go beyond what was processed, else a crash would skip a record.
+iteration handed out last, or all that the latest poll returned. Asking for more says that those are done, and
+so does committing them. A commit in the background must not go beyond what was processed, else a crash would
+skip a record.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ class Reading(Generic[K, V]):
         self._keys, self._values = key, value
         self._handout: Handout[K, V] | None = None  # what an iteration is busy with
         self._in_hand: dict[TopicPartition, int] = {}  # first offset that may not be processed yet
+        self._done: dict[TopicPartition, int] = {}  # all before it is, as the application said
         self._rounds = 0
 
     # --- which partitions --------------------------------------------------------------------------
@@ -95,6 +97,7 @@ class Reading(Generic[K, V]):
         self.take_back()
         self.turns.assign(cursors)
         self._in_hand = {name: at for name, at in self._in_hand.items() if name in self.turns.cursors}
+        self._done = {name: at for name, at in self._done.items() if name in self.turns.cursors}
 
     def drop(self, names: Iterable[TopicPartition]) -> None:
         """Read these no longer."""
@@ -106,6 +109,7 @@ class Reading(Generic[K, V]):
         cursor.high_watermark()  # says it properly when the topic was deleted
         offset = resolve(self._catalog, self._reader, cursor.topic, cursor.partition, position)
         cursor.position = cursor.begun_at = offset
+        self._done.pop(cursor.name, None)
 
     # --- taking records ----------------------------------------------------------------------------
 
@@ -163,8 +167,16 @@ class Reading(Generic[K, V]):
         pending = None if self._handout is None else self._handout.next_offset(cursor)
         return cursor.position if pending is None else pending
 
+    def note_done(self, cursor: Cursor, offset: int) -> None:
+        """The application says that it has processed all before an offset."""
+        self._done[cursor.name] = offset
+
     def processed(self, cursor: Cursor) -> int:
         """Offset of the first record that the application may still be busy with, or gets next."""
+        return max(self._done.get(cursor.name, 0), self._left_behind(cursor))
+
+    def _left_behind(self, cursor: Cursor) -> int:
+        """Likewise, told from what it has asked for."""
         if cursor.name in self._in_hand:
             return self._in_hand[cursor.name]
         pending = None if self._handout is None else self._handout.busy_offset(cursor)

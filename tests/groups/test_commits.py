@@ -50,6 +50,47 @@ def test_polls_never_commit_what_the_latest_returned(memory: Log) -> None:
     assert sum(offsets(memory).values()) == 15
 
 
+@pytest.mark.parametrize("how", ["commit", "commit_async", "a record", "offsets"])
+def test_what_was_committed_by_hand_is_not_taken_back(memory: Log, how: str) -> None:
+    send(memory, 20)
+    consumer = member(memory, auto_commit_interval=0.01)
+    records = consumer.poll(timeout=0, max_records=20)
+    wanted = {0: 10, 1: 10}
+    match how:
+        case "commit":
+            consumer.commit()
+        case "commit_async":
+            consumer.commit_async().result(10)
+        case "a record":
+            consumer.commit(next(r for r in records if r.partition == 0 and r.offset == 5))
+            wanted = {0: 6, 1: 0}
+        case "offsets":
+            consumer.commit({("orders", 0): 7})
+            wanted = {0: 7, 1: 0}
+    until(lambda: offsets(memory) == wanted)
+    time.sleep(0.1)
+    assert offsets(memory) == wanted
+    consumer.close(finished=False)
+    assert offsets(memory) == wanted
+
+
+def test_after_a_commit_by_hand_the_background_goes_on(memory: Log) -> None:
+    send(memory, 20)
+    consumer = member(memory, auto_commit_interval=0.01)
+    consumer.poll(timeout=0, max_records=10)
+    consumer.commit()
+    consumer.poll(timeout=0, max_records=6)
+    consumer.poll(timeout=0, max_records=2)
+    until(lambda: sum(offsets(memory).values()) == 16)
+    consumer.commit()
+    assert sum(offsets(memory).values()) == 18
+    for number in (0, 1):
+        consumer.seek("orders", number, 3)
+    consumer.poll(timeout=0, max_records=20)
+    until(lambda: offsets(memory) == {0: 3, 1: 3})  # the seek is later than the commit
+    consumer.close(finished=False)
+
+
 def test_an_exception_leaves_out_what_was_in_hand(memory: Log) -> None:
     send(memory, 20)
 
