@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
-from streamhouse.commits.groups import GroupState
-from streamhouse.commits.state import State
+from streamhouse.commits.groups import GroupState, OffsetState
+from streamhouse.commits.state import PartitionState, State
 from streamhouse.errors import GroupNotFoundError, nearest
 from streamhouse.format.operations import ClassicMember
 from streamhouse.groups.classic import assigned_partitions, subscribed_topics
@@ -47,7 +49,8 @@ class GroupDescription(msgspec.Struct, frozen=True):
         members: In the order in which they joined.
         offsets: How far it has come, by partition.
         lag: How many offsets lie between that and the end, by partition; all that there is where nothing
-            was committed yet. It has all partitions of the topics that members subscribe to.
+            was committed yet, and 0 where a Kafka client committed what lies beyond the end. It has all
+            partitions of the topics that members subscribe to.
     """
 
     name: str
@@ -67,6 +70,7 @@ def describe(state: State, name: str) -> GroupDescription:
     """
     group = find_group(state, name)
     classic = group.classic if group.has_classic_members else None
+    members = members_of(state, group)
     offsets = {
         TopicPartition(state.topics[topic].name, partition): as_offset(found)
         for (topic, partition), found in sorted(group.offsets.items())
@@ -77,9 +81,9 @@ def describe(state: State, name: str) -> GroupDescription:
         state_name(group),
         group.assignor if classic is None else classic.protocol,
         group.generation if classic is None else classic.generation,
-        members_of(state, group),
+        members,
         offsets,
-        _lag(state, group),
+        _lag(state, group, members),
     )
 
 
@@ -112,15 +116,34 @@ def members_of(state: State, group: GroupState) -> tuple[GroupMember, ...]:
     return tuple(_member(state, group, id_) for id_ in group.members)
 
 
+def owners_of(state: State, group: GroupState) -> dict[TopicPartition, str]:
+    """Who has the partitions of a group: ids of members of whichever kind."""
+    return {place: member.id for member in members_of(state, group) for place in member.assignment}
+
+
+def lag_of(partition: PartitionState | None, committed: OffsetState | None) -> int:
+    """How many offsets are left: all that there are if nothing was committed, none beyond the end."""
+    if partition is None:
+        return 0
+    start = partition.log_start if committed is None else max(partition.log_start, committed.offset)
+    return max(0, partition.high_watermark - start)
+
+
 def _classic_member(member: ClassicMember, protocol: str) -> GroupMember:
     return GroupMember(
         member.id,
         "",
         member.instance or None,
         member.session_ms / 1000,
-        subscribed_topics(dict(member.protocols).get(protocol, b"")),
+        subscribed_topics(_subscription(member, protocol)),
         assigned_partitions(member.assignment),
     )
+
+
+def _subscription(member: ClassicMember, protocol: str) -> bytes:
+    """What it says with the protocol agreed on; with any while there is none: its topics are the same."""
+    protocols = dict(member.protocols)
+    return protocols.get(protocol, next(iter(protocols.values()), b""))
 
 
 def _member(state: State, group: GroupState, id_: str) -> GroupMember:
@@ -138,17 +161,15 @@ def _member(state: State, group: GroupState, id_: str) -> GroupMember:
     )
 
 
-def _lag(state: State, group: GroupState) -> dict[TopicPartition, int]:
+def _lag(state: State, group: GroupState, members: Iterable[GroupMember]) -> dict[TopicPartition, int]:
     places = {place for place in group.offsets if place[0] in state.topics}
-    for member in group.members.values():
-        for id_ in member.topics:
-            if id_ in state.topics:
-                places.update((id_, partition) for partition in range(state.topics[id_].partition_count))
-    lag = {}
-    for id_, partition in sorted(places):
-        topic = state.topics[id_]
-        stored = topic.partitions.get(partition)
-        low, high = (0, 0) if stored is None else (stored.log_start, stored.high_watermark)
-        found = group.offsets.get((id_, partition))
-        lag[TopicPartition(topic.name, partition)] = high - max(low, found.offset if found else 0)
-    return lag
+    for name in {name for member in members for name in member.topics}:
+        id_ = state.topic_ids.get(name)
+        if id_ is not None:
+            places.update((id_, partition) for partition in range(state.topics[id_].partition_count))
+    return {
+        TopicPartition(state.topics[id_].name, partition): lag_of(
+            state.topics[id_].partitions.get(partition), group.offsets.get((id_, partition))
+        )
+        for id_, partition in sorted(places)
+    }

@@ -15,7 +15,8 @@ from streamhouse.commits.state import State
 from streamhouse.config import Settings
 from streamhouse.format.commit import Commit
 from streamhouse.format.operations import Append, Transaction
-from streamhouse.groups.description import members_of, state_name
+from streamhouse.groups.description import lag_of, members_of, owners_of, state_name
+from streamhouse.records import TopicPartition
 from streamhouse.sql.snapshot import TopicView
 from streamhouse.store.cost import DOLLARS_PER_GET, DOLLARS_PER_PUT
 from streamhouse.store.metered import StoreStats
@@ -227,23 +228,21 @@ def rows_of_offsets(state: State) -> list[Row]:
     """The table ``consumer_offsets``."""
     rows: list[Row] = []
     for name, group in state.groups.items():
+        owners = owners_of(state, group)
         for (topic_id, partition), committed in group.offsets.items():
             topic = state.topics.get(topic_id)
             if topic is None:
                 continue
             held = topic.partitions.get(partition)
-            low, high = (0, 0) if held is None else (held.log_start, held.high_watermark)
-            lag = max(0, high - max(low, committed.offset))
-            owner, _ = group.owners.get((topic_id, partition), (None, 0))
             rows.append(
                 (
                     name,
                     topic.name,
                     partition,
                     committed.offset,
-                    high,
-                    lag,
-                    owner,
+                    0 if held is None else held.high_watermark,
+                    lag_of(held, committed),
+                    owners.get(TopicPartition(topic.name, partition)),
                     committed.metadata,
                     committed.time_ms,
                 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +17,14 @@ from kio.serial import entity_writer
 import streamhouse
 from streamhouse.errors import GroupError, GroupNotEmptyError
 from streamhouse.format.gateways import GatewayEntry, encode_gateway, entry_name
-from streamhouse.format.operations import ClassicGroup, ClassicMember, KeepClassicGroup, SetEntry
+from streamhouse.format.operations import (
+    ClassicGroup,
+    ClassicMember,
+    CommitOffsets,
+    KeepClassicGroup,
+    OffsetEntry,
+    SetEntry,
+)
 from streamhouse.groups.classic import assigned_partitions, subscribed_topics
 
 names = st.text(max_size=6)
@@ -78,6 +86,28 @@ def test_it_is_described(log: streamhouse.Log) -> None:
     rows = log.sql("select member, partitions from streamhouse.group_members").fetchall()
     assert rows == [("m1", 2)]
     assert log.sql("select state, members from streamhouse.consumer_groups").fetchall() == [("stable", 1)]
+
+
+def test_lag_and_owners_are_those_of_its_members(log: streamhouse.Log) -> None:
+    with log.producer() as producer:
+        for partition in range(2):
+            producer.send_many("t", ["x"] * 10, partition=partition).result()
+    assert log.groups["g"].lag == {("t", 0): 10, ("t", 1): 10}  # before anything was committed
+    topic = log.topic("t").id
+    committed = CommitOffsets("g", "", 0, (OffsetEntry(topic, 0, 15), OffsetEntry(topic, 1, 4)), "c1")
+    log._inside.commits.propose(committed)
+    assert log.groups["g"].lag == {("t", 0): 0, ("t", 1): 6}  # nothing is left beyond the end
+    rows = log.sql('select partition, "offset", lag, owner from streamhouse.consumer_offsets order by all')
+    assert rows.fetchall() == [(0, 15, 0, "m1"), (1, 4, 6, "m1")]
+
+
+def test_what_members_subscribe_to_is_known_while_they_agree_on_a_protocol(log: streamhouse.Log) -> None:
+    (member,) = log._inside.commits.state.groups["g"].classic.members
+    joining = ClassicGroup(5, "consumer", "", "", (msgspec.structs.replace(member, assignment=b""),))
+    log._inside.commits.propose(KeepClassicGroup("g", "c1", "c1", joining))
+    described = log.groups["g"].describe()
+    assert (described.state, described.members[0].topics) == ("rebalancing", ("t",))
+    assert described.lag == {("t", 0): 0, ("t", 1): 0}
 
 
 def test_others_do_not_get_in(log: streamhouse.Log) -> None:
