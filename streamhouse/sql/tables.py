@@ -13,8 +13,8 @@ import msgspec
 
 from streamhouse.commits.state import State
 from streamhouse.config import Settings
-from streamhouse.format.commit import Commit
-from streamhouse.format.operations import Append, Transaction
+from streamhouse.format.commit import BlockEntry, Commit, Flush
+from streamhouse.format.operations import AddToTransaction, Append, Operation, Transaction
 from streamhouse.groups.description import lag_of, members_of, owners_of, state_name
 from streamhouse.records import TopicPartition
 from streamhouse.sql.snapshot import TopicView
@@ -264,16 +264,16 @@ def rows_of_producers(state: State) -> list[Row]:
 
 
 def rows_of_commits(commits: Iterable[tuple[int, Commit]]) -> Iterator[Row]:
-    """The table ``commits``."""
+    """The table ``commits``. Records are those that a commit proposes, whatever became of them."""
     for seq, commit in commits:
-        blocks = [block for flush in commit.flushes for block in flush.blocks]
+        blocks = [block for flush in commit.flushes for block in _appended(flush)]
         yield (
             seq,
             commit.time_ms,
             commit.agent,
             len(commit.flushes),
             [type(operation).__name__ for flush in commit.flushes for operation in flush.operations],
-            sum(block.count for block in blocks) if _appends(commit) else 0,
+            sum(block.count for block in blocks),
             sum(block.raw_bytes for block in blocks),
         )
 
@@ -311,9 +311,18 @@ OF_TOPICS: Final[Mapping[str, Callable[[Iterable[TopicView]], Iterator[Row]]]] =
 """Tables that are made of copies, when the lock is free again."""
 
 
-def _appends(commit: Commit) -> bool:
-    operations = (operation for flush in commit.flushes for operation in flush.operations)
-    return any(isinstance(operation, Append | Transaction) for operation in operations)
+def _appended(flush: Flush) -> Iterator[BlockEntry]:
+    """The blocks of new records; those of a replacement hold what was there before."""
+    for operation in flush.operations:
+        for append in _appends(operation):
+            for part in append.parts:
+                yield from flush.blocks[part.first_block : part.first_block + part.block_count]
+
+
+def _appends(operation: Operation) -> tuple[Append, ...]:
+    if isinstance(operation, Append):
+        return (operation,)
+    return operation.appends if isinstance(operation, Transaction | AddToTransaction) else ()
 
 
 def _signed(number: int) -> int:

@@ -9,7 +9,16 @@ from typing import Any
 import pytest
 
 import streamhouse
-from streamhouse.sql.tables import TABLES
+from streamhouse.format.commit import BlockEntry, Commit, Flush
+from streamhouse.format.operations import (
+    AddToTransaction,
+    Append,
+    AppendPart,
+    EndTransaction,
+    Replace,
+    Transaction,
+)
+from streamhouse.sql.tables import TABLES, rows_of_commits
 from streamhouse.testing.clock import ManualRuntime
 
 
@@ -157,6 +166,26 @@ def test_commits(log: streamhouse.Log) -> None:
     assert [row["records"] for row in found] == [0, 0, 5, 5, 5, 5]
     assert sum(row["raw_bytes"] for row in found) == 200
     assert all(row["flushes"] == 1 and row["agent"] for row in found)
+
+
+def test_commits_count_what_their_appends_bring() -> None:
+    def append(*firsts: int) -> Append:
+        return Append(1, -1, 0, tuple(AppendPart(number, 0, first, 1) for number, first in enumerate(firsts)))
+
+    def row(*operations: Any) -> tuple[Any, ...]:
+        blocks = tuple(BlockEntry(0, 0, 9, 10**index, 0, 0, 7 * 10**index) for index in range(4))
+        commit = Commit(b"", "a", 0, 0, b"", (Flush("a", 0, operations, blocks),))
+        ((*_, names, records, raw_bytes),) = rows_of_commits([(1, commit)])
+        assert names == [type(operation).__name__ for operation in operations]
+        return records, raw_bytes
+
+    replace = Replace(1, 0, 0, 9, 0, (0, 5), 2)
+    assert row(replace) == (0, 0)
+    assert row(replace, append(1)) == (10, 70)
+    assert row(append(0), append(1, 2), replace) == (111, 777)
+    assert row(Transaction("", 1, 0, (append(1), append(3)), ())) == (1010, 7070)
+    assert row(AddToTransaction("x", 1, 0, (append(2),), (), 0)) == (100, 700)
+    assert row(EndTransaction("x", 1, 0, 0, commit=True)) == (0, 0)
 
 
 def test_settings(log: streamhouse.Log) -> None:
