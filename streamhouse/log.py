@@ -605,7 +605,8 @@ class Log:
 
         Raises:
             TopicNotFoundError: There is no such topic.
-            InvalidSettingError: A limit that is not positive, or one for a session without restrictions.
+            InvalidSettingError: An impossible limit, one for a session without restrictions, or topics that
+                are no names.
         """
         self._check()
         limits = make_limits(

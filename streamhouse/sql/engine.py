@@ -16,7 +16,7 @@ from streamhouse.commits.log import CommitLog
 from streamhouse.config import Settings
 from streamhouse.read.reader import BlockReader
 from streamhouse.runtime import Runtime
-from streamhouse.sql.limits import Limits
+from streamhouse.sql.limits import Limits, checked_topics
 from streamhouse.store.metered import MeteredStore
 from streamhouse.store.outside import Outside
 
@@ -74,10 +74,11 @@ class SqlEngine:
 
     def session(self, limits: Limits | None, topics: Iterable[str] | None) -> SqlSession:
         """A new session."""
-        for topic in topics or ():
-            self._catalog.topic(topic)
+        names = checked_topics(topics)
+        for name in names or ():
+            self._catalog.topic(name)
         with self._lock:
-            return self._make(limits, topics)
+            return self._make(limits, names)
 
     def export(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -263,12 +264,34 @@ def test_a_slow_query_does_not_stop_another(shop: streamhouse.Log) -> None:
         assert len(errors) == 1
 
 
-@pytest.mark.parametrize(
-    "limit", [{"rows_max": 0}, {"seconds_max": -1}, {"memory_bytes_max": True}, {"rows_max": "9"}]
-)
-def test_impossible_limits(shop: streamhouse.Log, limit: dict[str, int]) -> None:
-    with pytest.raises(InvalidSettingError, match="must be a positive number"):
-        shop.sql_session(restricted=True, **limit)
+@pytest.mark.parametrize("name", ["rows_max", "memory_bytes_max"])
+@pytest.mark.parametrize("limit", [0, -1, 1.5, True, "9", 10**30])
+def test_impossible_limits(shop: streamhouse.Log, name: str, limit: object) -> None:
+    with pytest.raises(InvalidSettingError, match=f"{name} must be a whole number from 1 to .*{limit!r}$"):
+        shop.sql_session(restricted=True, **{name: limit})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("seconds", [0, -1, math.nan, math.inf, 1e10, 10**30, True, "9"])
+def test_impossible_limits_of_time(shop: streamhouse.Log, seconds: object) -> None:
+    with pytest.raises(InvalidSettingError, match=f"seconds_max must be a number of seconds .*{seconds!r}$"):
+        shop.sql_session(restricted=True, seconds_max=seconds)  # type: ignore[arg-type]
+
+
+def test_the_largest_limits(shop: streamhouse.Log) -> None:
+    largest = {"rows_max": 1 << 62, "memory_bytes_max": 1 << 62, "seconds_max": threading.TIMEOUT_MAX}
+    with shop.sql_session(restricted=True, **largest) as session:  # type: ignore[arg-type]
+        assert session.sql("select count(*) from users").fetchall() != []
+
+
+@pytest.mark.parametrize("topics", ["users", 1, [1], ["users", None]])
+def test_topics_that_are_no_names(shop: streamhouse.Log, topics: object) -> None:
+    with pytest.raises(InvalidSettingError, match="topics must be"):
+        shop.sql_session(topics=topics)  # type: ignore[arg-type]
+
+
+def test_topics_may_come_from_anything_that_has_them(shop: streamhouse.Log) -> None:
+    with shop.sql_session(topics=(name for name in ["users"])) as session:  # type: ignore[arg-type]
+        assert session.sql("show tables").fetchall() == [("users",)]
 
 
 def test_limits_are_for_restricted_sessions(shop: streamhouse.Log) -> None:
