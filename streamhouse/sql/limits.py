@@ -67,8 +67,8 @@ def _check_integer(name: str, value: object) -> None:
 
 
 def _check_seconds(name: str, value: object) -> None:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not 0 < value <= threading.TIMEOUT_MAX:
+    number = value if isinstance(value, int | float) and not isinstance(value, bool) else 0
+    if not 0 < number <= threading.TIMEOUT_MAX:
         raise InvalidSettingError(
             f"{name} must be a number of seconds above 0 and up to {threading.TIMEOUT_MAX:.0f}, not {value!r}"
         )
