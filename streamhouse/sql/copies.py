@@ -14,7 +14,7 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
@@ -143,7 +143,7 @@ class _Delivery:
         with self._folder() as place:
             existing = self._refuse_overwriting(place)
             files = self._files()
-            upload_all(place, files, existing)
+            upload_all(place, files, taken_back={name for name, _ in files} - existing)
             if "overwrite" in self._options:
                 place.delete_many(sorted(existing - {name for name, _ in files}))
 
@@ -166,13 +166,15 @@ class _Delivery:
         return [(path.relative_to(self.local).as_posix(), str(path)) for path in files]
 
 
-def upload_all(place: Place, files: Sequence[tuple[str, str]], existing: set[str]) -> None:
-    """Upload files beside each other; if one fails, take back those that are new.
+def upload_all(
+    place: Place, files: Sequence[tuple[str, str]], *, taken_back: Collection[str] = frozenset()
+) -> None:
+    """Upload files beside each other.
 
     Args:
         place: Where to.
         files: Names there and paths here.
-        existing: Names that were there before.
+        taken_back: Those of the names that are removed again if one upload fails.
 
     Raises:
         StoreError: The store fails.
@@ -186,7 +188,7 @@ def upload_all(place: Place, files: Sequence[tuple[str, str]], existing: set[str
             threads.shutdown(wait=True, cancel_futures=True)
             done = [name for name, upload in uploads.items() if not upload.cancelled()]
             with contextlib.suppress(StoreError):
-                place.delete_many([name for name in done if name not in existing])
+                place.delete_many([name for name in done if name in taken_back])
             raise
 
 

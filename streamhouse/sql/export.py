@@ -2,7 +2,8 @@
 
 Two processes that export the same topic to the same place at once do no harm: an export has the name of a
 producer, and who begins takes it over. The other one cannot note anything any more, and the files that it may
-still upload are those that the new one makes as well.
+still upload are those that the new one makes as well. It deletes none: what an upload that fails leaves is
+replaced when the run is done again.
 """
 
 from __future__ import annotations
@@ -113,12 +114,10 @@ class Exporter:
         name = hashlib.sha256(f"{self._group}\n{self._topic.id}".encode()).hexdigest()
         with closing(self._make_producer(transactional_id=f"export-{name[:32]}")) as producer:
             # From here on nobody else notes anything, so what is found now stays so.
-            present = self._present()
+            last = self._last_present()
             ends = {partition.number: partition.high_watermark for partition in self._view().partitions}
-            number = max(present, default=0)
             while ranges := self._ranges(ends):
-                number = self._one_run(producer, ranges, number, present)
-                present = set()
+                self._one_run(producer, ranges, last)
         return Export(
             url=self._place.url,
             group=self._group,
@@ -134,38 +133,56 @@ class Exporter:
         partitions = [part.between(0, ends.get(part.number, 0)) for part in view.partitions]
         return next_ranges(partitions, progress, self._options.file_bytes)
 
-    def _one_run(self, producer: Producer, ranges: Ranges, last: int, present: set[int]) -> int:
+    def _one_run(self, producer: Producer, ranges: Ranges, last: int) -> None:
         progress = self._progress()
-        number = progress.last_run
-        if not progress.pending:
-            number = max(number, last) + 1
-            self._note(producer, ranges, number, pending=True)
-        elif number in present:
-            self._place.delete_many(self._names_of(number))
-        folder = tempfile.mkdtemp(prefix="streamhouse-export-")
-        try:
-            files = self._write(Path(folder), ranges, number)
-            upload_all(self._place, files, set())
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-        self._note(producer, ranges, number, pending=False)
-        self._files += [name for name, _ in files]
+        begun = bool(progress.pending)
+        run = progress.last_run if begun else max(progress.last_run, last) + 1
+        if begun and not self._options.partition_by and self._names_of(run):
+            # Its only file, as a whole, also with records that were removed from the log meanwhile.
+            names, records = [file_name(self._topic.name, run)], progress.pending_records
+        else:
+            names, records = self._make(producer, ranges, run, begun=begun)
+        self._end(producer, ranges, run)
+        self._files += names
+        self._records += records
         for partition, done in ranges.items():
             before = self._done.get(partition, done)
             self._done[partition] = range(min(before.start, done.start), done.stop)
-        return number
 
-    def _note(self, producer: Producer, ranges: Ranges, run: int, *, pending: bool) -> None:
+    def _make(self, producer: Producer, ranges: Ranges, run: int, *, begun: bool) -> tuple[list[str], int]:
+        """Make the files of a run, and upload them: their names, and how many records are in them."""
+        folder = tempfile.mkdtemp(prefix="streamhouse-export-")
+        try:
+            files, records = self._write(Path(folder), ranges, run)
+            self._begin(producer, ranges, run, records)
+            upload_all(self._place, files)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        names = [name for name, _ in files]
+        others = sorted(set(self._names_of(run)) - set(names)) if begun else []
+        if others:
+            self._begin(producer, ranges, run, records)  # fails if they are somebody else's by now
+            self._place.delete_many(others)
+        return names, records
+
+    def _begin(self, producer: Producer, ranges: Ranges, run: int, records: int) -> None:
         noted = {
-            (self._topic.name, number): (
-                offsets.start if pending else offsets.stop,
-                Note(run, self._options.digest, offsets.stop if pending else None).text,
-            )
+            number: (offsets.start, Note(run, self._options.digest, offsets.stop, records))
             for number, offsets in ranges.items()
+        }
+        self._note(producer, noted)
+
+    def _end(self, producer: Producer, ranges: Ranges, run: int) -> None:
+        note = Note(run, self._options.digest)
+        self._note(producer, {number: (offsets.stop, note) for number, offsets in ranges.items()})
+
+    def _note(self, producer: Producer, noted: Mapping[int, tuple[int, Note]]) -> None:
+        offsets = {
+            (self._topic.name, number): (offset, note.text) for number, (offset, note) in noted.items()
         }
         try:
             with producer.transaction() as transaction:
-                transaction.commit_offsets(group=self._group, offsets=noted)
+                transaction.commit_offsets(group=self._group, offsets=offsets)
         except ProducerFencedError as error:
             raise ProducerFencedError(
                 f"another export of {self._topic.name!r} to {self._place.url} began meanwhile, and goes on in"
@@ -174,8 +191,8 @@ class Exporter:
 
     # --- files -------------------------------------------------------------------------------------
 
-    def _write(self, folder: Path, ranges: Ranges, run: int) -> list[tuple[str, str]]:
-        """Write the files of a run: their names there, and their paths here."""
+    def _write(self, folder: Path, ranges: Ranges, run: int) -> tuple[list[tuple[str, str]], int]:
+        """Write the files of a run: their names there and paths here, and how many records are in them."""
         target = folder / "out"
         options = [
             "format parquet",
@@ -190,15 +207,14 @@ class Exporter:
         copy = f"copy ({self._query}) to {literal(str(target))} ({', '.join(options)})"
         result = self._session.run(f"{settings} {copy}", (), None, None, {self._topic.name: ranges})
         ((count,),) = result.fetchall()
-        self._records += count
         if not self._options.partition_by:
-            return [(file_name(self._topic.name, run), str(target))] if count else []
+            return [(file_name(self._topic.name, run), str(target))] if count else [], count
         files = []
         for inner in sorted({path.parent for path in target.rglob("*.parquet")}):
             for number, path in enumerate(sorted(inner.iterdir())):
                 name = file_name(self._topic.name, run, number)
                 files.append(((inner.relative_to(target) / name).as_posix(), str(path)))
-        return files
+        return files, count
 
     def _row_group_records(self) -> int:
         """As many records as are about as large as a row group should be: DuckDB holds some in memory."""
@@ -218,6 +234,8 @@ class Exporter:
         """Refuse a query that cannot be, before anything is noted."""
         columns = self._session.run(self._query, (), None, None, {self._topic.name: {}}).columns
         for name in self._options.partition_by:
+            if name[0] == ".":
+                raise InvalidInputError(f"partition_by={name!r}: folders that begin with a dot are hidden")
             if name.casefold() not in map(str.casefold, columns):
                 raise InvalidInputError(
                     f"partition_by={name!r} is no column of what is exported{nearest(name, columns)}; there"
@@ -226,8 +244,8 @@ class Exporter:
         if len(self._options.partition_by) == len(columns):
             raise InvalidInputError("partition_by takes all columns, and leaves none for the files")
 
-    def _present(self) -> set[int]:
-        """The runs of which there are files.
+    def _last_present(self) -> int:
+        """The last run of which there are files; 0: of none.
 
         Raises:
             InvalidInputError: There are some, and the log knows of none.
@@ -242,11 +260,17 @@ class Exporter:
             )
         said = f"the export of {self._topic.name!r} to {self._place.url}"
         self._progress().check(self._options.digest, said)
-        return runs
+        return max(runs, default=0)
 
-    def _names_of(self, run: int) -> Sequence[str]:
+    def _names_of(self, run: int) -> list[str]:
+        """The files of a run that are there; those in other folders are of another export."""
         names = [info.name for info in self._place.list("")]
-        return [name for name in names if run_of(self._topic.name, name) == run]
+        return [name for name in names if run_of(self._topic.name, name) == run and self._is_placed(name)]
+
+    def _is_placed(self, name: str) -> bool:
+        """Whether a file is in a folder for each column of ``partition_by``."""
+        folders = name.split("/")[:-1]
+        return len(folders) == len(self._options.partition_by) and all("=" in folder for folder in folders)
 
     # --- the log -----------------------------------------------------------------------------------
 

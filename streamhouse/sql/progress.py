@@ -3,15 +3,20 @@
 An export is a consumer group without members: per partition its committed offset is the next one to be
 exported, and beside it stands a note. Files are made in *runs* with rising numbers, which are in their names.
 
-A run takes two commits. The first says what it is about to do: the offsets stay, and the note has the number
-of the run and the offset that it will end before. Then the files are uploaded. The second moves the offsets.
-Who finds the first without the second does the same run again, with the same offsets and the same names of
-files, and so replaces what may be there already. That is why a crash at any moment neither loses nor doubles
-anything.
+A run takes two commits. Its files are made here first, so that a query that fails is never begun. The first
+commit says what the run is about to do: the offsets stay, and the note has the number of the run and the
+offset that it will end before. Then the files are uploaded. The second commit moves the offsets.
+
+Who finds the first without the second ends the run. If it has one file and that is there, it is there as a
+whole, and only the second commit is left to do. Otherwise the run is done again, with the same offsets and
+the same names of files, which replace what may be there already. That is why a crash at any moment neither
+loses nor doubles anything. Nothing is taken back when an upload fails: somebody else may have done the run
+meanwhile, in files of the same names.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -25,6 +30,7 @@ Ranges = Mapping[int, range]
 """Offsets per partition."""
 
 _DIGITS: Final = 8
+_BASE_CHARS_MAX: Final = 200  # the whole name has to fit into the 255 bytes of most filesystems
 
 
 class Note(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -34,11 +40,13 @@ class Note(msgspec.Struct, frozen=True, omit_defaults=True):
         run: Number of the last run that had to do with the partition.
         how: A digest of what is exported in which way.
         until: Where that run ends, while it is not known to have ended.
+        records: How many that run has, of all partitions, likewise.
     """
 
     run: int
     how: str
     until: int | None = None
+    records: int = 0
 
     @property
     def text(self) -> str:
@@ -70,6 +78,11 @@ class Progress(msgspec.Struct, frozen=True):
             for number, note in self.notes.items()
             if note.until is not None
         }
+
+    @property
+    def pending_records(self) -> int:
+        """How many records a run that was begun and not ended has."""
+        return max((note.records for note in self.notes.values() if note.until is not None), default=0)
 
     def check(self, how: str, where: str) -> None:
         """Refuse to go on in another way than before.
@@ -134,13 +147,24 @@ def file_name(topic: str, run: int, number: int = 0) -> str:
 
 
 def run_of(topic: str, name: str) -> int | None:
-    """The run that a file belongs to; ``None``: it is none of the topic's."""
+    """The run that a file belongs to; ``None``: it is none of the topic's.
+
+    A run has at least eight digits, and the number behind it at most seven and no leading zero. So a file of
+    ``orders`` is never taken for one of ``orders-20240102``, or the other way round.
+    """
     found = re.fullmatch(
-        rf"{re.escape(_base(topic))}-(\d{{{_DIGITS},}})(-\d+)?\.parquet", name.rpartition("/")[2]
+        rf"{re.escape(_base(topic))}-(\d{{{_DIGITS},}})(-[1-9]\d{{0,{_DIGITS - 2}}})?\.parquet",
+        name.rpartition("/")[2],
     )
     return None if found is None else int(found[1])
 
 
 def _base(topic: str) -> str:
-    """Files whose names begin with one of these characters are hidden from many readers."""
-    return f"topic{topic}" if topic[0] in "._" else topic
+    """How names of files begin; with a ``~``, which no topic has in its name, where that is not the topic's.
+
+    Files whose names begin with a dot or an underscore are hidden from many readers.
+    """
+    if len(topic) > _BASE_CHARS_MAX:
+        digest = hashlib.sha256(topic.encode()).hexdigest()[:16]
+        topic = f"{topic[: _BASE_CHARS_MAX - len(digest) - 1]}~{digest}"
+    return f"topic~{topic}" if topic[0] in "._" else topic

@@ -20,8 +20,10 @@ from streamhouse.errors import (
     ProducerFencedError,
     QueryError,
     StoreAccessError,
+    StoreUnavailableError,
     TopicNotFoundError,
 )
+from streamhouse.sql.copies import upload_all
 from streamhouse.sql.export import Exporter
 from streamhouse.sql.progress import Note, file_name, progress_of, run_of
 from streamhouse.store.base import ObjectInfo
@@ -119,9 +121,20 @@ def test_several_topics_in_one_folder(orders: streamhouse.Log, tmp_path: Path) -
     assert files_in(tmp_path) == [
         "orders-00000001.parquet",
         "orders-2-00000001.parquet",
-        "topic.hidden-00000001.parquet",
-        "topic_private-00000001.parquet",
+        "topic~.hidden-00000001.parquet",
+        "topic~_private-00000001.parquet",
     ]
+
+
+def test_topics_of_confusing_names_in_one_folder(log: streamhouse.Log, tmp_path: Path) -> None:
+    names = ["orders-20240102", "orders", ".x", "topic.x", "a" * 249, "a" * 248, "_" + "a" * 248]
+    for name in names:
+        log.create_topic(name)
+        with log.producer() as producer:
+            producer.send(name, name).result()
+        assert log.topic(name).to_parquet(tmp_path).records == 1
+        assert log.topic(name).to_parquet(tmp_path).records == 0
+    assert [row[0] for row in exported(tmp_path, "value")] == sorted(names)
 
 
 def test_folders_by_column(orders: streamhouse.Log, tmp_path: Path) -> None:
@@ -231,6 +244,7 @@ def test_to_a_bucket_with_the_options_of_the_log(tmp_path: Path) -> None:
         ({"partition_by": "dya", "select": "*, 1 as day"}, InvalidInputError, "did you mean 'day'"),
         ({"partition_by": "key", "select": "key"}, InvalidInputError, "takes all columns"),
         ({"partition_by": [""]}, InvalidInputError, "takes names of columns"),
+        ({"partition_by": ".x", "select": '*, 1 as ".x"'}, InvalidInputError, "begin with a dot"),
         ({"select": " "}, InvalidInputError, "what stands behind SELECT"),
         ({"select": "nonsense"}, QueryError, "nonsense"),
         ({"compression": "zst"}, InvalidInputError, "did you mean 'zstd'"),
@@ -245,6 +259,21 @@ def test_arguments_that_make_no_sense(
         orders.topic("orders").to_parquet(tmp_path / "out", **arguments)
     assert len(orders.groups) == 0
     assert files_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("by", [(), ("n",)])
+def test_a_query_that_fails_is_not_begun(
+    orders: streamhouse.Log, tmp_path: Path, by: tuple[str, ...]
+) -> None:
+    """So the next one may be another."""
+    with pytest.raises(QueryError, match="Could not convert"):
+        orders.topic("orders").to_parquet(
+            tmp_path, select="offset, (value->>'user')::int as n", partition_by=by
+        )
+    assert len(orders.groups) == 0
+    select = "partition, offset, (value->>'n')::int as n"
+    assert orders.topic("orders").to_parquet(tmp_path, select=select, partition_by=by).records == 20
+    assert exported(tmp_path) == stored(orders)
 
 
 def test_it_goes_on_as_it_began(orders: streamhouse.Log, tmp_path: Path) -> None:
@@ -410,18 +439,62 @@ def test_a_run_is_done_again_as_it_was_begun(
     assert exported(tmp_path) == before
 
 
+@pytest.mark.parametrize("by", [(), ("user",)])
+def test_what_was_removed_since_a_run_was_begun(
+    mortal: Callable[[Life], None], orders: streamhouse.Log, tmp_path: Path, by: tuple[str, ...]
+) -> None:
+    """A run of one file that is there is over, whatever the log has by now; others are made again."""
+    arguments = {"select": "partition, offset, value->>'user' as user", "partition_by": by}
+    mortal(Life(2 if not by else 5, done=True))  # all files are there, but that is not noted
+    with pytest.raises(Died):
+        orders.topic("orders").to_parquet(tmp_path, **arguments)
+    before = exported(tmp_path)
+    assert len(before) == 20
+    orders.delete_records("orders", {0: 3})
+    mortal(Life(0, done=False))
+    done = orders.topic("orders").to_parquet(tmp_path, **arguments)
+    assert exported(tmp_path) == (stored(orders) if by else before)
+    assert done.records == (17 if by else 20)
+    assert list(done.files) == files_in(tmp_path)
+    assert {number: len(offsets) for number, offsets in done.offsets.items()} == {0: 8, 1: 6, 2: 6}
+
+
 def test_a_run_that_is_done_again_leaves_no_other_files_of_it(
     mortal: Callable[[Life], None], orders: streamhouse.Log, tmp_path: Path
 ) -> None:
-    """DuckDB may have cut the same records into more files the first time."""
+    """Records that are in another folder each time, or were cut into more files, would be there twice."""
+    arguments = {"select": "partition, offset, value->>'user' as user", "partition_by": "user"}
     mortal(Life(2, done=True))
     with pytest.raises(Died):
-        orders.topic("orders").to_parquet(tmp_path)
-    (name,) = files_in(tmp_path)
-    shutil.copy(tmp_path / name, tmp_path / file_name("orders", 1, 1))
+        orders.topic("orders").to_parquet(tmp_path, **arguments)
+    made = next(tmp_path.rglob("*.parquet"))
+    shutil.copy(made, made.parent / file_name("orders", 1, 1))
+    (tmp_path / "user=gone").mkdir()
+    shutil.copy(made, tmp_path / "user=gone" / made.name)
+    # Of another export in a folder below, and of a topic that is called like the run:
+    others = [tmp_path / "below" / made.name, tmp_path / "user=u1" / f"{made.stem}-00000001.parquet"]
+    for other in others:
+        other.parent.mkdir(exist_ok=True)
+        shutil.copy(made, other)
     mortal(Life(0, done=False))
-    orders.topic("orders").to_parquet(tmp_path)
+    orders.topic("orders").to_parquet(tmp_path, **arguments)
+    assert all(other.exists() for other in others)
+    for other in others:
+        other.unlink()
     assert exported(tmp_path) == stored(orders)
+
+
+def test_a_file_in_a_folder_below_is_of_another_export(
+    mortal: Callable[[Life], None], orders: streamhouse.Log, tmp_path: Path
+) -> None:
+    mortal(Life(1, done=True))  # begun, and nothing is there
+    with pytest.raises(Died):
+        orders.topic("orders").to_parquet(tmp_path)
+    mortal(Life(0, done=False))
+    orders.topic("orders").to_parquet(tmp_path / "below")
+    done = orders.topic("orders").to_parquet(tmp_path)
+    assert (done.files, done.records) == (("orders-00000001.parquet",), 20)
+    assert "orders-00000001.parquet" in files_in(tmp_path)
 
 
 def test_two_at_once_do_no_harm(
@@ -461,6 +534,69 @@ def test_two_at_once_do_no_harm(
     assert orders.topic("orders").to_parquet(tmp_path).records == 0
 
 
+@pytest.mark.parametrize("by", [(), ("user",)])
+def test_who_was_overtaken_takes_nothing_back(
+    orders: streamhouse.Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: tuple[str, ...]
+) -> None:
+    """Its upload fails in the end, when the other one has long uploaded the same files and is done."""
+    arguments = {"select": "partition, offset, value->>'user' as user", "partition_by": by}
+    uploading, woken = threading.Event(), threading.Event()
+    opened = Outside.open
+    failed: list[BaseException] = []
+
+    class Failing(MortalPlace):
+        def upload(self, name: str, path: str) -> None:
+            super().upload(name, path)
+            uploading.set()
+            assert woken.wait(30)
+            raise StoreUnavailableError("the answer was lost")
+
+    def fail() -> None:
+        try:
+            orders.topic("orders").to_parquet(tmp_path, **arguments)
+        except StoreUnavailableError as error:
+            failed.append(error)
+
+    monkeypatch.setattr(
+        Outside, "open", lambda self, *args: Failing(opened(self, *args), Life(0, done=False))
+    )
+    first = threading.Thread(target=fail)
+    first.start()
+    assert uploading.wait(30)
+    monkeypatch.setattr(Outside, "open", opened)
+    assert orders.topic("orders").to_parquet(tmp_path, **arguments).records == 20
+    woken.set()
+    first.join()
+    assert len(failed) == 1
+    assert exported(tmp_path) == stored(orders)
+
+
+def test_who_was_overtaken_deletes_nothing(
+    orders: streamhouse.Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also not what it would if a run that it does again had left other files than it makes."""
+    arguments = {"select": "partition, offset, value->>'user' as user", "partition_by": "user"}
+    other = tmp_path / "user=u1" / file_name("orders", 1, 1)
+    real = upload_all
+
+    def overtaken(place: Place, files: Any) -> None:
+        monkeypatch.setattr("streamhouse.sql.export.upload_all", real)
+        real(place, files)
+        assert orders.topic("orders").to_parquet(tmp_path, **arguments).records == 20
+        shutil.copy(next(tmp_path.rglob("*.parquet")), other)
+
+    def lost(*_: Any) -> None:
+        raise StoreUnavailableError("no answer")
+
+    monkeypatch.setattr("streamhouse.sql.export.upload_all", lost)
+    with pytest.raises(StoreUnavailableError):
+        orders.topic("orders").to_parquet(tmp_path, **arguments)
+    monkeypatch.setattr("streamhouse.sql.export.upload_all", overtaken)
+    with pytest.raises(ProducerFencedError, match="began meanwhile"):
+        orders.topic("orders").to_parquet(tmp_path, **arguments)
+    assert other.exists()
+
+
 def test_another_process_goes_on(tmp_path: Path) -> None:
     """What is known of an export is in the log, not in the process."""
     for first in (0, 10, 20):
@@ -477,18 +613,19 @@ def test_another_process_goes_on(tmp_path: Path) -> None:
 
 def test_what_is_noted() -> None:
     progress = progress_of(
-        {0: (5, Note(3, "x").text), 1: (2, Note(4, "x", 9).text), 2: (7, ""), 3: (1, "by hand")}
+        {0: (5, Note(3, "x").text), 1: (2, Note(4, "x", 9, 6).text), 2: (7, ""), 3: (1, "by hand")}
     )
     assert progress.offsets == {0: 5, 1: 2, 2: 7, 3: 1}
     assert progress.last_run == 4
     assert progress.pending == {1: range(2, 9)}
+    assert progress.pending_records == 6
     progress.check("x", "the export")
     with pytest.raises(InvalidInputError, match="the export was begun with another"):
         progress.check("y", "the export")
     assert progress_of({}).last_run == 0
 
 
-@pytest.mark.parametrize("topic", ["orders", "a.b-c_d", ".x", "_x", "orders-00000001"])
+@pytest.mark.parametrize("topic", ["orders", "a.b-c_d", ".x", "_x", "orders-00000001", "a" * 249])
 def test_names_of_files(topic: str) -> None:
     for run, number in ((1, 0), (17, 3), (123_456_789, 0)):
         name = file_name(topic, run, number)
@@ -496,4 +633,7 @@ def test_names_of_files(topic: str) -> None:
         assert run_of(topic, f"day=1/{name}") == run
         assert run_of("other", name) is None
         assert name[0] not in "._"
+        assert run_of(f"{topic}-{run:08}", name) is None
+        assert run_of(topic, file_name(f"{topic}-20240102", run, number)) is None
+        assert len(name) < 250
     assert run_of(topic, "note.txt") is None
