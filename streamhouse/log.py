@@ -551,11 +551,11 @@ class Log:
     ) -> Result:
         """Run SQL over topics, with everything that DuckDB has.
 
-        Every topic is a relation of its name (in double quotes where it is not just letters, digits and
-        ``_``) with the columns ``topic, partition, offset, timestamp, key, value, headers``. Keys and values
-        are text, bytes that are not UTF-8 escaped; in the schema ``raw`` they are BLOBs. Tables about
-        the log are in the schema ``streamhouse``. DataFrames and Arrow objects among the caller's
-        variables are relations too.
+        Every topic is a relation of its name (in double quotes where it has more in it than letters, digits
+        and ``_``, begins with a digit, or is a word that SQL reserves) with the columns ``topic, partition,
+        offset, timestamp, key, value, headers``. Keys and values are text, bytes that are not UTF-8 escaped;
+        in the schema ``raw`` they are BLOBs. Tables about the log are in the schema ``streamhouse``.
+        DataFrames and Arrow objects among the caller's variables are relations too.
 
         Args:
             query: One statement, or several with semicolons between them.

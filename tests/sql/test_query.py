@@ -273,11 +273,26 @@ def test_topics_that_differ_in_case_only(log: streamhouse.Log) -> None:
         "select max(offset) /* offset */ from users -- offset",
         "from users select offset order by 1 offset 2",
         "select case offset when 2 then offset else -offset end as offset from users order by 1 desc limit 1",
+        "select 2*offset - 2 from users where case when offset > 0 then 3 % offset /* 3 */ end = 1",
+        "select distinct on (offset) offset from users order by offset desc limit 1",
+        "select struct_pack(offset := offset).offset from users where 1 < offset",
+        "create temp table t as select offset from users; update t set offset=2; select max(1*offset) from t",
     ],
 )
 def test_offset_needs_no_quotes(shop: streamhouse.Log, query: str) -> None:
     """Though the word is reserved."""
     assert shop.sql(query).fetchall() == [(2,)]
+
+
+def test_a_parameter_may_have_the_name_of_the_column(shop: streamhouse.Log) -> None:
+    query = "select offset from users where offset = $offset and 1*offset = $offset"
+    assert shop.sql(query, offset=2).fetchall() == [(2,)]
+
+
+def test_a_clause_without_an_operand_is_still_none(shop: streamhouse.Log) -> None:
+    for query in ("from users limit 1 offset", "select offset from users limit 1 offset, 2"):
+        with pytest.raises(QueryError, match="syntax error"):
+            shop.sql(query)
 
 
 # --- errors --------------------------------------------------------------------------------------------
