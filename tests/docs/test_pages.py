@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import shlex
 import tomllib
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import typer
 
 import streamhouse
 from streamhouse import limits
-from streamhouse.cli.app import app
+from streamhouse.cli.app import app, run
 from streamhouse.kafka import GatewaySettings
 from streamhouse.kafka.configs.brokers import broker_configs
 from streamhouse.kafka.configs.topics import TOPIC_CONFIGS
@@ -74,6 +75,20 @@ def test_every_command_and_option_is_described() -> None:
 
     look(typer.main.get_command(app), "streamctl")
     assert missing == []
+
+
+NOT_RUN = [
+    line
+    for page in PAGES
+    for block in re.findall(r"^```sh\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+    for line in block.splitlines()
+    if line.startswith("streamctl ")
+]
+
+
+@pytest.mark.parametrize("command", NOT_RUN)
+def test_commands_that_the_pages_do_not_run_are_understood(command: str) -> None:
+    assert run([*shlex.split(command, comments=True)[1:], "--help"]) == 0
 
 
 ERRORS = [
