@@ -56,14 +56,13 @@ def plot(
         if time is not None and getattr(time, "tzinfo", None) is None:
             raise InvalidInputError(f"{name} must be a datetime with a time zone, not {time!r}")
     catalog.refresh()
-    low, high = _bounds(catalog, info, since, until)
+    low, high = _bounds(catalog, run_sql, info, since, until)
     seconds = interval_seconds((high - low) / 1000, intervals)
     width = max(1, round(seconds * 1000))
-    name = info.name.replace('"', '""')
     # Not time_bucket: its origin is a Monday in 2000, and this needs no calendar.
     query = f"""
         select epoch_ms(timestamp) // $width as interval, partition, {_COUNTED[measure]}
-        from raw."{name}"
+        from {_relation(info)}
         where timestamp >= make_timestamptz($low * 1000) and timestamp < make_timestamptz($high * 1000)
         group by all order by all
     """  # noqa: S608 - the name is quoted, the rest is ours
@@ -79,14 +78,30 @@ def interval_seconds(span_seconds: float, intervals: int) -> float:
 
 
 def _bounds(
-    catalog: Catalog, info: TopicInfo, since: dt.datetime | None, until: dt.datetime | None
+    catalog: Catalog,
+    run_sql: Callable[..., Any],
+    info: TopicInfo,
+    since: dt.datetime | None,
+    until: dt.datetime | None,
 ) -> tuple[int, int]:
     """The time to look at, in milliseconds."""
-    totals = catalog.totals(info.id)
-    low = totals.timestamp_min or 0
-    high = (totals.timestamp_max or 0) + 1
+    low, high = 0, 1
+    if catalog.totals(info.id).blocks:
+        # Not the catalog's times: they may be those of removed records, and far from all that is there.
+        query = f"select min(timestamp), max(timestamp) from {_relation(info)}"  # noqa: S608 - quoted
+        ((first, last),) = run_sql(query).fetchall()
+        low, high = _milliseconds(first or _EPOCH), _milliseconds(last or _EPOCH) + 1
     if since is not None:
         low = max(low, int(since.timestamp() * 1000))
     if until is not None:
         high = min(high, int(until.timestamp() * 1000))
     return low, max(low + 1, high)
+
+
+def _milliseconds(time: dt.datetime) -> int:
+    return (time - _EPOCH) // dt.timedelta(milliseconds=1)
+
+
+def _relation(info: TopicInfo) -> str:
+    name = info.name.replace('"', '""')
+    return f'raw."{name}"'

@@ -57,6 +57,16 @@ def test_bytes_and_bounds(topic: streamhouse.Topic) -> None:
     assert "nothing" in nothing.axes[0].texts[0].get_text()
 
 
+def test_records_that_were_removed_do_not_stretch_the_time(streamhouse_log: streamhouse.Log) -> None:
+    topic = streamhouse_log.create_topic("late")
+    with streamhouse_log.producer() as producer:
+        producer.send("late", "v", timestamp=DAY + dt.timedelta(days=30_000)).result()
+        for minute in range(3):
+            producer.send("late", "v", timestamp=DAY + dt.timedelta(minutes=minute)).result()
+    streamhouse_log.delete_records("late", before={0: 1})
+    assert bars(topic.plot(intervals=3)) == [("partition 0", [1, 1, 1])]
+
+
 def test_many_partitions_are_drawn_as_one(streamhouse_log: streamhouse.Log) -> None:
     topic = streamhouse_log.create_topic("wide", partitions=100)
     with streamhouse_log.producer() as producer:
