@@ -28,6 +28,7 @@ from streamhouse.store.open import without_credentials
 from streamhouse.store.outside import Outside, Place
 
 _AT_ONCE: Final = 4
+_COPYING: Final = frozenset(("COPY", "MULTI"))  # the latter with a PIVOT: DuckDB makes several of it
 _FOLDER_OPTIONS: Final = frozenset(
     ("partition_by", "per_thread_output", "file_size_bytes", "hive_partition_by")
 )
@@ -88,7 +89,7 @@ def redirected(
     """
     copies = Copies(script.text, values)
     targets = [
-        find_target(text, copies.values, evaluate) if kind == "COPY" else None
+        find_target(text, copies.values, evaluate) if kind in _COPYING else None
         for kind, text in script.statements
     ]
     if not any(targets):

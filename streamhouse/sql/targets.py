@@ -46,7 +46,7 @@ class Target(NamedTuple):
 
 
 def find_target(statement: str, values: Any, evaluate: Callable[[str], Any]) -> Target | None:
-    """The target of a COPY statement, if it is a URL.
+    """The target of a statement, if it is a COPY to a URL.
 
     Args:
         statement: The text of one statement.
@@ -56,7 +56,7 @@ def find_target(statement: str, values: Any, evaluate: Callable[[str], Any]) -> 
     pieces = list(tokens(statement))
     words = [text.strip().lower() if kind != "comment" else "" for text, kind in pieces]
     at = _after_to(words)
-    if at is None:
+    if at is None or next(filter(None, words)) != "copy":
         return None
     end = _end_of_operand(words, at)
     operand = "".join(text for text, _ in pieces[at:end]).strip()

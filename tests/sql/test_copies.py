@@ -116,6 +116,17 @@ def test_ways_to_say_where(
     assert rows_of(server, tmp_path, "out/x.parquet") == [(3,), (4,), (5,)]
 
 
+def test_a_pivot(shop_on_s3: streamhouse.Log, server: FakeS3Server) -> None:
+    """Of which DuckDB makes several statements."""
+    pivot = f"pivot (select who from ({AMOUNTS})) on who using count(*)"
+    shop_on_s3.sql(f"/* who */ copy ({pivot}) to 's3://streamhouse/out/pivot.csv'")
+    assert server.buckets["streamhouse"]["out/pivot.csv"].content == b"u0,u1,u2\n2,2,2\n"
+    assert shop_on_s3.sql(pivot).columns == ["u0", "u1", "u2"]
+    rows = shop_on_s3.sql(f"copy ({pivot}) to 's3://streamhouse/out/pivot' (format csv, partition_by (u0))")
+    assert rows.fetchall() == []
+    assert keys(server, "out/pivot/") == ["u0=2/data_0.csv"]
+
+
 def test_files_of_this_machine_are_duckdbs(shop_on_s3: streamhouse.Log, tmp_path: Path) -> None:
     for target in (f"{tmp_path}/local.csv", f"file://{tmp_path}/url.csv"):
         shop_on_s3.sql(f"copy (select 1 as n) to '{target}'")
@@ -296,6 +307,7 @@ def test_on_a_server_of_others(tmp_path: Path) -> None:
         ("copy t from 's3://b/x'", None),
         ("copy t to 'file:///x.csv'", None),
         ("copy t to $1", None),
+        ("create table u as pivot t on k to 's3://b/x'", None),
     ],
 )
 def test_targets(statement: str, target: Target | None) -> None:
