@@ -44,6 +44,7 @@ from streamhouse.runtime import Runtime, SystemRuntime, process_id
 from streamhouse.schema.declare import SchemaInput, declared
 from streamhouse.sql.engine import SqlEngine
 from streamhouse.sql.limits import make_limits
+from streamhouse.sql.parameters import Values, parameters_of
 from streamhouse.store.base import ObjectStore
 from streamhouse.store.metered import MeteredStore, StoreStats
 from streamhouse.store.open import open_store
@@ -571,12 +572,12 @@ class Log:
             TopicNotFoundError: It names a relation that is nowhere; the message has the nearest match.
             HistoryGoneError: The log was cleaned up beyond ``as_of``.
         """
-        return self._sql_in(query, values or parameters, as_of, sys._getframe(1))
+        return self._sql_in(query, parameters_of(values, parameters), as_of, sys._getframe(1))
 
     def _sql_in(
         self,
         query: str,
-        values: Sequence[Any] | Mapping[str, Any],
+        values: Values,
         as_of: int | dt.datetime | None,
         frame: FrameType,
     ) -> Result:

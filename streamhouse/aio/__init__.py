@@ -45,6 +45,7 @@ from streamhouse.process import Stop
 from streamhouse.producer import BatchDelivery, Delivery, TransactionMetadata
 from streamhouse.read.batch import RecordBatch
 from streamhouse.records import OffsetAndMetadata, Position, Positions, Record, TopicPartition
+from streamhouse.sql.parameters import parameters_of
 from streamhouse.store.metered import StoreStats
 from streamhouse.upkeep.report import UpkeepReport
 
@@ -207,7 +208,8 @@ class Log:
     ) -> Awaitable[Result]:
         """See :meth:`streamhouse.Log.sql`; what the result gives is awaited, too."""
         frame = sys._getframe(1)
-        return begun(self._threads, lambda: self._log._sql_in(query, values or parameters, as_of, frame))
+        given = parameters_of(values, parameters)
+        return begun(self._threads, lambda: self._log._sql_in(query, given, as_of, frame))
 
     async def sql_session(self, **options: Any) -> SqlSession:
         """See :meth:`streamhouse.Log.sql_session`."""

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from streamhouse.aio.threads import run
+from streamhouse.sql.parameters import parameters_of
 
 if TYPE_CHECKING:
     from streamhouse.sql import result as _result
@@ -132,7 +133,8 @@ class SqlSession:
         self, query: str, /, *values: Any, as_of: int | dt.datetime | None = None, **parameters: Any
     ) -> Awaitable[Result]:
         """Run a query; see :meth:`Log.sql`."""
-        return begun(self._threads, lambda: self._session.run(query, values or parameters, as_of, None))
+        given = parameters_of(values, parameters)
+        return begun(self._threads, lambda: self._session.run(query, given, as_of, None))
 
     async def close(self) -> None:
         """Give the memory back."""

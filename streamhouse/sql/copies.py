@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from streamhouse.errors import QueryError, StoreError
 from streamhouse.sql.database import quoted
-from streamhouse.sql.query import Values
+from streamhouse.sql.parameters import Values
 from streamhouse.sql.script import Script, literal
 from streamhouse.sql.targets import Target, find_target
 from streamhouse.store.open import without_credentials

@@ -4,7 +4,8 @@ Each session has a database of its own, in memory: nobody else's statements, no 
 on a cursor of its own, where the topics that it mentions are registered under their names.
 
 Two operators are replaced. ``->>`` and ``->`` raise in DuckDB when a text is no JSON, so that one binary
-record would make all others unreadable; here they give NULL for it, at no cost for texts that are.
+record would make all others unreadable; here they give NULL for it, at no cost for texts that are. Where
+DuckDB does not allow that (on aggregates, window functions and subqueries), they look first, which costs.
 """
 
 from __future__ import annotations
@@ -25,13 +26,20 @@ JSON_MACROS: Final = (
     """create macro "->"(document, path) as try(json_extract(document, path))""",
 )
 TOO_LONG: Final = "the query took longer than this session allows"
-_STRICT_JSON: Final = (
-    """create temp macro "->>"(document, path) as json_extract_string(document, path);"""
-    """create temp macro "->"(document, path) as json_extract(document, path)"""
+_CAREFUL_JSON: Final = "; ".join(
+    f'create or replace temp macro "{operator}"(document, path) as'
+    f" case when json_valid(document) then {function}(document, path) end"
+    for operator, function in (("->>", "json_extract_string"), ("->", "json_extract"))
 )
 _HEADER_MACRO: Final = (
     "create macro header(headers, name) as list_filter(headers, lambda entry: entry.name = name)[1].value"
 )
+_DEFINITIONS: Final = """
+    select table_name, '' from duckdb_tables() where not internal
+    union all select view_name, sql from duckdb_views() where not internal
+    union all select function_name, macro_definition from duckdb_functions()
+    where not internal and macro_definition is not null
+"""
 _RESTRICTED: Final = (
     ("autoinstall_known_extensions", "false"),
     ("autoload_known_extensions", "false"),
@@ -94,6 +102,14 @@ class Database:
                 raise ClosedError("the session is closed; open another one")
             return self._connection.extract_statements(text)  # type: ignore[no-any-return]
 
+    def definitions(self) -> dict[str, str]:
+        """The tables, views and macros of the session: by name, the text of a view or of a macro."""
+        cursor = self.cursor()
+        try:
+            return dict(cursor.execute(_DEFINITIONS).fetchall())
+        finally:
+            cursor.close()
+
     def make_view(self, cursor: Any, schema: str, name: str, registered: str) -> None:
         """Let ``schema.name`` mean whatever a cursor has registered under another name."""
         view = f"{schema}.{quoted(name)}"
@@ -118,9 +134,9 @@ class Database:
             self.helpers.shutdown(wait=False)  # what cannot be ended is left alone
 
 
-def use_strict_json(cursor: Any) -> None:
-    """Give a cursor DuckDB's own JSON operators, for queries that cannot have the others."""
-    cursor.execute(_STRICT_JSON)
+def use_careful_json(cursor: Any) -> None:
+    """Give a cursor JSON operators that look first, for queries that cannot have those that try."""
+    cursor.execute(_CAREFUL_JSON)
 
 
 def quoted(name: str) -> str:
@@ -140,9 +156,9 @@ def failed_inside(error: Exception) -> bool:
     return str(error).startswith(("INTERNAL Error", "FATAL Error"))
 
 
-def needs_strict_json(error: Exception) -> bool:
-    """Whether a query cannot have the forgiving JSON operators: they would hide what it is made of."""
-    return "TRY can not be used in combination with" in str(error)
+def needs_careful_json(error: Exception) -> bool:
+    """Whether a query cannot have JSON operators that try, or what they are on would be hidden in them."""
+    return _NOT_TO_TRY.search(str(error)) is not None
 
 
 def translated(
@@ -177,6 +193,9 @@ _STACK: Final = "Stack Trace:"
 _ANEW: Final = (
     "This is a defect of DuckDB. The session goes on with the next query, without the tables, views, macros "
     "and settings that were made in it"
+)
+_NOT_TO_TRY: Final = re.compile(
+    r"TRY can not be used in combination with|not allowed (inside the TRY|in try)|UNNEST not supported here"
 )
 _MISSING: Final = re.compile(r"Table with name (\S.*?) does not exist")
 _REFUSED: Final = re.compile(r"disabled (by|through) configuration|configuration has been locked")

@@ -6,7 +6,7 @@ import datetime as dt
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from streamhouse.config import Settings
 from streamhouse.read.reader import BlockReader
 from streamhouse.runtime import Runtime
 from streamhouse.sql.limits import Limits, checked_topics
+from streamhouse.sql.parameters import Values
 from streamhouse.store.metered import MeteredStore
 from streamhouse.store.outside import Outside
 
@@ -62,7 +63,7 @@ class SqlEngine:
     def run(
         self,
         query: str,
-        values: Sequence[Any] | Mapping[str, Any],
+        values: Values,
         as_of: int | dt.datetime | None,
         frame: FrameType | None,
     ) -> Result:

@@ -205,7 +205,7 @@ class Exporter:
             threads = 1  # so that the same records make the same files, also if the run is done again
         settings = f"set threads = {threads}; set partitioned_write_max_open_files = {_FOLDERS_OPEN_MAX};"
         copy = f"copy ({self._query}) to {literal(str(target))} ({', '.join(options)})"
-        result = self._session.run(f"{settings} {copy}", (), None, None, {self._topic.name: ranges})
+        result = self._session.run(f"{settings} {copy}", None, None, None, {self._topic.name: ranges})
         ((count,),) = result.fetchall()
         if not self._options.partition_by:
             return [(file_name(self._topic.name, run), str(target))] if count else [], count
@@ -232,7 +232,7 @@ class Exporter:
 
     def _check_columns(self) -> None:
         """Refuse a query that cannot be, before anything is noted."""
-        columns = self._session.run(self._query, (), None, None, {self._topic.name: {}}).columns
+        columns = self._session.run(self._query, None, None, None, {self._topic.name: {}}).columns
         for name in self._options.partition_by:
             if name[0] == ".":
                 raise InvalidInputError(f"partition_by={name!r}: folders that begin with a dot are hidden")
@@ -316,10 +316,11 @@ def checked_options(
     Raises:
         InvalidInputError: It makes no sense.
     """
-    names = (partition_by,) if isinstance(partition_by, str) else tuple(partition_by or ())
-    if not all(names):
+    named = (partition_by,) if isinstance(partition_by, str) else partition_by
+    names = tuple(named or ()) if isinstance(named, Sequence | None) else ("",)
+    if not all(isinstance(name, str) and name for name in names):
         raise InvalidInputError(f"partition_by takes names of columns, not {partition_by!r}")
-    if select is not None and not select.strip():
+    if select is not None and not (isinstance(select, str) and select.strip()):
         raise InvalidInputError(f"select takes what stands behind SELECT, not {select!r}")
     if compression not in _COMPRESSIONS:
         hint = nearest(str(compression), _COMPRESSIONS)

@@ -47,9 +47,9 @@ class Known(msgspec.Struct, frozen=True):
 
     def applied_to(self, query: Query) -> Query:
         """The query as it is run."""
-        parsed = query.parsed if self.text == query.text else None
+        statements = query.statements if self.text == query.text else ()
         return msgspec.structs.replace(
-            query, text=self.text, parsed=parsed, condensed=self.condensed, lone=self.lone
+            query, text=self.text, statements=statements, condensed=self.condensed, lone=self.lone
         )
 
 

@@ -49,12 +49,22 @@ def find_mentions(text: str) -> Mentions:
     )
 
 
+def without_end(text: str) -> str:
+    """The text without what may stand behind a statement: semicolons and comments."""
+    pieces = list(tokens(text))
+    while pieces and (pieces[-1][1] == "comment" or pieces[-1][0].strip() in {"", ";"}):
+        pieces.pop()
+    return "".join([piece for piece, _ in pieces])
+
+
 def tokens(text: str) -> Iterator[tuple[str, str]]:
     """The tokens of a text, each with what is between it and the next one, and its kind in DuckDB's words."""
     import duckdb
 
-    encoded = text.encode()  # positions count bytes
-    found: list[tuple[int, Any]] = duckdb.tokenize(text)
+    encoded = text.encode(errors="replace")  # positions count bytes
+    found: list[tuple[int, Any]] = duckdb.tokenize(encoded.decode())
+    if not found:
+        return
     begins = [0, *(position for position, _ in found[1:])]
     for (_, kind), begin, end in zip(found, begins, [*begins[1:], len(encoded)], strict=True):
         yield encoded[begin:end].decode(errors="replace"), kind.name
@@ -63,8 +73,9 @@ def tokens(text: str) -> Iterator[tuple[str, str]]:
 def _pieces(text: str) -> Iterator[tuple[str, bool]]:
     """The tokens that are no comments, and whether each may be a name."""
     for token, kind in tokens(text):
-        if kind != "comment":
-            yield token.strip(), kind in _NAMES
+        word = token.strip()  # nothing, where a space is not ASCII's
+        if word and kind != "comment":
+            yield word, kind in _NAMES
 
 
 def _unquoted(name: str) -> str:

@@ -7,20 +7,21 @@ run of its own, since an open result owns its connection; what they read is the 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
-from streamhouse.errors import ClosedError, QueryError, QueryLimitError, TopicNotFoundError, nearest
+from streamhouse.errors import ClosedError, QueryError, QueryLimitError
 from streamhouse.sql import database as engine
 from streamhouse.sql import interrupts
 from streamhouse.sql.capture import Capture
 from streamhouse.sql.cursors import Kinds, TopicCursor
-from streamhouse.sql.database import TOO_LONG, Database, failed_inside, quoted, translated
+from streamhouse.sql.database import TOO_LONG, Database, failed_inside, translated
 from streamhouse.sql.extremes import rewritten
 from streamhouse.sql.interrupts import DUCKDB_SAYS, Deadline
+from streamhouse.sql.parameters import Values
 from streamhouse.sql.rows import RowTable
 from streamhouse.sql.scan import Workers
 from streamhouse.sql.scans import FIRST_MARK, scanned_once
@@ -30,8 +31,6 @@ from streamhouse.sql.stats import QueryStats, ScanNotes
 from streamhouse.sql.tables import SCHEMA, TABLES
 
 T = TypeVar("T")
-
-Values: TypeAlias = Sequence[Any] | Mapping[str, Any] | None
 
 RAW: Final = "raw"
 
@@ -48,7 +47,7 @@ class Query(msgspec.Struct, frozen=True):
         objects: Variables of the caller that it mentions.
         database: Where it runs.
         workers: Who reads blocks.
-        parsed: The statement as DuckDB's parser made it, where there is one.
+        statements: The statements as DuckDB's parser made them, where it did.
         tidy: Whether it leaves nothing behind on its cursor.
         condensed: Whether it needs no record of its topic; see ``extremes.py``.
         lone: Sources that it scans just once; see ``scans.py``.
@@ -63,7 +62,7 @@ class Query(msgspec.Struct, frozen=True):
     objects: Mapping[str, Any]
     database: Database
     workers: Workers
-    parsed: Any = None
+    statements: tuple[Any, ...] = ()
     tidy: bool = False
     condensed: bool = False
     lone: frozenset[str] = frozenset()
@@ -81,8 +80,8 @@ class Query(msgspec.Struct, frozen=True):
 
     @property
     def asked(self) -> Any:
-        """What DuckDB is given."""
-        return self.text if self.parsed is None else self.parsed
+        """What DuckDB is given for the result."""
+        return self.statements[-1] if self.statements else self.text
 
     @property
     def kinds(self) -> Kinds | None:
@@ -125,6 +124,7 @@ class Run:
         self._timed_out = False
         self._closed = False
         self._sources: dict[str, TopicSource] = {}
+        self._placed: set[str] = set()  # names that are registered
         self._reusable = False
         kinds = query.kinds
         idle = None if kinds is None else query.database.idle.take(kinds)
@@ -136,17 +136,32 @@ class Run:
         """Make the relations known under their names."""
         query = self._query
         for name, topic in query.capture.topics.items():
-            self._held.place(name, self._source(name, topic, raw=False))
+            self._place(name, topic, raw=False)
         for name in query.raw:
             hidden = f"{RAW}:{name}"  # no topic can be called that
-            self._held.place(hidden, self._source(hidden, query.capture.topics[name], raw=True))
+            self._place(hidden, query.capture.topics[name], raw=True)
             query.database.make_view(self.cursor, RAW, name, hidden)
         for name, rows in query.capture.tables.items():
             hidden = f"{SCHEMA}:{name}"
-            self.cursor.register(hidden, RowTable(TABLES[name], rows))
-            query.database.make_view(self.cursor, SCHEMA, name, hidden)
+            if self._is_new(hidden):
+                self.cursor.register(hidden, RowTable(TABLES[name], rows))
+                query.database.make_view(self.cursor, SCHEMA, name, hidden)
         for name, value in query.objects.items():
-            self.cursor.register(name, value)
+            if self._is_new(name):
+                self.cursor.register(name, value)
+
+    def extend(self, query: Query) -> None:
+        """Make more relations known: the same query has turned out to mention them."""
+        self._query = query
+        self.guard(self.register)
+
+    def execute(self, statement: Any) -> None:
+        """Run a statement before the last one, whose result nobody sees.
+
+        Raises:
+            QueryError: DuckDB refuses it.
+        """
+        self._with_json(self.perform, lambda: self.cursor.execute(statement) and None)
 
     def bind(self) -> Any:
         """DuckDB's relation of the statement: its columns are known, and it has run if it changes anything.
@@ -154,15 +169,7 @@ class Run:
         Raises:
             QueryError: DuckDB refuses it.
         """
-        work = self.guard if self._query.repeatable else self.perform
-        try:
-            return work(self._relation)
-        except QueryError as error:
-            if error.__cause__ is None or not engine.needs_strict_json(error):
-                raise
-            self._reusable = False
-            engine.use_strict_json(self.cursor)
-            return work(self._relation)
+        return self._with_json(self.guard if self._query.repeatable else self.perform, self._relation)
 
     def condensed_text(self, columns: list[str]) -> str | None:
         """The query over its topic condensed, where that gives the same; see ``extremes.py``."""
@@ -186,20 +193,20 @@ class Run:
             marks = {source.mark: name for name, source in self._sources.items()}
             for source in self._sources.values():
                 source.mark = None
-        lone = scanned_once(plan, marks)
+        lone = [name for name in scanned_once(plan, marks) if self._sources[name].scans == 1]
         for name in lone:
             self._sources[name].lone = True
-        return lone
+        return frozenset(lone)
 
     def rows(self) -> None:
         """Run the statement so that rows can be fetched as they come."""
         self._reusable = False
-        self.perform(lambda: self.cursor.execute(self._query.asked, self._query.values))
+        self._with_json(self.perform, lambda: self._executed(self._query.asked))
 
     def fetch_all(self) -> list[tuple[Any, ...]]:
         """Run the statement; all rows."""
-        rows: list[tuple[Any, ...]] = self.perform(
-            lambda: self.cursor.execute(self._query.asked, self._query.values).fetchall()
+        rows: list[tuple[Any, ...]] = self._with_json(
+            self.perform, lambda: self._executed(self._query.asked).fetchall()
         )
         return rows
 
@@ -210,10 +217,8 @@ class Run:
 
     def explained(self) -> list[tuple[Any, ...]]:
         """Run the statement; DuckDB's plan with its times."""
-        text = f"explain analyze {self._query.text.strip().rstrip(';')}"
-        rows: list[tuple[Any, ...]] = self.perform(
-            lambda: self.cursor.execute(text, self._query.values).fetchall()
-        )
+        text = f"explain analyze {self._query.text}"
+        rows: list[tuple[Any, ...]] = self._with_json(self.perform, lambda: self._executed(text).fetchall())
         return rows
 
     def perform(self, work: Callable[[], T]) -> T:
@@ -278,6 +283,8 @@ class Run:
 
     def close(self) -> None:
         """Give the cursor back; what it is doing for another thread ends."""
+        if self._closed:
+            return  # another query may have the cursor by now
         self._closed = True
         self._heard.stopped.set()
         interrupts.close(self.cursor)
@@ -303,6 +310,29 @@ class Run:
     def _relation(self) -> Any:
         return self.cursor.sql(self._query.asked, params=self._query.values)
 
+    def _executed(self, statement: Any) -> Any:
+        return self.cursor.execute(statement, self._query.values)
+
+    def _with_json(self, perform: Callable[[Callable[[], T]], T], work: Callable[[], T]) -> T:
+        """Do something, once more with other JSON operators if DuckDB cannot have the usual ones there."""
+        try:
+            return perform(work)
+        except QueryError as error:
+            if error.__cause__ is None or not engine.needs_careful_json(error):
+                raise
+            self._reusable = False
+            engine.use_careful_json(self.cursor)
+            return perform(work)
+
+    def _place(self, name: str, topic: TopicView, *, raw: bool) -> None:
+        if self._is_new(name):
+            self._held.place(name, self._source(name, topic, raw=raw))
+
+    def _is_new(self, name: str) -> bool:
+        known = name in self._placed
+        self._placed.add(name)
+        return not known
+
     def _source(self, name: str, topic: TopicView, *, raw: bool) -> TopicSource:
         kind = CondensedSource if self._query.condensed else TopicSource
         heard = self._heard
@@ -317,17 +347,3 @@ class Run:
         source.lone = name in self._query.lone
         self._sources[name] = source
         return source
-
-
-def unknown_relation(name: str, capture: Capture, known: Iterable[str]) -> Exception:
-    """What to raise for a relation that is nowhere."""
-    bare = name.rpartition(":")[2]
-    if bare in capture.ambiguous:
-        which = " and ".join(map(quoted, capture.ambiguous[bare]))
-        return QueryError(f"SQL cannot tell the topics {which} apart: its names have no upper and lower case")
-    candidates = list(known)
-    if bare in candidates:
-        return TopicNotFoundError(
-            f"no relation {name!r} there; a topic is in no schema: write {quoted(bare)}"
-        )
-    return TopicNotFoundError(f"no topic, table or variable {bare!r}{nearest(bare, candidates)}")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from types import FrameType, TracebackType
 from typing import Any, Final, NamedTuple, Self
 
@@ -13,7 +13,6 @@ import msgspec
 
 from streamhouse.catalog.catalog import Catalog
 from streamhouse.commits.log import CommitLog
-from streamhouse.commits.state import State
 from streamhouse.errors import (
     ClosedError,
     ForkedError,
@@ -22,7 +21,6 @@ from streamhouse.errors import (
     QueryRefusedError,
 )
 from streamhouse.runtime import process_id
-from streamhouse.sql import database as engine
 from streamhouse.sql.capture import Capture, Names, capture
 from streamhouse.sql.copies import redirected
 from streamhouse.sql.database import Database
@@ -31,14 +29,16 @@ from streamhouse.sql.journal import Journal
 from streamhouse.sql.known import Known, KnownQueries, key_of
 from streamhouse.sql.limits import Limits
 from streamhouse.sql.mentions import Mentions, find_mentions
-from streamhouse.sql.query import RAW, Query, Run, Values, unknown_relation
+from streamhouse.sql.parameters import Values, parameters_of
+from streamhouse.sql.query import RAW, Query, Run
+from streamhouse.sql.relations import Moment, Relations
 from streamhouse.sql.result import Result
 from streamhouse.sql.scan import Workers
 from streamhouse.sql.script import Script, parse, with_topics_shown
 from streamhouse.sql.tables import SCHEMA, TABLES, Surroundings
 from streamhouse.store.outside import Outside
 
-_ATTEMPTS: Final = 20  # views over views over topics, each found by its own failure
+_TRANSACTION: Final = "TRANSACTION"
 _FILTERING: Final = frozenset(("where", "on", "having", "qualify"))
 _CHANGING: Final = frozenset(("insert", "update", "delete", "merge", "nextval"))
 _NOT_ALLOWED: Final = "a restricted session runs one query at a time and changes nothing"
@@ -97,12 +97,12 @@ class SqlSession:
         self, query: str, /, *values: Any, as_of: int | dt.datetime | None = None, **parameters: Any
     ) -> Result:
         """Run a query; see :meth:`streamhouse.Log.sql`. Variables of the caller are not looked at."""
-        return self.run(query, values or parameters, as_of, None)
+        return self.run(query, parameters_of(values, parameters), as_of, None)
 
     def run(
         self,
         text: str,
-        values: Sequence[Any] | Mapping[str, Any],
+        values: Values,
         as_of: int | dt.datetime | None,
         frame: FrameType | None,
         windows: Mapping[str, Mapping[int, range]] | None = None,
@@ -122,55 +122,42 @@ class SqlSession:
         entry = self._journal.begin(text, self._number)
         with entry.running(then="ready"):
             script = self._parse(text)
+            moment = self._moment(as_of)
+            script = self._with_topics_shown(script, moment)
             mentions = find_mentions(script.text)
-            repeatable = self._check_kinds(script.kinds, mentions)
-            try:
-                with redirected(script, _checked_values(values), self._outside, self._evaluate) as copies:
-                    parsed = script.parsed if copies.text == script.text else None
-                    bound = self._bind(
-                        copies.text, parsed, copies.values, mentions, repeatable, as_of, frame, windows or {}
-                    )
-                    relation = copies.deliver(bound.relation)
-            finally:
-                if not repeatable:
-                    self._known.forget()
-        if "DROP" in script.kinds:
-            self._database.forget_views()
+            reading = self._check_kinds(script.kinds, mentions)
+            with redirected(script, values, self._outside, self._evaluate) as copies:
+                own = copies.text == script.text
+                statements = script.parsed if own else tuple(self._database.parse(copies.text))
+                take = partial(self._capture, windows or {})
+                again = None if reading else self._moment_of
+                relations = Relations(mentions, moment, again, take, self._allowed, frame)
+                if reading:
+                    bound = self._bind(copies.text, statements, copies.values, relations)
+                else:
+                    if _TRANSACTION in script.kinds:
+                        relations.look_ahead(self._database.definitions())
+                    bound = self._perform(copies.text, statements, copies.values, relations)
+                relation = copies.deliver(bound.relation)
         rows_max = None if self._limits is None else self._limits.rows_max
         return Result(bound.query, bound.run, relation, entry, rows_max, bound.known)
 
-    def _bind(
-        self,
-        text: str,
-        parsed: Any,
-        values: Values,
-        mentions: Mentions,
-        repeatable: bool,
-        as_of: int | dt.datetime | None,
-        frame: FrameType | None,
-        windows: Mapping[str, Mapping[int, range]],
-    ) -> _Bound:
-        """The query with all that it mentions, also by way of views, on a cursor."""
+    def _bind(self, text: str, statements: tuple[Any, ...], values: Values, relations: Relations) -> _Bound:
+        """A statement that only reads, with all that it mentions, on a cursor."""
         changes = self._known.changes
-        state, lock = self._state_at(as_of)
-        names = self._names if as_of is None else Names()
-        own = None if self._limits is None else self._number
-        for _ in range(_ATTEMPTS):
-            taken = capture(state, lock, mentions, names, self._surroundings, self._allowed, own)
-            if windows:
-                taken = taken.only(windows)
-            query = self._query(text, parsed, values, repeatable, taken, mentions, frame)
-            key = key_of(query, mentions)
+        while True:
+            query = self._query(text, statements, values, relations, repeatable=True)
+            key = key_of(query, relations.mentions)
             known = self._known.find(key)
             if known is not None:
                 query = known.applied_to(query)
                 return _Bound(query, query.open(), None, known)
             run = query.open()
             try:
-                bound = _refined(query, run, run.bind(), mentions)
+                bound = _refined(query, run, run.bind(), relations.mentions)
             except QueryError as error:
                 run.close()
-                mentions = self._mentioned_elsewhere(error, mentions, taken, state, lock)
+                relations.find(error)
             except BaseException:
                 run.close()
                 raise
@@ -178,7 +165,35 @@ class SqlSession:
                 if key is not None and bound.known is not None:
                     self._known.keep(key, bound.known, changes)
                 return bound
-        raise QueryError("views that refer to views without end")
+
+    def _perform(
+        self, text: str, statements: tuple[Any, ...], values: Values, relations: Relations
+    ) -> _Bound:
+        """Statements that may change something: each runs once, on the same cursor.
+
+        One that DuckDB refused because it misses a relation has done nothing, and is given to it again.
+        """
+        query = self._query(text, statements, values, relations, repeatable=False)
+        run = query.open()
+        works: list[Callable[[], Any]] = [partial(run.execute, each) for each in statements[:-1]]
+        try:
+            for work in (*works, run.bind):
+                while True:
+                    try:
+                        relation = work()
+                    except QueryError as error:
+                        relations.find(error)
+                        query = self._query(text, statements, values, relations, repeatable=False)
+                        run.extend(query)
+                    else:
+                        break
+        except BaseException:
+            run.close()
+            raise
+        finally:
+            self._known.forget()
+            self._database.forget_views()  # perhaps one that was made for a topic was dropped
+        return _Bound(query, run, relation, None)
 
     def close(self) -> None:
         """Give the memory back. Closing twice is fine."""
@@ -201,13 +216,13 @@ class SqlSession:
     def _query(
         self,
         text: str,
-        parsed: Any,
+        statements: tuple[Any, ...],
         values: Values,
+        relations: Relations,
+        *,
         repeatable: bool,
-        taken: Capture,
-        mentions: Mentions,
-        frame: FrameType | None,
     ) -> Query:
+        mentions, taken = relations.mentions, relations.capture
         raw = {name.casefold() for name in mentions.of_schema(RAW)}
         limits = self._limits
         return Query(
@@ -216,21 +231,33 @@ class SqlSession:
             repeatable,
             taken,
             tuple(name for name in taken.topics if name.casefold() in raw),
-            {} if frame is None else _variables(frame, mentions, taken),
+            dict(relations.objects),
             self._database,
             self._workers,
-            parsed=parsed,
+            statements=statements,
             tidy=repeatable and limits is None and "setseed" not in mentions.words,
             seconds_max=None if limits is None else limits.seconds_max,
         )
 
     def _parse(self, text: str) -> Script:
-        return parse(self._database.parse, with_topics_shown(text, self._topics()), self._topics())
-
-    def _topics(self) -> Iterator[str]:
-        """The topics that may be seen."""
         names = (topic.name for topic in self._catalog.topics())
-        return (name for name in names if self._allowed is None or name in self._allowed)
+        seen = (name for name in names if self._allowed is None or name in self._allowed)
+        return parse(self._database.parse, text, seen)
+
+    def _with_topics_shown(self, script: Script, moment: Moment) -> Script:
+        if "show" not in script.text.lower():
+            return script
+        text = with_topics_shown(script.text, moment.topics(self._allowed))
+        return script if text == script.text else self._parse(text)
+
+    def _capture(
+        self, windows: Mapping[str, Mapping[int, range]], moment: Moment, mentions: Mentions
+    ) -> Capture:
+        own = None if self._limits is None else self._number
+        taken = capture(
+            moment.state, moment.lock, mentions, moment.names, self._surroundings, self._allowed, own
+        )
+        return taken.only(windows) if windows else taken
 
     def _evaluate(self, expression: str) -> Any:
         """What an expression without relations and parameters is; ``None`` if it cannot be computed."""
@@ -248,40 +275,20 @@ class SqlSession:
         reading = kinds == ["SELECT"] and not mentions.words & _CHANGING
         if self._limits is not None and not reading:
             raise QueryRefusedError(_NOT_ALLOWED)
-        if self._allowed is not None and mentions.of_schema(SCHEMA):
+        if self._allowed is not None and not TABLES.keys().isdisjoint(
+            map(str.lower, mentions.of_schema(SCHEMA))
+        ):
             raise QueryRefusedError(f"this session may see only the topics {sorted(self._allowed)}")
         return reading
 
-    def _state_at(self, as_of: int | dt.datetime | None) -> tuple[State, AbstractContextManager[Any]]:
-        if as_of is None:
-            self._catalog.refresh()
-            return self._commits.state, self._commits.lock
-        return self._commits.state_at(as_of), nullcontext()
+    def _moment(self, as_of: int | dt.datetime | None) -> Moment:
+        if as_of is not None:
+            return self._moment_of(as_of)
+        self._catalog.refresh()
+        return Moment(self._commits.state, self._commits.lock, self._names)
 
-    def _mentioned_elsewhere(
-        self,
-        error: QueryError,
-        mentions: Mentions,
-        taken: Capture,
-        state: State,
-        lock: AbstractContextManager[Any],
-    ) -> Mentions:
-        """The mentions and what a view in the query mentions too; raises if that is not what is wrong."""
-        missing = engine.missing_relation(error)
-        if missing is None:
-            raise error
-        schema, _, name = missing.rpartition(":")
-        with lock:
-            known = list(state.topic_ids)
-        if self._allowed is not None:
-            known = [topic for topic in known if topic in self._allowed]
-        found = any(name.casefold() == topic.casefold() for topic in known) or schema == SCHEMA
-        if not found or (name in mentions.names and (schema, name) in (*mentions.qualified, ("", name))):
-            candidates = [*known, *(f"{SCHEMA}.{table}" for table in TABLES)]
-            written = f"{SCHEMA}.{name}" if (SCHEMA, name) in mentions.qualified else missing
-            raise unknown_relation(written, taken, candidates) from error
-        pair = ((schema, name),) if schema else ()
-        return Mentions((*mentions.names, name), (*mentions.qualified, *pair), mentions.words)
+    def _moment_of(self, as_of: int | dt.datetime) -> Moment:
+        return Moment.of(self._commits.state_at(as_of))
 
     def _renew(self) -> None:
         """Take another database if DuckDB gave up this one; results that are open go down with it."""
@@ -320,15 +327,28 @@ def _refined(query: Query, run: Run, relation: Any, mentions: Mentions) -> _Boun
         return _Bound(query, run, relation, None)
     if len(topics) == 1 and asks_for_extremes(mentions):
         text = run.condensed_text(list(relation.columns))
-        if text is not None:
+        bound = None if text is None else _condensed(query, text)
+        if bound is not None:
             run.release()
-            query = msgspec.structs.replace(query, text=text, parsed=None, condensed=True)
-            run = query.open()
-            relation = run.bind()
-            return _Bound(query, run, relation, _known(query, run, relation))
+            return bound
     typed = any(topic.schema is not None for topic in topics.values())
     if typed and not mentions.words.isdisjoint(_FILTERING):
         query = msgspec.structs.replace(query, lone=run.find_lone())
+    return _Bound(query, run, relation, _known(query, run, relation))
+
+
+def _condensed(query: Query, text: str) -> _Bound | None:
+    """The query as a text that needs no records; ``None``: DuckDB does not take it."""
+    query = msgspec.structs.replace(query, text=text, statements=(), condensed=True)
+    run = query.open()
+    try:
+        relation = run.bind()
+    except QueryError:
+        run.close()
+        return None
+    except BaseException:
+        run.close()
+        raise
     return _Bound(query, run, relation, _known(query, run, relation))
 
 
@@ -354,27 +374,3 @@ def _check_arguments(text: object, as_of: object) -> None:
         raise QueryError(f"the query is no Unicode text: {error}") from None
     if as_of is not None and (isinstance(as_of, bool) or not isinstance(as_of, int | dt.datetime)):
         raise InvalidPositionError(f"as_of={as_of!r} is neither the number of a commit nor a datetime")
-
-
-def _checked_values(values: Sequence[Any] | Mapping[str, Any]) -> Values:
-    if not values:
-        return None
-    return dict(values) if isinstance(values, Mapping) else list(values)
-
-
-def _variables(frame: FrameType, mentions: Mentions, taken: Capture) -> dict[str, Any]:
-    """Variables of the caller that a query may mean: Arrow objects and DataFrames. Topics come first."""
-    topics = {name.casefold() for name in taken.topics}
-    found: dict[str, Any] = {}
-    for name in mentions.names:
-        value = frame.f_locals.get(name, frame.f_globals.get(name))
-        if value is not None and name.casefold() not in topics and _is_table(value):
-            found[name] = value
-    return found
-
-
-def _is_table(value: Any) -> bool:
-    if isinstance(value, type):
-        return False
-    kind = type(value)
-    return any(hasattr(kind, name) for name in ("__arrow_c_stream__", "__arrow_c_array__"))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, cast
 
 from streamhouse.sql.mentions import tokens
-from streamhouse.sql.query import Values
+from streamhouse.sql.parameters import Values
 from streamhouse.sql.script import literal
 from streamhouse.store.outside import protocol_of
 

@@ -103,6 +103,29 @@ def test_values_that_are_no_json_have_no_fields(log: streamhouse.Log) -> None:
     assert log.sql("select count(*) from mixed where value->>'n' is not null").fetchall() == [(2,)]
 
 
+@pytest.mark.parametrize(
+    ("expression", "users"),
+    [
+        ("arg_max(value, offset)->>'user'", [None]),
+        ("min_by(value, offset)->>'user'", ["a"]),
+        ("list(value)[2]->'user'->>'$'", ["b"]),
+        ("lag(value) over (order by offset)->>'user'", [None, "a", "b"]),
+        ("unnest([value])->>'user'", ["a", "b", None]),
+        ("value->>(select 'user')", ["a", "b", None]),
+    ],
+)
+def test_fields_of_what_is_computed(log: streamhouse.Log, expression: str, users: list[str | None]) -> None:
+    log.create_topic("mixed")
+    with log.producer() as producer:
+        producer.send_many("mixed", [b'{"user": "a"}', b'{"user": "b"}', b"no JSON"]).result()
+    result = log.sql(f"select {expression} as user from mixed")
+    rows = [(user,) for user in users]
+    assert result.fetchall() == list(result) == result.fetchmany(5) == rows
+    assert result.pl().rows() == rows
+    assert "mixed" in str(result.explain())
+    assert log.sql(f"create table kept as from mixed; select {expression} from kept").fetchall() == rows
+
+
 def test_bytes_are_shown_escaped_and_can_be_had_raw(log: streamhouse.Log) -> None:
     log.create_topic("bin")
     values = [b"plain", b"\x00\xffA\\", "grün".encode(), None, b""]
@@ -239,6 +262,25 @@ def test_record_batches_are_tables(shop: streamhouse.Log) -> None:
 
 
 # --- names ---------------------------------------------------------------------------------------------
+
+
+def test_parameters_by_order_and_by_name(shop: streamhouse.Log) -> None:
+    with pytest.raises(QueryError, match="not both in one query"):
+        shop.sql("select ?, $x", 1, x=2)
+    with shop.sql_session() as session, pytest.raises(QueryError, match="not both in one query"):
+        session.sql("select ?", 1, x=2)
+
+
+def test_spaces_of_any_kind(shop: streamhouse.Log) -> None:
+    assert shop.sql("select count(*) \u2003 from orders \u00a0").fetchall() == [(12,)]
+
+
+def test_what_stands_behind_a_statement(shop: streamhouse.Log) -> None:
+    result = shop.sql("select 1 as a; -- one")
+    assert "1" in repr(result)
+    assert "1" in result._repr_html_()
+    with shop.sql_session(restricted=True) as session:
+        assert session.sql("select 1; /* one */ ;").fetchall() == [(1,)]
 
 
 def test_names_that_need_quotes(log: streamhouse.Log) -> None:
