@@ -1,10 +1,12 @@
-"""Which topics a query scans just once, read off DuckDB's plan.
+"""Which topics a query scans just once, as DuckDB plans it.
 
 DuckDB offers the filters of a scan to its source, one by one, and then asks for a stream, without saying
 which filter belongs to which stream. A source that refuses a filter, so that DuckDB applies it, can still
 leave out blocks by it: but only if there is one scan of it, for another one may want what this filter does
 not. The plan says how many there are. Whose a scan in it is can be told by its number of rows: each source
-says another one while DuckDB is asked for the plan.
+says another one while DuckDB is asked for the plan. In the plan are only the scans that are left: a filter is
+also offered for those that DuckDB then finds to be of no use. So each source counts, besides, how often it is
+asked for its rows, which is once for each scan that is written.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ _SCAN: Final = "PYTHON_ARROW_SCAN"
 
 
 def scanned_once(plan: str, marks: Mapping[int | None, str]) -> frozenset[str]:
-    """The sources of which there is one scan; none if there is a scan of which nobody knows whose it is.
+    """The sources of which a plan has one scan; none if there is a scan of which nobody knows whose it is.
 
     Args:
         plan: What ``explain (format json)`` gives.

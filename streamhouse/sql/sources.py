@@ -51,6 +51,7 @@ class TopicSource:
 
     Attributes:
         mark: Set while a query is only explained: a number of rows by which its scans are found in the plan.
+        scans: How many the query has that is explained, with those that DuckDB leaves out in the end.
         lone: Whether the query scans the topic just once, so that a filter that is offered is for that scan.
     """
 
@@ -74,6 +75,7 @@ class TopicSource:
         self._fields = columns_of(topic.schema, COLUMNS)
         self._hints: dict[str, Any] = {}
         self.mark: int | None = None
+        self.scans = 0
         self.lone = False
 
     @property
@@ -85,8 +87,16 @@ class TopicSource:
         return *COLUMNS, *columns_of(self._topic.schema, COLUMNS)
 
     def rows(self) -> int:
-        """How many there are, for the order of joins; those trimmed within a block are counted too."""
-        return self._topic.record_count if self.mark is None else self.mark
+        """How many there are, for the order of joins; those trimmed within a block are counted too.
+
+        DuckDB asks once for each scan that is written in a query, before it makes the plan. What was offered
+        for an earlier plan is of no use any more: ``now()`` was another time then.
+        """
+        self._hints.clear()
+        if self.mark is None:
+            return self._topic.record_count
+        self.scans += 1
+        return self.mark
 
     def accepts(self, predicate: Any) -> bool:
         """Whether the scan applies a filter itself, exactly."""

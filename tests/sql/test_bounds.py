@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 import random
+import time
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -235,6 +236,56 @@ def test_blocks_that_cannot_hold_anything_are_not_read(
     if read < 10:
         assert "ruled out" in result.explain()
     assert list(result) == result.fetchall()  # each pass leaves them out anew
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "select v.n from {t} v left join (select distinct n from {t} where n >= 190000) l on l.n = v.n",
+        "select v.n from {t} v left join (select n, max(day) from {t} where n < 9 group by n) l on l.n = v.n",
+        "select distinct v.n from {t} v left join (from {t} where n > 190000) l on l.n = v.n",
+        "with w as (from {t}) select w.n from w left join (select distinct n from w where n < 9) l using (n)",
+        *(
+            f"select v.n from (from {{t}} where n > 190000) v {join} union all select n from {{t}}"
+            for join in (
+                "join (select 1 as n limit 0) e on v.n = e.n",
+                "semi join (select 1 as n limit 0) e on v.n = e.n",
+                "asof join (select 1 as n limit 0) e on v.n >= e.n",
+                "cross join (select 1 as n limit 0) e",
+                "where n in (select 1 limit 0)",
+            )
+        ),
+        "(select n from {t} where n > 190000 intersect select 1 where false) union all select n from {t}",
+    ],
+)
+def test_the_filter_of_a_scan_that_duckdb_leaves_out_rules_nothing_out(
+    days: streamhouse.Log, query: str
+) -> None:
+    days.sql("create table plain as select day, n from visits")
+    summed = f"select count(*), sum(n) from ({query})"
+    result = days.sql(summed.format(t="visits"))
+    assert result.fetchall() == days.sql(summed.format(t="plain")).fetchall()
+    (scan,) = result.stats.scans
+    assert (scan.blocks_read, scan.blocks_ruled_out) == (10, 0)
+
+
+def test_each_run_has_only_its_own_conditions(tmp_path: Path) -> None:
+    """What ``now()`` was in an earlier run rules nothing out in a later one."""
+    count = 5_000
+    with streamhouse.Log(tmp_path, cache_bytes_max=0, upkeep=False) as log:
+        log.create_topic("jobs", schema={"due": "TIMESTAMPTZ", "pad": "VARCHAR"})
+        now = dt.datetime.now(dt.UTC)
+        with log.producer() as producer:
+            for due in (now - dt.timedelta(hours=1), now + dt.timedelta(seconds=1)):
+                rows = [{"due": due, "pad": PADS[16 * n :][:16]} for n in range(count)]
+                producer.send_many("jobs", rows).result()
+        query = "select count(pad) from jobs where due < now()"
+        result = log.sql(query)
+        result.fetchall()
+        while log.sql(query).fetchall() == [(count,)]:
+            time.sleep(0.1)
+        assert result.fetchall() == list(result.df().itertuples(index=False, name=None)) == [(2 * count,)]
+        assert [len(scan.conditions) for scan in result.stats.scans] == [1, 1, 1]
 
 
 def test_a_changed_schema_is_taken_into_account(days: streamhouse.Log) -> None:

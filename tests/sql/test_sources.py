@@ -64,6 +64,31 @@ def test_conditions_that_are_taken(
     assert any(accepted for _, accepted in seen) == taken, seen
 
 
+@pytest.mark.parametrize(
+    ("query", "scans"),
+    [
+        ("select value from orders", 1),
+        ("select count(*) from orders where offset > $least", 1),
+        ("select o.value from orders o left join (select distinct key from orders) k on k.key = o.key", 2),
+        ("with w as not materialized (from orders) select x.key from w x join w y using (key)", 1),
+        ("from orders where key in (select key from orders where false)", 2),
+    ],
+)
+def test_rows_are_asked_for_once_for_each_scan_that_is_written(
+    shop: streamhouse.Log, monkeypatch: pytest.MonkeyPatch, query: str, scans: int
+) -> None:
+    """Also for those that are left out in the end; and before any filter is offered."""
+    seen: list[str] = []
+    monkeypatch.setattr(sources.TopicSource, "rows", lambda _self: seen.append("rows") or 12)
+    monkeypatch.setattr(sources.TopicSource, "accepts", lambda _self, _: bool(seen.append("accepts")))
+    result = shop.sql(query, **({"least": 1} if "$least" in query else {}))
+    for run in (result.fetchall, result.df, result.arrow):
+        seen.clear()
+        run()
+        assert seen[:scans] == ["rows"] * scans
+        assert "rows" not in seen[scans:]
+
+
 def test_only_needed_columns_are_asked_for(shop: streamhouse.Log) -> None:
     result = shop.sql("select max(length(key)) from orders where offset < 3")
     result.fetchall()

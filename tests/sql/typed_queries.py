@@ -33,6 +33,7 @@ class TypedQueries:
             self._self_join,
             self._join,
             self._twice,
+            *2 * [self._left_out],
             self._subquery,
             self._page,
         ]
@@ -90,6 +91,23 @@ class TypedQueries:
                 f"with w as (from c) select count(*) from w t where {one}",
                 f"with w as (from c) select max(n) from w t where n < (select max(n) from w t where {one})",
                 f"select (select max(n) from c t where {one}), (select min(n) from c t where {other})",
+            ]
+        )
+
+    def _left_out(self) -> str:
+        """One of two scans is of no use, which DuckDB finds out after it has moved the conditions there."""
+        one, other = f"(from c t where {self._condition('t')})", f"(from c t where {self._condition('t')})"
+        rest = f"select n from {other}"
+        useless = self._dice.choice(["join", "semi join", "left join", "asof join", "cross join"])
+        on = {"asof join": " on l.n >= e.n", "cross join": ""}.get(useless, " on l.n = e.n")
+        return self._dice.choice(
+            [
+                f"select l.n, l.s from {one} l left join (select distinct n from {other}) r on r.n = l.n",
+                f"select l.n from c l left join (select s, max(n) from {one} group by s) r on r.s = l.s",
+                f"select distinct l.n from c l left join {one} r on r.day = l.day",
+                f"select l.n from {one} l {useless} (select 1 as n limit 0) e{on} union all {rest}",
+                f"select n from {one} where n in (select 1 limit 0) union all {rest}",
+                f"(select n from {one} intersect select 1 where false) union all {rest}",
             ]
         )
 
@@ -177,6 +195,8 @@ class TypedQueries:
         )
 
     def _numbers(self) -> str:
+        if self._dice.random() < 0.2:
+            return "edge()"
         if self._dice.random() < 0.1:
             return self._dice.choice(["5000000000", "17.5"])
         return str(self._dice.randrange(-5, DAYS * 50))
