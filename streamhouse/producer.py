@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,15 +16,14 @@ from streamhouse.runtime import Runtime
 from streamhouse.schema.frames import is_frame
 from streamhouse.write.batch import RECORD_OVERHEAD_BYTES
 from streamhouse.write.batcher import Batcher
-from streamhouse.write.bulk import listed, make_rows, payload_bytes
+from streamhouse.write.bulk import payload_bytes
 from streamhouse.write.delivery import BatchDelivery, BatchMetadata, Bulk, Delivery
 from streamhouse.write.destination import Destination, repeated
 from streamhouse.write.encoder import Rows
 from streamhouse.write.fields import HeadersInput
-from streamhouse.write.frames import frame_columns, frame_parts
+from streamhouse.write.frames import frame_parts
 from streamhouse.write.identity import Identity
 from streamhouse.write.inputs import Inputs
-from streamhouse.write.letters import sort_out
 from streamhouse.write.outbox import Outbox
 from streamhouse.write.serializers import Serializer, SerializerName, Serializers
 from streamhouse.write.transaction import Transaction, TransactionMetadata, check_timeout
@@ -72,11 +71,10 @@ class Producer:
         self._outbox = Outbox(commits, catalog, batcher, settings, runtime)
         # With own serialisers bytes do not stay bytes, so no record goes the fast way.
         self._open = self._outbox.plain if self._serializers.plain else {}
-        self._record_bytes_max = settings.record_bytes_max
         self._commits = commits
         self._settings = settings
         self._runtime = runtime
-        self._inputs = Inputs(self._serializers, settings.record_bytes_max, runtime)
+        self._inputs = Inputs(self._serializers, self._outbox, settings.record_bytes_max, runtime)
         self._transaction: Transaction | None = None
 
     def __repr__(self) -> str:
@@ -198,42 +196,17 @@ class Producer:
             destination.check_partition(partition)
         if is_frame(values):
             return self._send_frame(destination, values, keys, headers, partition, timestamps, timeout)
-        # Iterators can be gone through once, and the records may be looked at twice.
-        values = listed("values", values)
-        keys = None if keys is None else listed("keys", keys, len(values))
-        if isinstance(headers, Iterable) and not isinstance(headers, Mapping):
-            headers = listed("headers", headers, len(values))
-        stamps = self._runtime.time_ms() if timestamps is None else timestamps
-        if isinstance(stamps, Iterable):
-            stamps = listed("timestamps", stamps, len(values))
-        dead = sort_out(self._serializers, destination, values, headers)
-        if dead is not None:
-            self.send_many(
-                dead.topic,
-                dead.values,
-                keys=None if keys is None else dead.drop(keys),
-                headers=dead.headers,
-                timestamps=dead.drop(stamps) if isinstance(stamps, Sequence) else stamps,
-                timeout=timeout,
-            )
-            values = dead.keep(values)
-            keys = None if keys is None else dead.keep(keys)
-            headers = dead.keep(headers) if isinstance(headers, Sequence) else headers
-            stamps = dead.keep(stamps) if isinstance(stamps, Sequence) else stamps
+        lists = self._inputs.lists(values, keys, headers, timestamps)
         try:
             # Looking at the type of every record costs a tenth of the whole. If the first is bytes, the
             # others are believed to be; when one is not, joining them fails, before anything is sent.
-            rows = make_rows(
-                self._serializers, values, keys, headers, stamps, trust=True, decoder=destination.decoder
-            )
-            return self._send_rows(destination, rows, partition, timeout)
+            rows = self._inputs.rows(destination, lists, trust=True)
+            return self._send_rows(rows, partition, timeout)
         except TypeError as error:
-            if destination.decoder is not None and isinstance(error, InvalidRecordError):
+            if isinstance(error, InvalidRecordError):
                 raise
-            rows = make_rows(
-                self._serializers, values, keys, headers, stamps, trust=False, decoder=destination.decoder
-            )
-            return self._send_rows(destination, rows, partition, timeout)
+            rows = self._inputs.rows(destination, lists)
+            return self._send_rows(rows, partition, timeout)
 
     def transaction(self, *, transaction_timeout: float = limits.TRANSACTION_SECONDS_MAX) -> Transaction:
         """Begin a transaction: a ``with`` block whose records become visible together or not at all.
@@ -377,9 +350,7 @@ class Producer:
         """The thorough way."""
         self._check_unnamed()
         destination = self._outbox.destination(topic)
-        destination, pair, size = self._inputs.pair(
-            destination, value, key, headers, partition, timestamp, self._outbox.destination
-        )
+        destination, pair, size = self._inputs.pair(destination, value, key, headers, partition, timestamp)
         return Delivery(*self._outbox.add(destination, pair, size + RECORD_OVERHEAD_BYTES, timeout))
 
     def _send_frame(
@@ -392,10 +363,7 @@ class Producer:
         timestamps: Any,
         timeout: float | None,
     ) -> BatchDelivery:
-        stamps = self._runtime.time_ms() if timestamps is None else timestamps
-        columns = frame_columns(
-            destination, self._serializers, frame, keys, headers, stamps, self._record_bytes_max
-        )
+        destination, columns = self._inputs.columns(destination, frame, keys, headers, timestamps)
         bulk = Bulk(destination.topic)
         bulk.counts = {}
         if not columns:
@@ -417,14 +385,30 @@ class Producer:
         return BatchDelivery(bulk)
 
     def _send_rows(
-        self, destination: Destination, rows: Rows, partition: int | None, timeout: float | None
+        self, made: Sequence[tuple[Destination, Rows]], partition: int | None, timeout: float | None
+    ) -> BatchDelivery:
+        """Send what :meth:`Inputs.rows` made; the delivery of those that were no dead letters."""
+        raw_bytes = [payload_bytes(rows, self._inputs.record_bytes_max) for _, rows in made]
+        *letters, last = [
+            (destination, rows, size) for (destination, rows), size in zip(made, raw_bytes, strict=True)
+        ]
+        for destination, rows, size in letters:
+            self._ship_rows(destination, rows, size, None, timeout)
+        return self._ship_rows(*last, partition, timeout)
+
+    def _ship_rows(
+        self,
+        destination: Destination,
+        rows: Rows,
+        raw_bytes: int,
+        partition: int | None,
+        timeout: float | None,
     ) -> BatchDelivery:
         bulk = Bulk(destination.topic)
         bulk.counts = {}
         if not rows:
             bulk.settle(None)
             return BatchDelivery(bulk)
-        raw_bytes = payload_bytes(rows, self._record_bytes_max)
         size = raw_bytes + RECORD_OVERHEAD_BYTES * len(rows)
         self._outbox.seal_all()  # what was sent before comes before
         self._outbox.take_memory(size, timeout)

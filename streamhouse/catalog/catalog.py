@@ -307,6 +307,11 @@ class Catalog:
         """Read the log up to its present end."""
         self._commits.refresh()
 
+    @property
+    def may_wait(self) -> bool:
+        """Whether this thread may wait for the log to be read: not in a callback of a delivery."""
+        return self._commits.may_wait
+
     @contextmanager
     def follow(self) -> Iterator[None]:
         """While this is held, commits of other processes are looked for in the background."""

@@ -189,8 +189,14 @@ class CommitLog:
         return self._engine.failure
 
     def refresh(self) -> None:
-        """Read the log up to its present end."""
-        self._call(self._engine.refresh())
+        """Read the log up to its present end; nothing where that cannot be waited for."""
+        if self.may_wait:
+            self._call(self._engine.refresh())
+
+    @property
+    def may_wait(self) -> bool:
+        """Whether this thread may wait for the log: all but its own, which runs callbacks of deliveries."""
+        return threading.current_thread() is not self._thread
 
     @property
     def recent_commits(self) -> tuple[tuple[int, Commit], ...]:

@@ -62,6 +62,11 @@ def is_frame(values: Any) -> bool:
     )
 
 
+def is_stream(frame: Any) -> bool:
+    """Whether a frame can be read only once."""
+    return not hasattr(frame, "__len__")
+
+
 def chunks_of(
     schema: Schema, frame: Any, key: str | None = None, timestamp: str | None = None
 ) -> list[Chunk]:
@@ -81,7 +86,7 @@ def chunks_of(
     told = _told_types(frame)
     if type(frame).__name__ == "DuckDBPyRelation":
         frame = _Streamed(frame)  # a relation of another database, which would be refused as such
-    once = not hasattr(frame, "__len__")  # a stream, which can be read only once
+    once = is_stream(frame)
 
     def converted(*, alone: bool) -> list[Chunk]:
         with database.cursor(alone=alone) as connection:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
-from typing import Any, Final
+from contextlib import suppress
+from typing import Any, Final, Protocol
 
 from streamhouse.catalog.catalog import Catalog, TopicInfo
 from streamhouse.errors import (
     InvalidRecordError,
     InvalidTopicNameError,
     PartitionNotFoundError,
+    StoreError,
     TopicNotFoundError,
 )
 from streamhouse.runtime import Runtime
@@ -19,6 +22,7 @@ from streamhouse.write.encoder import Rows
 from streamhouse.write.partitioner import Partitioner
 
 _BYTE_VALUES: Final = 1 << 8
+_LOOK_SECONDS: Final = 1.0  # a stream of bad records does not cost a request each
 
 
 class Destination:
@@ -78,6 +82,16 @@ class Destination:
         return self._partitioner.assign(rows.keys, sticky)
 
 
+class Topics(Protocol):
+    """Looks topics up for those who make records storable."""
+
+    def destination(self, name: str) -> Destination:
+        """See :meth:`Destinations.find`."""
+
+    def newer(self, destination: Destination) -> Destination | None:
+        """See :meth:`Destinations.newer`."""
+
+
 class Destinations:
     """The topics that a producer has met, so that a look at the catalog is not needed for each record."""
 
@@ -85,6 +99,8 @@ class Destinations:
         self._catalog = catalog
         self._runtime = runtime
         self._known: dict[str, Destination] = {}
+        self._looking = threading.Lock()
+        self._next_look = float("-inf")
 
     def find(self, name: str) -> Destination:
         """The topic of that name.
@@ -109,9 +125,36 @@ class Destinations:
             topic = self._catalog.topic(name)
         return self._known.setdefault(name, Destination(topic, self._runtime))
 
+    def newer(self, known: Destination) -> Destination | None:
+        """A typed topic as it is by now; ``None``: as it was known.
+
+        Nobody tells a process that neither commits nor reads of what others do, so a record that does not fit
+        may be one of a schema that it has not heard of. Reads the log to its end for that, at most once a
+        second; without a word when the store fails, as what was known counts then.
+
+        Raises:
+            TopicNotFoundError: It was deleted.
+        """
+        if known.decoder is None:
+            return None
+        if self._catalog.may_wait:
+            self._look()
+        name = known.topic.name
+        if self._catalog.topic(name) == known.topic:
+            return None
+        self.forget(name)
+        return self.find(name)
+
     def forget(self, name: str) -> None:
         """Look it up again the next time: it was deleted, perhaps made anew."""
         self._known.pop(name, None)
+
+    def _look(self) -> None:
+        with self._looking:  # nobody is told that there is no news while somebody else is fetching it
+            if self._runtime.monotonic() >= self._next_look:
+                with suppress(StoreError):
+                    self._catalog.refresh()
+                self._next_look = self._runtime.monotonic() + _LOOK_SECONDS
 
 
 def repeated(partition: int, count: int) -> Sequence[int]:

@@ -1,15 +1,20 @@
-"""The arguments of ``send`` and ``send_many``, checked and made storable."""
+"""The arguments of ``send`` and ``send_many``, checked and made storable.
+
+What does not fit the schema of its topic is tried once more, if the schema is another one by now.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
+from streamhouse.errors import InvalidRecordError
 from streamhouse.format.columns import Columns
 from streamhouse.runtime import Runtime
+from streamhouse.schema.frames import is_stream
 from streamhouse.write.batch import Extras, Pair
 from streamhouse.write.bulk import listed, make_rows
-from streamhouse.write.destination import Destination
+from streamhouse.write.destination import Destination, Topics
 from streamhouse.write.encoder import Rows
 from streamhouse.write.fields import (
     HeadersInput,
@@ -19,8 +24,26 @@ from streamhouse.write.fields import (
     timestamp_ms,
 )
 from streamhouse.write.frames import frame_columns
-from streamhouse.write.letters import Find, route, sort_out
+from streamhouse.write.letters import route, sort_out
 from streamhouse.write.serializers import Serializers
+
+T = TypeVar("T")
+
+
+class Lists(NamedTuple):
+    """The arguments of ``send_many``, which may be iterators that can be gone through once.
+
+    Attributes:
+        values: One per record.
+        keys: Likewise, or ``None``.
+        headers: Likewise, or a mapping for all records, or ``None``.
+        timestamps: Likewise, or one for all.
+    """
+
+    values: Sequence[Any]
+    keys: Sequence[Any] | None
+    headers: HeadersInput | Sequence[HeadersInput]
+    timestamps: Any
 
 
 class Inputs:
@@ -28,13 +51,17 @@ class Inputs:
 
     Args:
         serializers: For keys and values.
+        topics: Those that records may go to.
         record_bytes_max: Largest record.
         runtime: Clock.
     """
 
-    def __init__(self, serializers: Serializers, record_bytes_max: int, runtime: Runtime) -> None:
+    def __init__(
+        self, serializers: Serializers, topics: Topics, record_bytes_max: int, runtime: Runtime
+    ) -> None:
         self.record_bytes_max = record_bytes_max
         self._serializers = serializers
+        self._topics = topics
         self._runtime = runtime
 
     def pair(
@@ -45,18 +72,21 @@ class Inputs:
         headers: HeadersInput,
         partition: int | None,
         timestamp: Any,
-        find: Find,
     ) -> tuple[Destination, Pair, int]:
         """One record as it is kept until it is encoded, and the bytes of key, value and headers.
 
-        A record that does not fit its topic may go to another one, which ``find`` looks up.
+        A record that does not fit its topic may go to another one.
 
         Raises:
             InvalidRecordError: Something of a type that cannot be stored.
             RecordTooLargeError: The record exceeds ``record_bytes_max``.
             PartitionNotFoundError: The topic has no such partition.
         """
-        routed = route(self._serializers, destination, value, headers, find)
+        routed = self._newest(
+            destination,
+            lambda present: route(self._serializers, present, value, headers, self._topics),
+            lambda routed: not routed.dead,
+        )
         destination, stored_value, headers, dead = routed
         if dead:
             partition = None
@@ -74,33 +104,39 @@ class Inputs:
 
     def columns(
         self, destination: Destination, frame: Any, keys: Any, headers: Any, timestamps: Any
-    ) -> list[Columns]:
-        """Many records that come in columns.
+    ) -> tuple[Destination, list[Columns]]:
+        """Many records that come in columns, and the topic as it is when they fit it.
 
         Raises:
             InvalidRecordError: They do not fit the schema, or the topic has none.
             RecordTooLargeError: A record may exceed ``record_bytes_max``.
         """
         stamps = self._runtime.time_ms() if timestamps is None else timestamps
-        return frame_columns(
-            destination, self._serializers, frame, keys, headers, stamps, self.record_bytes_max
+        if is_stream(frame):  # which cannot be tried once more
+            destination = self._topics.newer(destination) or destination
+        elif isinstance(keys, Iterable) and not isinstance(keys, str):
+            keys = listed("keys", keys)
+        return self._newest(
+            destination,
+            lambda present: (
+                present,
+                frame_columns(
+                    present, self._serializers, frame, keys, headers, stamps, self.record_bytes_max
+                ),
+            ),
         )
 
-    def rows(
+    def lists(
         self,
-        destination: Destination,
         values: Iterable[Any],
         keys: Iterable[Any] | None,
         headers: HeadersInput | Sequence[HeadersInput],
         timestamps: Any,
-        find: Find,
-    ) -> list[tuple[Destination, Rows]]:
-        """Many records, each of them looked at, by the topic that they go to.
-
-        That to which they were sent comes last, its dead-letter topic before it, if it gets any.
+    ) -> Lists:
+        """The arguments for many records.
 
         Raises:
-            InvalidRecordError: Some record cannot be stored, or the lists differ in length.
+            InvalidRecordError: They differ in length, or are no lists.
         """
         values = listed("values", values)
         keys = None if keys is None else listed("keys", keys, len(values))
@@ -109,23 +145,67 @@ class Inputs:
         stamps = self._runtime.time_ms() if timestamps is None else timestamps
         if isinstance(stamps, Iterable):
             stamps = listed("timestamps", stamps, len(values))
+        return Lists(values, keys, headers, stamps)
+
+    def rows(
+        self, destination: Destination, lists: Lists, *, trust: bool = False
+    ) -> list[tuple[Destination, Rows]]:
+        """Many records by the topic that they go to.
+
+        That to which they were sent comes last, its dead-letter topic before it, if it gets any.
+
+        Args:
+            destination: The topic.
+            lists: The records.
+            trust: See :func:`~streamhouse.write.bulk.make_rows`; those of a typed topic are looked at anyway.
+
+        Raises:
+            InvalidRecordError: Some record cannot be stored.
+        """
+        return self._newest(
+            destination,
+            lambda present: self._sorted_rows(present, lists, trust),
+            lambda made: len(made) == 1,
+        )
+
+    def _sorted_rows(
+        self, destination: Destination, lists: Lists, trust: bool
+    ) -> list[tuple[Destination, Rows]]:
         made = []
-        dead = sort_out(self._serializers, destination, values, headers)
+        values, keys, headers, stamps = lists
+        dead = sort_out(self._serializers, destination, values, headers, self._topics)
         if dead is not None:
             letters = make_rows(
-                self._serializers,
+                self._serializers.for_keys,
                 dead.values,
                 None if keys is None else dead.drop(keys),
                 dead.headers,
                 dead.drop(stamps) if isinstance(stamps, Sequence) else stamps,
                 trust=False,
             )
-            made.append((find(dead.topic), letters))
+            made.append((dead.destination, letters))
             values = dead.keep(values)
             keys = None if keys is None else dead.keep(keys)
             headers = dead.keep(headers) if isinstance(headers, Sequence) else headers
             stamps = dead.keep(stamps) if isinstance(stamps, Sequence) else stamps
-        rows = make_rows(
-            self._serializers, values, keys, headers, stamps, trust=False, decoder=destination.decoder
-        )
+        decoder = destination.decoder
+        trust = trust and decoder is None
+        rows = make_rows(self._serializers, values, keys, headers, stamps, trust=trust, decoder=decoder)
         return [*made, (destination, rows)]
+
+    def _newest(
+        self,
+        destination: Destination,
+        make: Callable[[Destination], T],
+        fits: Callable[[T], bool] = lambda _: True,
+    ) -> T:
+        """What is made for a topic; made again if that does not fit and the topic has changed since."""
+        try:
+            made = make(destination)
+        except InvalidRecordError:
+            newer = self._topics.newer(destination)
+            if newer is None:
+                raise
+            return make(newer)
+        newer = None if fits(made) else self._topics.newer(destination)
+        return made if newer is None else make(newer)

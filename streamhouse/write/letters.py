@@ -6,7 +6,7 @@ more: ``error`` says why it is there, and ``topic`` where it should have gone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import compress
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -14,14 +14,11 @@ import msgspec
 
 from streamhouse.errors import InvalidRecordError
 from streamhouse.records import Headers
-from streamhouse.write.destination import Destination
+from streamhouse.write.destination import Destination, Topics
 from streamhouse.write.fields import headers_tuple
 from streamhouse.write.serializers import Serializers
 
 T = TypeVar("T")
-
-Find = Callable[[str], Destination]
-"""Looks a topic up by its name."""
 
 _to_json: Final = msgspec.json.Encoder().encode
 
@@ -47,13 +44,13 @@ class Sorted(NamedTuple):
 
     Attributes:
         fitting: A flag for each.
-        topic: Where the others go; empty when there are none.
+        destination: The topic that the others go to.
         values: Their values.
         headers: Their headers.
     """
 
     fitting: Sequence[bool]
-    topic: str
+    destination: Destination
     values: list[bytes]
     headers: list[Headers]
 
@@ -66,7 +63,9 @@ class Sorted(NamedTuple):
         return [item for item, fits in zip(items, self.fitting, strict=True) if not fits]
 
 
-def route(serializers: Serializers, destination: Destination, value: Any, headers: Any, find: Find) -> Routed:
+def route(
+    serializers: Serializers, destination: Destination, value: Any, headers: Any, topics: Topics
+) -> Routed:
     """Where one record goes.
 
     Raises:
@@ -76,25 +75,22 @@ def route(serializers: Serializers, destination: Destination, value: Any, header
     try:
         return Routed(destination, serializers.stored(value, destination.decoder), headers, dead=False)
     except InvalidRecordError as error:
-        name = destination.topic.settings.dead_letter
-        if name is None or destination.decoder is None:
-            raise
-        letter = find(name)
-        if letter.decoder is not None:  # it became another topic since
+        letter = _letter_destination(destination, topics)
+        if letter is None:
             raise
         return Routed(letter, *_letter(destination, value, headers, error), dead=True)
 
 
 def sort_out(
-    serializers: Serializers, destination: Destination, values: Sequence[Any], headers: Any
+    serializers: Serializers, destination: Destination, values: Sequence[Any], headers: Any, topics: Topics
 ) -> Sorted | None:
     """Which of many records fit; ``None``: all of them, or the topic has no dead-letter topic.
 
     Raises:
         InvalidRecordError: A value cannot even be stored as a dead letter.
+        TopicNotFoundError: The dead-letter topic was deleted.
     """
-    name = destination.topic.settings.dead_letter
-    if name is None or destination.decoder is None:
+    if destination.topic.settings.dead_letter is None or destination.decoder is None:
         return None
     fitting: list[bool] = []
     dead: list[bytes] = []
@@ -110,7 +106,17 @@ def sort_out(
             fitting.append(False)
         else:
             fitting.append(True)
-    return Sorted(fitting, name, dead, why) if dead else None
+    letter_destination = _letter_destination(destination, topics) if dead else None
+    return None if letter_destination is None else Sorted(fitting, letter_destination, dead, why)
+
+
+def _letter_destination(destination: Destination, topics: Topics) -> Destination | None:
+    """The dead-letter topic of a typed topic; ``None``: there is none, or it became a typed one since."""
+    name = destination.topic.settings.dead_letter
+    if name is None or destination.decoder is None:
+        return None
+    found = topics.destination(name)
+    return found if found.decoder is None else None
 
 
 def _letter(

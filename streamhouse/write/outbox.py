@@ -100,6 +100,10 @@ class Outbox:
         self.check()
         return self._destinations.find(name)
 
+    def newer(self, destination: Destination) -> Destination | None:
+        """A typed topic as it is by now, after a look at the log; ``None``: as it was known."""
+        return self._destinations.newer(destination)
+
     def forget(self, topics: Iterable[str]) -> None:
         """Look these topics up again the next time: one of them was deleted, perhaps made anew."""
         for name in topics:

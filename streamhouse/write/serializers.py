@@ -55,6 +55,11 @@ class Serializers:
         """Whether bytes stay as they are."""
         return self._key is None and self._value is None
 
+    @property
+    def for_keys(self) -> Serializers:
+        """Those for keys alone: values stay bytes."""
+        return Serializers(self._key)
+
     def key(self, key: Any) -> bytes | None:
         """One key.
 

@@ -160,11 +160,12 @@ class Transaction:
         """
         with self._lock:
             self._check()
-            destination = self._outbox.destination(topic)
-            destination, pair, size = self._inputs.pair(
-                destination, value, key, headers, partition, timestamp, self._outbox.destination
-            )
-            size += RECORD_OVERHEAD_BYTES
+        # Without the lock, for this may look at the log, and a callback that sends would keep that waiting.
+        destination = self._outbox.destination(topic)
+        destination, pair, size = self._inputs.pair(destination, value, key, headers, partition, timestamp)
+        size += RECORD_OVERHEAD_BYTES
+        with self._lock:
+            self._check()
             try:
                 self._draft.make_room(size, timeout)
                 return Delivery(*self._draft.add(destination, pair, size))
@@ -203,19 +204,9 @@ class Transaction:
         """
         with self._lock:
             self._check()
-            destination = self._outbox.destination(topic)
-            if partition is not None:
-                destination.check_partition(partition)
-            adds: list[Callable[[], DraftBulk]] = []
-            if is_frame(values):
-                columns = self._inputs.columns(destination, values, keys, headers, timestamps)
-                adds.append(partial(self._draft.add_columns, destination, columns, partition, timeout))
-            else:
-                find = self._outbox.destination
-                for target, rows in self._inputs.rows(destination, values, keys, headers, timestamps, find):
-                    raw_bytes = payload_bytes(rows, self._inputs.record_bytes_max)
-                    chosen = partition if target is destination else None
-                    adds.append(partial(self._draft.add_rows, target, rows, raw_bytes, chosen, timeout))
+        adds = self._adds(topic, values, keys, headers, partition, timestamps, timeout)
+        with self._lock:
+            self._check()
             try:
                 return BatchDelivery([add() for add in adds][-1])
             except BufferFullError:
@@ -348,6 +339,31 @@ class Transaction:
             self._lock.release()
 
     # --- helpers -----------------------------------------------------------------------------------
+
+    def _adds(
+        self,
+        topic: str,
+        values: Any,
+        keys: Any,
+        headers: Any,
+        partition: int | None,
+        timestamps: Any,
+        timeout: float | None,
+    ) -> list[Callable[[], DraftBulk]]:
+        """What adds records that are checked; those that are no dead letters come last."""
+        destination = self._outbox.destination(topic)
+        if partition is not None:
+            destination.check_partition(partition)
+        if is_frame(values):
+            destination, columns = self._inputs.columns(destination, values, keys, headers, timestamps)
+            return [partial(self._draft.add_columns, destination, columns, partition, timeout)]
+        made = self._inputs.rows(destination, self._inputs.lists(values, keys, headers, timestamps))
+        adds: list[Callable[[], DraftBulk]] = []
+        for target, rows in made:
+            raw_bytes = payload_bytes(rows, self._inputs.record_bytes_max)
+            chosen = partition if rows is made[-1][1] else None
+            adds.append(partial(self._draft.add_rows, target, rows, raw_bytes, chosen, timeout))
+        return adds
 
     def _check(self) -> None:
         if self._phase != "open":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -97,3 +98,41 @@ def test_settings(log: streamhouse.Log) -> None:
         log.delete_topic("dead")
         with pytest.raises(TopicNotFoundError, match="dead"):
             producer.send("trades", {}).result()
+
+
+@pytest.mark.parametrize("serializer", ["json", lambda value: json.dumps(value).encode()])
+@pytest.mark.parametrize("within", [False, True])
+def test_letters_are_stored_as_sent_whatever_the_serializer(
+    log: streamhouse.Log, serializer: Any, within: bool
+) -> None:
+    with log.producer(key_serializer="json", value_serializer=serializer) as producer:
+        producer.send("trades", {"n": "bad"}, key=1).result()
+        if within:
+            with producer.transaction() as tx:
+                tx.send_many("trades", [{"n": 1}, {"n": "bad"}], keys=[1, 1])
+        else:
+            producer.send_many("trades", [{"n": 1}, {"n": "bad"}], keys=[1, 1]).result()
+    assert numbers(log) == [1]
+    assert [(letter.key, letter.value) for letter in letters(log)] == [(b"1", b'{"n":"bad"}')] * 2
+
+
+@pytest.mark.parametrize("within", [False, True])
+def test_a_dead_letter_topic_that_became_a_typed_one_gets_none(log: streamhouse.Log, within: bool) -> None:
+    log.delete_topic("dead")
+    log.create_topic("dead", schema={"n": "VARCHAR"})
+    with log.producer() as producer:
+        sender = producer.transaction() if within else producer
+        with pytest.raises(InvalidRecordError, match=r"^field n: "):
+            sender.send("trades", {"n": "x"})
+        with pytest.raises(InvalidRecordError, match=r"^values\[1\]: field n: "):
+            sender.send_many("trades", [{"n": 1}, {"n": "x"}])
+    assert (letters(log), numbers(log)) == ([], [])
+
+
+@pytest.mark.parametrize("within", [False, True])
+def test_no_letter_is_written_where_the_others_cannot_be(log: streamhouse.Log, within: bool) -> None:
+    with log.producer() as producer:
+        sender = producer.transaction() if within else producer
+        with pytest.raises(InvalidRecordError, match=r"^keys\[1\]: "):
+            sender.send_many("trades", [{"n": "x"}, {"n": 1}, {"n": 2}], keys=["a", "b", {}])
+    assert (letters(log), numbers(log)) == ([], [])

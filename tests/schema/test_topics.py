@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
 
 import duckdb
 import msgspec
+import pyarrow as pa
 import pytest
 
 import streamhouse
@@ -21,7 +22,9 @@ from streamhouse.errors import (
     InvalidSchemaError,
     InvalidSettingError,
     TopicExistsError,
+    TopicNotFoundError,
 )
+from streamhouse.testing.clock import ManualRuntime
 from streamhouse.verify import verify
 
 TYPES = {
@@ -291,3 +294,98 @@ async def test_asyncio() -> None:
         assert [record.value async for record in log.read("trades")] == [full(symbol="A")]
         topic = await log.alter_topic("trades", schema=TYPES | {"more": "INTEGER"})
         assert len(topic.settings.schemas) == 2
+
+
+NARROW, WIDE = {"a": "TINYINT"}, {"a": "BIGINT", "b": "VARCHAR"}
+GROWN = {"a": 300, "b": "x"}
+
+
+def send_one(producer: streamhouse.Producer) -> None:
+    producer.send("t", GROWN).result()
+
+
+def send_many(producer: streamhouse.Producer) -> None:
+    producer.send_many("t", [{"a": 300}, GROWN]).result()
+
+
+def send_frame(producer: streamhouse.Producer) -> None:
+    producer.send_many("t", pa.table({"a": [300], "b": ["x"]})).result()
+
+
+def send_stream(producer: streamhouse.Producer) -> None:
+    producer.send_many("t", pa.table({"a": [300], "b": ["x"]}).to_reader()).result()
+
+
+def send_in_transaction(producer: streamhouse.Producer) -> None:
+    with producer.transaction() as tx:
+        tx.send("t", {"a": 300})
+        tx.send_many("t", [GROWN])
+
+
+def send_frame_in_transaction(producer: streamhouse.Producer) -> None:
+    with producer.transaction() as tx:
+        tx.send_many("t", pa.table({"a": [300], "b": ["x"]}))
+
+
+SENDING = [send_one, send_many, send_frame, send_stream, send_in_transaction, send_frame_in_transaction]
+
+
+@pytest.mark.parametrize("dead_letter", [None, "dead"])
+@pytest.mark.parametrize("send", SENDING)
+def test_an_open_producer_hears_that_others_changed_the_schema(
+    tmp_path: Path, send: Callable[[streamhouse.Producer], None], dead_letter: str | None
+) -> None:
+    with (
+        streamhouse.Log(tmp_path) as other,
+        streamhouse.Log(tmp_path) as mine,
+        mine.producer() as producer,
+    ):
+        other.create_topic("dead")
+        other.create_topic("t", schema=NARROW, dead_letter=dead_letter)
+        producer.send("t", {"a": 1}).result()
+        other.alter_topic("t", schema=WIDE)
+        send(producer)
+        assert values(mine, "t")[0] == {"a": 1, "b": None}
+        assert values(mine, "t")[-1] == GROWN
+        assert values(mine, "dead") == []
+
+
+def test_bad_records_cost_a_look_at_the_log_once_in_a_while(tmp_path: Path) -> None:
+    runtime = ManualRuntime()
+    with (
+        streamhouse.Log(tmp_path) as other,
+        streamhouse.Log(tmp_path, runtime=runtime) as mine,
+        mine.producer() as producer,
+    ):
+        other.create_topic("t", schema=NARROW)
+        producer.send("t", {"a": 1}).result()
+
+        def refused() -> None:
+            with pytest.raises(InvalidRecordError):
+                producer.send("t", GROWN)
+
+        refused()
+        other.alter_topic("t", schema=WIDE)
+        refused()
+        runtime.advance(1)
+        send_one(producer)
+
+
+def test_a_bad_record_sent_by_a_callback_is_refused(log: streamhouse.Log) -> None:
+    """It runs on the thread that commits, which cannot wait for itself."""
+    log.create_topic("t", schema=NARROW)
+    said: list[str] = []
+
+    def send_again(_: object) -> None:
+        with pytest.raises(InvalidRecordError) as refused:
+            producer.send("t", GROWN)
+        with pytest.raises(TopicNotFoundError):
+            producer.send("nowhere", b"")
+        said.append(str(refused.value))
+
+    with log.producer() as producer:
+        delivery = producer.send("t", {"a": 1})
+        delivery.add_done_callback(send_again)
+        delivery.result()
+        producer.flush()
+    assert len(said) == 1
