@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from streamhouse.errors import ClosedError, QueryError, QueryLimitError, QueryRefusedError, StreamhouseError
+from streamhouse.runtime import process_id
 from streamhouse.sql import interrupts
 from streamhouse.sql.cursors import IdleCursors
 from streamhouse.sql.limits import Limits
@@ -61,6 +62,7 @@ class Database:
         idle: Cursors that the next query may use.
         helpers: Threads for calls that Ctrl-C ends.
         lost: DuckDB failed inside, and answers nothing any more.
+        process: Where it was opened. In a child of that it has none of its threads, and would wait for them.
     """
 
     def __init__(self, limits: Limits | None) -> None:
@@ -70,6 +72,7 @@ class Database:
         self.idle = IdleCursors()
         self.helpers = ThreadPoolExecutor(None, "streamhouse-query")  # starts none before it is needed
         self.lost = False
+        self.process = process_id()
         self._lock = threading.Lock()
         self._views: set[str] = set()
         self._cursors: weakref.WeakSet[Any] = weakref.WeakSet()

@@ -80,11 +80,13 @@ class Deadline:
         self._end = end
         self._seconds = seconds
         self._stopped = threading.Event()
-        threading.Thread(target=self._watch, name="streamhouse-deadline", daemon=True).start()
+        self._thread = threading.Thread(target=self._watch, name="streamhouse-deadline", daemon=True)
+        self._thread.start()
 
     def stop(self) -> None:
         """It was in time, or is over."""
         self._stopped.set()
+        self._thread.join()  # else it may be the last to hold the cursor, while Python ends
 
     def _watch(self) -> None:
         if self._stopped.wait(self._seconds):

@@ -9,11 +9,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
-from streamhouse.errors import ClosedError, QueryError, QueryLimitError
+from streamhouse.errors import ClosedError, ForkedError, QueryError, QueryLimitError
+from streamhouse.runtime import process_id
 from streamhouse.sql import database as engine
 from streamhouse.sql import interrupts
 from streamhouse.sql.capture import Capture
@@ -92,6 +93,18 @@ class Query(msgspec.Struct, frozen=True):
         return tuple([(name, topic.schema, self.condensed) for name, topic in topics])
 
 
+class Shape(NamedTuple):
+    """The columns of a result.
+
+    Attributes:
+        columns: Their names.
+        types: DuckDB's types of them.
+    """
+
+    columns: list[str]
+    types: list[Any]
+
+
 class _Heard:
     """What the sources of a run tell it, and it them.
 
@@ -163,8 +176,8 @@ class Run:
         """
         self._with_json(self.perform, lambda: self.cursor.execute(statement) and None)
 
-    def bind(self) -> Any:
-        """DuckDB's relation of the statement: its columns are known, and it has run if it changes anything.
+    def bind(self) -> tuple[Any, Shape]:
+        """DuckDB's relation of the statement and its columns. It has run if it changes anything.
 
         Raises:
             QueryError: DuckDB refuses it.
@@ -232,8 +245,7 @@ class Run:
         The limit is for one call: binding, or running. What cannot be interrupted (DuckDB computes what is
         made of constants while it plans) is at least the last thing that is done.
         """
-        if self._timed_out:
-            raise QueryLimitError(TOO_LONG)
+        self._check()
         reusable, self._reusable = self._reusable, False  # unless this ends well, nobody else gets the cursor
         self._heard.begin()
         seconds = self._query.seconds_max
@@ -279,11 +291,12 @@ class Run:
     def interrupt(self) -> None:
         """End what the cursor is doing, if anything."""
         self._heard.stopped.set()
-        interrupts.interrupt(self.cursor)
+        if not self._forked:
+            interrupts.interrupt(self.cursor)
 
     def close(self) -> None:
         """Give the cursor back; what it is doing for another thread ends."""
-        if self._closed:
+        if self._closed or self._forked:
             return  # another query may have the cursor by now
         self._closed = True
         self._heard.stopped.set()
@@ -291,7 +304,7 @@ class Run:
 
     def release(self) -> None:
         """Nobody needs it any more: another query over the same topics may have the cursor."""
-        if self._reusable and not self._closed:
+        if self._reusable and not self._closed and not self._forked:
             self._closed = True
             self._query.database.idle.put(self._held)
 
@@ -303,12 +316,23 @@ class Run:
     def __del__(self) -> None:
         self.release()
 
+    def _check(self) -> None:
+        if self._forked:
+            raise ForkedError("this result is of the parent process; ask again, of a log that is opened here")
+        if self._timed_out:
+            raise QueryLimitError(TOO_LONG)
+
+    @property
+    def _forked(self) -> bool:
+        return self._query.database.process != process_id()
+
     def _value(self, query: str, argument: str) -> str:
         ((value,),) = self.cursor.execute(query, [argument]).fetchall()
         return str(value)
 
-    def _relation(self) -> Any:
-        return self.cursor.sql(self._query.asked, params=self._query.values)
+    def _relation(self) -> tuple[Any, Shape]:
+        relation = self.cursor.sql(self._query.asked, params=self._query.values)
+        return relation, Shape(list(relation.columns), list(relation.types))
 
     def _executed(self, statement: Any) -> Any:
         return self.cursor.execute(statement, self._query.values)

@@ -12,8 +12,7 @@ from typing import Any, Final, TypeVar
 
 from streamhouse.errors import MissingExtraError, QueryError, QueryLimitError
 from streamhouse.sql.journal import Entry
-from streamhouse.sql.known import Known
-from streamhouse.sql.query import Query, Run
+from streamhouse.sql.query import Query, Run, Shape
 from streamhouse.sql.stats import QueryStats
 
 T = TypeVar("T")
@@ -53,16 +52,14 @@ class Result:
         relation: Any,
         entry: Entry,
         rows_max: int | None,
-        known: Known | None,
+        shape: Shape,
     ) -> None:
         self._relation = relation  # the first to be freed: with the run, another query gets the cursor
         self._query = query
         self._run = run
         self._last = run
         self._entry = entry
-        shape = relation if known is None else known
-        self._columns = list(shape.columns)  # now: to ask a relation is to use its cursor
-        self._types = list(shape.types)
+        self._columns, self._types = shape
         self._rows: Iterator[tuple[Any, ...]] | None = None
         self._lock = threading.Lock()
         self._streams = query.repeatable and rows_max is None
@@ -156,7 +153,7 @@ class Result:
             return self._whole(lambda relation: relation.__arrow_c_stream__(requested_schema))
         run = self._open()
         with self._entry.running(run):
-            relation = run.bind()
+            relation, _ = run.bind()
             return run.hand_out(lambda: relation.__arrow_c_stream__(requested_schema))
 
     # --- pictures ----------------------------------------------------------------------------------
@@ -228,7 +225,7 @@ class Result:
         """Do something with the relation."""
         with self._used():
             if self._relation is None:
-                self._relation = self._run.bind()
+                self._relation, _ = self._run.bind()
             return self._run.perform(lambda: work(self._relation))
 
     @contextmanager

@@ -30,7 +30,7 @@ from streamhouse.sql.known import Known, KnownQueries, key_of
 from streamhouse.sql.limits import Limits
 from streamhouse.sql.mentions import Mentions, find_mentions
 from streamhouse.sql.parameters import Values, parameters_of
-from streamhouse.sql.query import RAW, Query, Run
+from streamhouse.sql.query import RAW, Query, Run, Shape
 from streamhouse.sql.relations import Moment, Relations
 from streamhouse.sql.result import Result
 from streamhouse.sql.scan import Workers
@@ -134,13 +134,14 @@ class SqlSession:
                 relations = Relations(mentions, moment, again, take, self._allowed, frame)
                 if reading:
                     bound = self._bind(copies.text, statements, copies.values, relations)
+                    relation = bound.relation
                 else:
                     if _TRANSACTION in script.kinds:
                         relations.look_ahead(self._database.definitions())
                     bound = self._perform(copies.text, statements, copies.values, relations)
-                relation = copies.deliver(bound.relation)
+                    relation = bound.run.guard(partial(copies.deliver, bound.relation))
         rows_max = None if self._limits is None else self._limits.rows_max
-        return Result(bound.query, bound.run, relation, entry, rows_max, bound.known)
+        return Result(bound.query, bound.run, relation, entry, rows_max, bound.shape)
 
     def _bind(self, text: str, statements: tuple[Any, ...], values: Values, relations: Relations) -> _Bound:
         """A statement that only reads, with all that it mentions, on a cursor."""
@@ -151,10 +152,10 @@ class SqlSession:
             known = self._known.find(key)
             if known is not None:
                 query = known.applied_to(query)
-                return _Bound(query, query.open(), None, known)
+                return _Bound(query, query.open(), None, Shape(known.columns, known.types))
             run = query.open()
             try:
-                bound = _refined(query, run, run.bind(), relations.mentions)
+                bound = _refined(query, run, relations.mentions)
             except QueryError as error:
                 run.close()
                 relations.find(error)
@@ -162,8 +163,8 @@ class SqlSession:
                 run.close()
                 raise
             else:
-                if key is not None and bound.known is not None:
-                    self._known.keep(key, bound.known, changes)
+                if key is not None and bound.run.reusable:
+                    self._known.keep(key, _known(bound), changes)
                 return bound
 
     def _perform(
@@ -180,7 +181,7 @@ class SqlSession:
             for work in (*works, run.bind):
                 while True:
                     try:
-                        relation = work()
+                        done = work()
                     except QueryError as error:
                         relations.find(error)
                         query = self._query(text, statements, values, relations, repeatable=False)
@@ -193,7 +194,7 @@ class SqlSession:
         finally:
             self._known.forget()
             self._database.forget_views()  # perhaps one that was made for a topic was dropped
-        return _Bound(query, run, relation, None)
+        return _Bound(query, run, *done)
 
     def close(self) -> None:
         """Give the memory back. Closing twice is fine."""
@@ -311,22 +312,21 @@ class _Bound(NamedTuple):
         query: The query.
         run: Has the cursor.
         relation: DuckDB's; ``None``: it is not needed to know the columns.
-        known: What will be known of the query when it is asked again, or was already.
+        shape: The columns.
     """
 
     query: Query
     run: Run
     relation: Any
-    known: Known | None
+    shape: Shape
 
 
-def _refined(query: Query, run: Run, relation: Any, mentions: Mentions) -> _Bound:
+def _refined(query: Query, run: Run, mentions: Mentions) -> _Bound:
     """The query as it stands; or without its records if it needs none; or knowing what it scans just once."""
+    relation, shape = run.bind()
     topics = query.capture.topics
-    if not query.repeatable or not topics:
-        return _Bound(query, run, relation, None)
     if len(topics) == 1 and asks_for_extremes(mentions):
-        text = run.condensed_text(list(relation.columns))
+        text = run.condensed_text(shape.columns)
         bound = None if text is None else _condensed(query, text)
         if bound is not None:
             run.release()
@@ -334,7 +334,7 @@ def _refined(query: Query, run: Run, relation: Any, mentions: Mentions) -> _Boun
     typed = any(topic.schema is not None for topic in topics.values())
     if typed and not mentions.words.isdisjoint(_FILTERING):
         query = msgspec.structs.replace(query, lone=run.find_lone())
-    return _Bound(query, run, relation, _known(query, run, relation))
+    return _Bound(query, run, relation, shape)
 
 
 def _condensed(query: Query, text: str) -> _Bound | None:
@@ -342,21 +342,18 @@ def _condensed(query: Query, text: str) -> _Bound | None:
     query = msgspec.structs.replace(query, text=text, statements=(), condensed=True)
     run = query.open()
     try:
-        relation = run.bind()
+        return _Bound(query, run, *run.bind())
     except QueryError:
         run.close()
         return None
     except BaseException:
         run.close()
         raise
-    return _Bound(query, run, relation, _known(query, run, relation))
 
 
-def _known(query: Query, run: Run, relation: Any) -> Known | None:
-    """What is known of a query that was bound; ``None`` if its cursor had to be set up for it."""
-    if not run.reusable:
-        return None
-    return Known(list(relation.columns), list(relation.types), query.text, query.condensed, query.lone)
+def _known(bound: _Bound) -> Known:
+    query, shape = bound.query, bound.shape
+    return Known(shape.columns, shape.types, query.text, query.condensed, query.lone)
 
 
 def _check_arguments(text: object, as_of: object) -> None:

@@ -16,6 +16,7 @@ import pytest
 import streamhouse
 from streamhouse.errors import ClosedError, QueryError, QueryLimitError
 from streamhouse.runtime import SystemRuntime
+from streamhouse.sql.query import Run
 from streamhouse.store.memory import MemoryStore
 from streamhouse.testing.stores import FaultyStore, SlowStore
 
@@ -45,6 +46,33 @@ with streamhouse.Log("memory://") as log:
             print(name, "ended")
     print(log.sql("select count(*) from orders").fetchall())
 """
+
+
+def test_a_restricted_query_leaves_nothing_that_is_in_the_way_of_the_end() -> None:
+    program = (
+        "import streamhouse; log = streamhouse.Log('memory://');"
+        "print(log.sql_session(restricted=True).sql('select 1').fetchall()); log.close()"
+    )
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=50, check=False)
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"[(1,)]\n", b"")
+
+
+@pytest.mark.parametrize("query", ["create table t as select 1", "select count(value) from orders"])
+def test_closing_when_a_statement_has_just_run(
+    shop: streamhouse.Log, query: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bind = Run.bind
+
+    def bind_and_close(run: Run) -> object:
+        bound = bind(run)
+        shop.close()
+        return bound
+
+    monkeypatch.setattr(Run, "bind", bind_and_close)
+    result = shop.sql(query)
+    with pytest.raises(ClosedError):
+        result.fetchall()
 
 
 def test_ctrl_c_ends_every_kind_of_pass() -> None:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import signal
 import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
 
 import nanoarrow as na
 import pandas as pd
@@ -15,6 +19,7 @@ import pytest
 import streamhouse
 from streamhouse.errors import (
     ClosedError,
+    ForkedError,
     HistoryGoneError,
     InvalidPositionError,
     QueryError,
@@ -557,15 +562,27 @@ def test_closing_a_log_ends_its_queries(cold: object, tmp_path: object) -> None:
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_after_a_fork(shop: streamhouse.Log) -> None:
     session = shop.sql_session()
+    result = session.sql("select count(value) from orders")
+    restricted = shop.sql_session(restricted=True)
+    held = restricted.sql("select count(value) from orders")
+    calls: list[Callable[[], Any]] = [
+        *(lambda: session.sql("select 1"), result.fetchall, result.df, result.explain, result._repr_html_),
+        *(lambda: next(iter(result)), lambda: pa.table(result), held.fetchall),
+    ]
     child = os.fork()
     if child == 0:
-        try:
-            session.sql("select 1")
-        except streamhouse.errors.ForkedError:
-            os._exit(7)
-        os._exit(1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+        signal.alarm(20)  # where it waits for a thread that is not there
+        refused = 0
+        for call in calls:
+            with suppress(ForkedError):
+                call()
+                continue
+            refused += 1
+        result.close()
+        os._exit(refused)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == len(calls)
     assert session.sql("select 1").fetchall() == [(1,)]
+    assert result.fetchall() == held.fetchall() == [(12,)]
 
 
 def test_a_defect_of_duckdb_ends_one_query_and_not_the_session(shop: streamhouse.Log) -> None:
