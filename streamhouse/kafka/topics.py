@@ -14,6 +14,7 @@ from streamhouse.kafka.parts import Parts
 
 _ID_BYTES: Final = 8
 _REFRESH_SECONDS: Final = 0.05
+_REFUSED_SECONDS: Final = 1.0  # a stream of bad records does not cost a request each
 
 
 class TopicDirectory:
@@ -50,6 +51,14 @@ class TopicDirectory:
             found = {name: info or self.present(name) for name, info in found.items()}
         return found
 
+    async def newer(self, info: TopicInfo) -> TopicInfo | None:
+        """A typed topic that refuses what was sent, as it is by now; ``None``: as it was known."""
+        if not info.settings.schemas:
+            return None
+        await self.look_again(_REFUSED_SECONDS)
+        found = self.present(info.name)
+        return None if found == info else found
+
     def all(self) -> list[TopicInfo]:
         """All of them, by name."""
         return self._parts.catalog.topics()
@@ -78,13 +87,13 @@ class TopicDirectory:
         """Likewise, for a number that the log has given."""
         return uuid.UUID(bytes=self._prefix + number.to_bytes(_ID_BYTES, "big"))
 
-    async def look_again(self) -> bool:
+    async def look_again(self, pause: float = _REFRESH_SECONDS) -> bool:
         """Read the log to its end, unless that was done a moment ago; whether it was done."""
         if self._looking is not None:
             await asyncio.shield(self._looking)
             return True
         now = self._parts.loop.time()
-        if now - self._looked_at < _REFRESH_SECONDS:
+        if now - self._looked_at < pause:
             return False
         self._looked_at = now
         self._looking = self._parts.loop.create_task(self._parts.refresh())

@@ -6,11 +6,14 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from aiokafka.record.memory_records import MemoryRecords
 from kio.schema.errors import ErrorCode
 
+import streamhouse
+import streamhouse.kafka
 from streamhouse.kafka.protocol import apis
 from tests.kafka.wire import Wire
 from tests.kafka.world import NONE, Values, World, batch, errors, new_world
@@ -93,6 +96,24 @@ def test_records_without_keys_are_named_one_by_one(world: World) -> None:
         assert [each.batch_index for each in part.record_errors] == [1, 2]
         assert all("key" in each.batch_index_error_message for each in part.record_errors)
     assert list(world.log.read("compacted")) == []
+
+
+def test_a_record_of_a_schema_altered_elsewhere_fits(tmp_path: Path) -> None:
+    def codes(world: World, value: bytes) -> set[ErrorCode]:
+        return errors(world.ask(apis.PRODUCE, 8, producing(b"k", value=value)))
+
+    with (
+        streamhouse.Log(tmp_path) as other,
+        streamhouse.Log(tmp_path, poll_seconds_min=3600, poll_seconds_max=3600) as log,
+    ):
+        other.create_topic("t", schema={"a": "TINYINT"})
+        with streamhouse.kafka.serve(log, port=0) as gateway, Wire(gateway) as wire:
+            world = World(log, gateway, wire)
+            assert codes(world, b'{"a": 1}') == NONE
+            other.alter_topic("t", schema={"a": "BIGINT", "b": "VARCHAR"})
+            assert codes(world, b'{"a": 300, "b": "x"}') == NONE
+            assert ErrorCode.invalid_record in codes(world, b'{"a": "x"}')
+        assert [record.value["a"] for record in other.read("t")] == [1, 300]
 
 
 def test_topics_go_by_their_ids(world: World) -> None:

@@ -91,15 +91,26 @@ class ProduceHandler:
         """Records that can be proposed, or why they cannot."""
         try:
             info = await self._find(request, body, part)
-            ready = await self._sink.prepare(
-                request.peer, part, info, transactional=body.transactional_id is not None
-            )
+            ready = await self._fitting(request, body, part, info)
         except DeclinedError as declined:
             return PartResult(
                 part, declined.error, message=declined.message, bad_records=declined.bad_records
             )
         held.grow(ready.stored_bytes)
         return ready
+
+    async def _fitting(
+        self, request: Request, body: ProduceRequest, part: ProducePart, info: TopicInfo
+    ) -> Ready:
+        """Records that are decoded and checked; again, if they do not fit a schema that was altered since."""
+        transactional = body.transactional_id is not None
+        try:
+            return await self._sink.prepare(request.peer, part, info, transactional=transactional)
+        except DeclinedError as declined:
+            newer = await self._topics.newer(info) if declined.bad_records else None
+            if newer is None:
+                raise
+            return await self._sink.prepare(request.peer, part, newer, transactional=transactional)
 
     async def _find(self, request: Request, body: ProduceRequest, part: ProducePart) -> TopicInfo:
         name = body.transactional_id
