@@ -1,8 +1,9 @@
 """Results of queries, written row by row as they come: JSON lines, CSV, or DuckDB's own table.
 
-In JSON a column of type JSON stands as such, decimals are numbers, times ISO 8601, and bytes are escaped as
-they are in the columns ``key`` and ``value``. CSV is that of RFC 4180 with a line of names; a null is nothing
-at all, an empty text ``""``; lists, structs and maps are JSON.
+In JSON a column of type JSON stands as such, but for what only DuckDB takes for JSON, which is text. Decimals
+are numbers, times ISO 8601, and bytes are escaped as they are in the columns ``key`` and ``value``. CSV is that
+of RFC 4180 with a line of names; a null is nothing at all, an empty text ``""``; lists, structs, maps and
+whatever else has several values are JSON.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from streamhouse.sql.result import Result
 from streamhouse.sql.text import shown
 
 _ROWS_AT_ONCE: Final = 1000
-_JSON: Final = "JSON"
-_NESTED: Final = ("STRUCT(", "MAP(", "UNION(")
+_SEVERAL: Final = (list, tuple, Mapping)
+_ON_ONE_LINE: Final = {ord(end): " " for end in "\r\n"}  # not in texts, where JSON has none
 
 
 class ResultFormat(enum.StrEnum):
@@ -48,7 +49,7 @@ def write_result(result: Result, form: ResultFormat, *, width: int | None = None
             result.show(max_width=width)
         print_text(text.getvalue().rstrip("\n"))
         return
-    if not result.columns or result.columns == ["Success"]:  # nothing but done
+    if not result.columns:
         return
     write_rows = _write_csv if form is ResultFormat.CSV else _write_json
     write_rows(result)
@@ -72,20 +73,22 @@ def _write_json(result: Result) -> None:
 
 def _write_csv(result: Result) -> None:
     encode = msgspec.json.Encoder(decimal_format="number", enc_hook=str).encode
-    nested = [
-        type_.endswith("]") or type_.startswith(("STRUCT(", "MAP(", "UNION(")) for type_ in result.types
-    ]
-    lines = [_line(result.columns)]
+    names = [_line(result.columns)]
+    lines = names.copy()
     for row in result:
-        cells = [
-            encode(_plain(value)).decode() if deep and value is not None else value
-            for deep, value in zip(nested, row, strict=True)
-        ]
-        lines.append(_line(cells))
+        lines.append(
+            _line(encode(_plain(value)).decode() if isinstance(value, _SEVERAL) else value for value in row)
+        )
         if len(lines) == _ROWS_AT_ONCE:
             write_bytes("".join(lines).encode())
             lines.clear()
-    write_bytes("".join(lines).encode())
+    if lines != names or not _may_say_done(result):
+        write_bytes("".join(lines).encode())
+
+
+def _may_say_done(result: Result) -> bool:
+    """Whether a result without rows is what DuckDB answers to a statement that has none."""
+    return result.columns == ["Success"] and result.types == ["BOOLEAN"]
 
 
 def _line(cells: Iterable[Any]) -> str:
@@ -105,9 +108,20 @@ def _cell(value: Any) -> str:
 
 def _maker(type_: str) -> Callable[[Any], Any] | None:
     """What makes something that JSON has of the values of a column; ``None``: they are that already."""
-    if type_ == _JSON:
-        return lambda value: None if value is None else msgspec.Raw(value.encode())
-    return _plain if type_ == "BLOB" or "(" in type_ or "[" in type_ else None
+    if type_ == "JSON":
+        return _document
+    return _plain if type_ in {"BLOB", "VARIANT"} or "(" in type_ or "[" in type_ else None
+
+
+def _document(text: str | None) -> Any:
+    """JSON as it was written, on one line; as a text if it is something that only DuckDB takes for JSON."""
+    if text is None:
+        return None
+    try:
+        msgspec.json.decode(text)
+    except (ValueError, RecursionError):
+        return text
+    return msgspec.Raw(text.translate(_ON_ONE_LINE).encode())
 
 
 def _plain(value: Any) -> Any:
@@ -115,7 +129,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return shown(value).decode()
     if isinstance(value, Mapping):
-        return {key if isinstance(key, str) else str(key): _plain(inner) for key, inner in value.items()}
+        return {str(_plain(key)): _plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(inner) for inner in value]
     return value

@@ -19,7 +19,7 @@ from streamhouse.cli.positions import parse_one_position
 from streamhouse.cli.results import ResultFormat, write_result
 from streamhouse.errors import QueryError
 from streamhouse.log import Log
-from streamhouse.sql.mentions import tokens
+from streamhouse.sql.mentions import without_end
 
 _CHUNK_BYTES: Final = 1 << 20
 _SUFFIXES: Final = {
@@ -85,6 +85,8 @@ def sql(
     form = ResultFormat.JSON if json else form
     text = _text_of(query)
     if text is None:
+        if explain or output is not None or param or form is ResultFormat.PARQUET:
+            raise typer.BadParameter("--explain, --output, --param and --format parquet need a query")
         from streamhouse.cli.prompt import Prompt
 
         with open_log(log, storage_option) as handle:
@@ -140,8 +142,9 @@ def _write_file(
     name = "json" if form is ResultFormat.JSONL else str(form)
     literal = target.replace("'", "''")
     copy = f"copy ({_one_statement(query)}\n) to '{literal}' (format {name})"
-    ((count,),) = log.sql(copy, as_of=_moment(as_of), **values).fetchall()
-    print_text(f"{count:,} rows written") if sys.stdout.isatty() else None
+    counts = log.sql(copy, as_of=_moment(as_of), **values).fetchall()  # none of a PIVOT
+    if counts and sys.stdout.isatty():
+        print_text(f"{counts[0][0]:,} rows written")
 
 
 def _write_parquet(log: Log, query: str, values: dict[str, Any], as_of: str | None) -> None:
@@ -161,9 +164,7 @@ def _write_parquet(log: Log, query: str, values: dict[str, Any], as_of: str | No
 
 def _one_statement(query: str) -> str:
     """The query without what may stand behind it: a semicolon, comments."""
-    pieces = list(tokens(query))
-    while pieces and (pieces[-1][1] == "comment" or pieces[-1][0].strip() in {"", ";"}):
-        pieces.pop()
-    if not pieces:
+    text = without_end(query)
+    if not text:
         raise QueryError("the query is empty")
-    return "".join(text for text, _ in pieces)
+    return text

@@ -92,6 +92,20 @@ def test_a_conversation(terminal: Terminal) -> None:
     assert terminal.leave() == 0
 
 
+@pytest.mark.parametrize("option", ["--explain", "--output=x.csv", "--param=a=1", "--format=parquet"])
+def test_what_is_for_a_query_is_not_for_the_prompt(folder: Path, option: str) -> None:
+    child = pexpect.spawn(
+        sys.executable,
+        ["-c", PROGRAM, "sql", "--log", str(folder / "log"), option],
+        encoding="utf-8",
+        timeout=30,
+    )
+    child.expect_exact("need a query")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 2
+
+
 def test_errors_do_not_end_it(terminal: Terminal) -> None:
     assert "syntax error" in terminal.ask("selec 1;")
     assert "did you mean 'orders'" in terminal.ask("from order1;")

@@ -71,6 +71,31 @@ def test_what_values_become_in_json(shop) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (
+            r"""E'{"a":\n 1.50000000000000000001,\r\n "b": "\\n"}'::json""",
+            """{"a":  1.50000000000000000001,   "b": "\\n"}""",
+        ),
+        ("'[1,]'::json", '"[1,]"'),
+        ("'NaN'::json", '"NaN"'),
+        ("null::json", "null"),
+        (r"map {'\xAA'::blob: '\xAA'::blob}", r'{"\\xAA":"\\xAA"}'),
+        (r"'\xAA'::blob::variant", r'"\\xAA"'),
+        (r"{'a': ['\xAA'::blob]}::variant", r'{"a":["\\xAA"]}'),
+        ("row(1, 'x')", '[1,"x"]'),
+    ],
+)
+def test_json_is_valid_and_on_one_line(shop, value: str, expected: str) -> None:
+    assert shop("sql", f"select {value} as v").out.decode() == f'{{"v":{expected}}}\n'
+
+
+def test_what_has_several_values_is_json_in_csv(shop) -> None:
+    query = r"select row(1, 'x') as t, {'a': 1}::variant as v, 'x'::variant as w, union_value(n := [1]) as u"
+    assert shop("sql", "--format", "csv", query).out == b't,v,w,u\r\n"[1,""x""]","{""a"":1}",x,[1]\r\n'
+
+
 def test_csv(shop) -> None:
     query = r"""
         select 1 as n, null as nothing, '' as empty, 'a,"b' as quoted, E'x\ny' as "two, lines", [1, 2] as l,
@@ -113,6 +138,23 @@ def test_parquet_and_files(shop, tmp_path: Path) -> None:
     for name in ("piped.parquet", "a.parquet", "b.csv", "c.json", "d.json", "e.csv.gz", "f.csv"):
         found = duckdb.sql(f"select count(*), sum(amount) from '{tmp_path / name}'").fetchall()
         assert found == [(12, 66)], name
+
+
+def test_the_topics_into_files(shop, tmp_path: Path) -> None:
+    assert shop("sql", "show tables; -- all", "--output", str(tmp_path / "a.csv")).code == 0
+    assert (tmp_path / "a.csv").read_text() == "name\norders\n"
+    (tmp_path / "b.parquet").write_bytes(shop("sql", "show tables", "--format", "parquet").out)
+    assert duckdb.sql(f"from '{tmp_path}/b.parquet'").fetchall() == [("orders",)]
+
+
+def test_a_pivot_into_files(shop, tmp_path: Path) -> None:
+    """DuckDB does not say how many rows that were."""
+    query = "pivot (select value->>'user' as who from orders) on who using count(*)"
+    result = shop("sql", query, "--output", str(tmp_path / "a.csv"))
+    assert (result.code, result.err) == (0, "")
+    assert (tmp_path / "a.csv").read_text() == "u0,u1,u2\n4,4,4\n"
+    (tmp_path / "b.parquet").write_bytes(shop("sql", query, "--format", "parquet").out)
+    assert duckdb.sql(f"from '{tmp_path}/b.parquet'").fetchall() == [(4, 4, 4)]
 
 
 def test_a_file_on_s3(cli, streamhouse_s3) -> None:
@@ -163,6 +205,14 @@ def test_explain(shop) -> None:
 def test_statements_without_rows(shop) -> None:
     assert shop("sql", "create table t as select 1; drop table t").out == b""
     assert shop("sql", "show tables").rows == [{"name": "orders"}]
+    assert shop("sql", "--format", "csv", "create table t as select 1; drop table t").out == b""
+    assert shop("sql", "--format", "csv", "select * from orders limit 0").out.startswith(b"topic,partition,")
+
+
+def test_a_column_may_be_called_like_the_answer_to_a_statement(shop) -> None:
+    assert shop("sql", 'select 1 as "Success"').rows == [{"Success": 1}]
+    assert shop("sql", "--format", "csv", 'select true as "Success"').out == b"Success\r\ntrue\r\n"
+    assert shop("sql", "--format", "csv", 'select 1 as "Success" limit 0').out == b"Success\r\n"
 
 
 @pytest.mark.parametrize(
