@@ -80,6 +80,9 @@ app.command()(verify)
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code; nothing but an interpreter error is raised."""
+    for number, argument in enumerate(arguments, 1):
+        if not _is_text(argument):  # not repeated: it may be a secret
+            return _fail(f"argument {number} is no UTF-8 text", 2)
     try:
         code = app(list(arguments) or ["--help"], prog_name="streamctl", standalone_mode=False)
         flush()
@@ -96,6 +99,14 @@ def run(arguments: Sequence[str]) -> int:
     except OSError as error:  # an input file that cannot be read, for one
         return _fail(str(error), 2)
     return code if isinstance(code, int) else 0
+
+
+def _is_text(argument: str) -> bool:
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _fail(message: str, code: int) -> int:

@@ -53,6 +53,23 @@ def test_wrong_usage_is_one_line_with_the_nearest_match(cli, arguments: list[str
     assert "s3cret" not in result.err
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["produce", "t", "\udcff"],
+        ["consume", "t", "--format", "%k\udcff"],
+        ["sql", "select $x", "--param", "x=\udcff"],
+        ["export", "t", "lake\udcff"],
+        ["topic", "list", "--storage-option", "secret=s3cret\udcff"],
+    ],
+)
+def test_arguments_that_are_no_text_are_wrong_usage(cli, arguments: list[str]) -> None:
+    """Bytes that are not UTF-8 reach a program like this."""
+    result = cli(*arguments)
+    assert (result.code, result.out) == (2, b"")
+    assert result.err == f"streamctl: argument {len(arguments)} is no UTF-8 text\n"
+
+
 def test_without_a_log_the_message_names_option_and_variable(cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("STREAMHOUSE_LOG")
     result = cli("topic", "list")
