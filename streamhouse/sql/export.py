@@ -316,11 +316,10 @@ def checked_options(
     Raises:
         InvalidInputError: It makes no sense.
     """
-    named = (partition_by,) if isinstance(partition_by, str) else partition_by
-    names = tuple(named or ()) if isinstance(named, Sequence | None) else ("",)
-    if not all(isinstance(name, str) and name for name in names):
+    names = _names(partition_by)
+    if names is None:
         raise InvalidInputError(f"partition_by takes names of columns, not {partition_by!r}")
-    if select is not None and not (isinstance(select, str) and select.strip()):
+    if select is not None and not _says_something(select):
         raise InvalidInputError(f"select takes what stands behind SELECT, not {select!r}")
     if compression not in _COMPRESSIONS:
         hint = nearest(str(compression), _COMPRESSIONS)
@@ -335,6 +334,18 @@ def checked_options(
         compression=compression,
         file_bytes=file_bytes,
     )
+
+
+def _names(given: object) -> tuple[str, ...] | None:
+    """Names of columns; ``None``: they are something else."""
+    named = (given,) if isinstance(given, str) else () if given is None else given
+    if not isinstance(named, Sequence) or not all(map(_says_something, named)):
+        return None
+    return tuple(named)
+
+
+def _says_something(text: object) -> bool:
+    return isinstance(text, str) and bool(text.strip())
 
 
 _COMPRESSIONS: Final = ("zstd", "snappy", "lz4_raw", "gzip", "brotli", "uncompressed")

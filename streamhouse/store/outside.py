@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final, Protocol, cast
 
 from streamhouse.config import Settings
-from streamhouse.errors import InvalidUrlError, NotALogError
+from streamhouse.errors import InvalidSettingError, InvalidUrlError, NotALogError
 from streamhouse.runtime import Runtime
 from streamhouse.store.base import ObjectInfo
 from streamhouse.store.open import open_fsspec_store, open_store, without_credentials
@@ -75,11 +75,15 @@ class Outside:
 
         Raises:
             InvalidUrlError: The URL cannot be understood.
-            InvalidSettingError: The filesystem does not know a storage option.
+            InvalidSettingError: ``storage_options`` are none, or none that the filesystem knows.
             MissingExtraError: The package for the protocol is not installed.
             StoreUnavailableError: A filesystem that connects at once could not.
         """
-        text = os.fspath(url)
+        text = _text(url)
+        if not isinstance(storage_options, Mapping | None):
+            raise InvalidSettingError(
+                f"storage_options are names and values, not {type(storage_options).__name__}"
+            )
         if storage_options is None and self._shares_options(text):
             storage_options = self._options
         try:
@@ -106,6 +110,17 @@ class Outside:
         if protocol in _S3 and own in _S3:
             return True
         return protocol == own and _address(url) == _address(self._log)
+
+
+def _text(url: object) -> str:
+    text = os.fspath(url) if isinstance(url, str | os.PathLike) else None
+    if not isinstance(text, str):
+        raise InvalidUrlError(f"a folder is a path or a URL, not {type(url).__name__}")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidUrlError(f"{without_credentials(text)!r} is no Unicode text") from None
+    return text
 
 
 def protocol_of(url: str) -> str:

@@ -16,6 +16,7 @@ import pytest
 import streamhouse
 from streamhouse.errors import (
     InvalidInputError,
+    InvalidSettingError,
     InvalidUrlError,
     ProducerFencedError,
     QueryError,
@@ -244,6 +245,10 @@ def test_to_a_bucket_with_the_options_of_the_log(tmp_path: Path) -> None:
         ({"partition_by": "dya", "select": "*, 1 as day"}, InvalidInputError, "did you mean 'day'"),
         ({"partition_by": "key", "select": "key"}, InvalidInputError, "takes all columns"),
         ({"partition_by": [""]}, InvalidInputError, "takes names of columns"),
+        ({"partition_by": [1]}, InvalidInputError, "takes names of columns"),
+        ({"partition_by": 5}, InvalidInputError, "takes names of columns"),
+        ({"select": 5}, InvalidInputError, "what stands behind SELECT"),
+        ({"storage_options": 5}, InvalidSettingError, "names and values, not int"),
         ({"partition_by": ".x", "select": '*, 1 as ".x"'}, InvalidInputError, "begin with a dot"),
         ({"select": " "}, InvalidInputError, "what stands behind SELECT"),
         ({"select": "nonsense"}, QueryError, "nonsense"),
@@ -306,6 +311,14 @@ def test_a_place_that_cannot_be(orders: streamhouse.Log, tmp_path: Path) -> None
         orders.topic("orders").to_parquet(tmp_path / "file")
     with pytest.raises(InvalidUrlError, match="a web server stores nothing"):
         orders.topic("orders").to_parquet("https://host/x")
+    for url in (None, 5, b"x"):
+        with pytest.raises(InvalidUrlError, match=f"not {type(url).__name__}"):
+            orders.topic("orders").to_parquet(url)  # type: ignore[arg-type]
+    with pytest.raises(InvalidUrlError, match=r"'a\\udcffb' is no Unicode text"):
+        orders.topic("orders").to_parquet("a\udcffb")
+    with pytest.raises(InvalidUrlError) as caught:
+        orders.topic("orders").to_parquet("sftp://me:s3cret@host/\udcff")
+    assert "s3cret" not in str(caught.value)
 
 
 def test_a_topic_that_was_deleted(orders: streamhouse.Log, tmp_path: Path) -> None:
