@@ -1,4 +1,4 @@
-"""What a field of type JSON may hold: only what every reader can read again.
+"""What a field of type JSON may hold, and its text: only what every reader can read again.
 
 JSON has neither NaN nor infinity, which encoders write as null without a word. And values may be nested only
 so deeply: decoders call themselves, so how deep they get depends on how deep the stack of the reader is.
@@ -7,6 +7,8 @@ so deeply: decoders call themselves, so how deep they get depends on how deep th
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
 from math import isfinite
 from typing import Any, Final
 
@@ -16,7 +18,8 @@ from streamhouse.errors import InvalidRecordError
 from streamhouse.format.columns import ArrowColumn
 from streamhouse.format.lists import binary_list
 from streamhouse.limits import JSON_DEPTH_MAX
-from streamhouse.schema.model import Type
+from streamhouse.schema.model import Field
+from streamhouse.schema.rowtypes import attribute
 
 _SHOWN_BYTES: Final = 80
 
@@ -26,25 +29,73 @@ def may_be_deep(text: bytes) -> bool:
     return len(text) > JSON_DEPTH_MAX and text.count(b"[") + text.count(b"{") > JSON_DEPTH_MAX
 
 
-def check_json(path: str, _: Type, value: Any) -> None:
-    """See that JSON can say what a Python value does.
+Texts = Callable[[bool, Any], Any]
+"""What becomes of a value: whether it was read from JSON that is not too deep, the value."""
+
+
+def json_texts(path: str, field: Field) -> Texts | None:
+    """What puts the text of JSON in the place of what is in fields of that type; ``None``: there are none.
 
     Args:
-        path: The field.
-        value: Anything at all.
+        path: Of the field.
+        field: A field of type JSON, or one that may hold such fields. Structs are altered in place.
+    """
+    kind, inner = field.type.kind, field.type.fields
+    if kind == "json":
+        return partial(_text_or_none if field.optional else _text, path)
+    if kind == "struct":
+        made = [json_texts(f"{path}.{each.name}" if path else each.name, each) for each in inner]
+        parts = [(attribute(index), part) for index, part in enumerate(made) if part is not None]
+        return partial(_in_struct, parts) if parts else None
+    if kind == "list":
+        item = json_texts(f"{path}[]", inner[0])
+        return None if item is None else partial(_in_list, item)
+    if kind == "map":
+        value = json_texts(f"{path}.{inner[1].name}", inner[1])
+        return None if value is None else partial(_in_map, value)
+    return None
+
+
+def _in_struct(parts: Sequence[tuple[str, Texts]], trust: bool, row: Any) -> Any:
+    if row is not None:
+        for name, part in parts:
+            setattr(row, name, part(trust, getattr(row, name)))
+    return row
+
+
+def _in_list(item: Texts, trust: bool, values: list[Any] | None) -> list[Any] | None:
+    return None if values is None else [item(trust, value) for value in values]
+
+
+def _in_map(part: Texts, trust: bool, values: dict[Any, Any] | None) -> dict[Any, Any] | None:
+    return None if values is None else {key: part(trust, value) for key, value in values.items()}
+
+
+def _text_or_none(path: str, trust: bool, value: Any) -> bytes | None:
+    return None if value is None else _text(path, trust, value)
+
+
+def _text(path: str, trust: bool, value: Any) -> bytes:
+    """The JSON of a value.
 
     Raises:
         InvalidRecordError: It is or has NaN or an infinity, something that has no JSON, or is too deep.
     """
+    if value is None:
+        raise InvalidRecordError(f"field {path}: Expected JSON, got `null`, but the field is NOT NULL")
     try:
-        plain = msgspec.to_builtins(value, str_keys=True)
-        text = _encode(plain)
+        text = _encode(value)
+        if not trust:
+            _check_text(path, text)
+            if may_be_deep(text) or b"null" in text:  # which is also what becomes of NaN
+                _check_plain(path, msgspec.to_builtins(value, str_keys=True, enc_hook=_of_raw))
     except RecursionError:
         raise _too_deep(path) from None
     except (TypeError, ValueError, OverflowError) as error:
+        if isinstance(error, InvalidRecordError):
+            raise
         raise InvalidRecordError(f"field {path}: the value cannot be stored: {error}") from None
-    if may_be_deep(text) or b"null" in text:  # which is also what becomes of NaN
-        _check_plain(path, plain)
+    return text
 
 
 def check_json_column(path: str, column: ArrowColumn) -> None:
@@ -97,6 +148,12 @@ def _check_plain(path: str, value: Any) -> None:
         level = inner
 
 
+def _of_raw(value: Any) -> Any:
+    if isinstance(value, msgspec.Raw):
+        return _decode(value)
+    raise TypeError(f"{type(value).__qualname__} is no JSON")
+
+
 def _too_deep(path: str) -> InvalidRecordError:
     return InvalidRecordError(
         f"field {path}: arrays and objects lie more than {JSON_DEPTH_MAX} deep in each other"
@@ -104,5 +161,5 @@ def _too_deep(path: str) -> InvalidRecordError:
 
 
 _ARRAYS: Final = frozenset((list, tuple))  # what is left of them, and of sets
-_encode: Final = msgspec.json.Encoder().encode
+_encode: Final = msgspec.json.Encoder(decimal_format="number").encode
 _decode: Final = msgspec.json.Decoder().decode

@@ -2,24 +2,25 @@
 
 For each schema a msgspec Struct is made, so decoding, checking and naming the culprit is one call into C.
 On its way into a block a value is kept as msgpack of that Struct, which unlike JSON has bytes, NaN and
-times of its own.
+times of its own. Only fields of type JSON are text by then: msgpack has neither their decimals nor integers
+beyond 64 bits.
 """
 
 from __future__ import annotations
 
-import datetime as dt
 import decimal
 import re
-import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache, partial
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import msgspec
 
 from streamhouse.errors import InvalidRecordError, nearest
-from streamhouse.schema.jsonfields import check_json, may_be_deep
+from streamhouse.schema.jsonfields import json_texts, may_be_deep
 from streamhouse.schema.model import INTEGERS, Field, Schema, Type
+from streamhouse.schema.objects import plain
+from streamhouse.schema.rowtypes import attribute, packed_type, row_type
 
 _SHOWN_MAX: Final = 80
 
@@ -35,10 +36,11 @@ class RowDecoder:
         self.schema = schema
         self.row = row_type(schema)
         self._from_json = msgspec.json.Decoder(self.row).decode
-        self._from_msgpack = msgspec.msgpack.Decoder(self.row).decode
+        self._from_msgpack = msgspec.msgpack.Decoder(packed_type(schema)).decode
         self._to_msgpack = msgspec.msgpack.Encoder().encode
-        self._check = _checker(_CHECKS, "", Type("struct", fields=schema.fields))
-        self._check_json = _checker(_JSON_CHECKS, "", Type("struct", fields=schema.fields))
+        row = Type("struct", fields=schema.fields)
+        self._check = _checker("", row)
+        self._json_texts = json_texts("", Field("", row, False))
 
     def pack(self, value: Any) -> bytes | None:
         """A value, checked, as it waits for its block.
@@ -61,8 +63,8 @@ class RowDecoder:
                 row = self._of_object(value)
             if self._check is not None:
                 self._check(row)
-            if self._check_json is not None and not _is_plain_json(value):
-                self._check_json(row)
+            if self._json_texts is not None:
+                self._json_texts(_is_plain_json(value), row)
             return self._to_msgpack(row)
         except msgspec.ValidationError as error:
             raise InvalidRecordError(self._explained(error)) from None
@@ -86,21 +88,22 @@ class RowDecoder:
         try:
             return msgspec.convert(value, self.row)
         except msgspec.ValidationError as error:
-            if "`numpy." not in str(error):
-                raise
-        plain = msgspec.to_builtins(value, builtin_types=_BUILTINS, enc_hook=_item)
-        return msgspec.convert(plain, self.row)
+            try:
+                fields = plain(value)
+            except TypeError:
+                raise error from None
+        return msgspec.convert(fields, self.row)
 
     def _of_object(self, value: Any) -> Any:
         try:
-            plain = msgspec.to_builtins(value, builtin_types=_BUILTINS)
+            fields = plain(value)
         except TypeError as error:
             raise InvalidRecordError(f"a {type(value).__qualname__} cannot be stored: {error}") from None
-        if not isinstance(plain, dict):
+        if not isinstance(fields, dict):
             raise InvalidRecordError(
                 f"a value of type {type(value).__qualname__} has no fields: pass a dict, a Struct or JSON"
             )
-        return msgspec.convert(plain, self.row)
+        return msgspec.convert(fields, self.row)
 
     def _culprit(self, row: Any) -> str:
         """The field that cannot be packed, where it is one."""
@@ -130,17 +133,6 @@ def row_decoder(schema: Schema) -> RowDecoder:
     return RowDecoder(schema)
 
 
-@lru_cache(maxsize=256)
-def row_type(schema: Schema) -> type[msgspec.Struct]:
-    """The Struct of a schema. Fields may have any name; :func:`attribute` says what its attributes are."""
-    return _struct(schema.fields)
-
-
-def attribute(index: int) -> str:
-    """What the field with that index is called in its Struct."""
-    return f"f{index}"
-
-
 def unscaled(type_: Type, value: decimal.Decimal) -> int:
     """A decimal as a whole number of its last digits, rounded as DuckDB does.
 
@@ -155,60 +147,31 @@ def unscaled(type_: Type, value: decimal.Decimal) -> int:
     return number
 
 
-def _struct(fields: Sequence[Field]) -> type[msgspec.Struct]:
-    declared: list[Any] = []
-    for index, field in enumerate(fields):
-        python = _python_type(field)
-        declared.append((attribute(index), python, None) if field.optional else (attribute(index), python))
-    names = {attribute(index): field.name for index, field in enumerate(fields)}
-    return msgspec.defstruct("Row", declared, rename=names, forbid_unknown_fields=True, kw_only=True)
-
-
-def _python_type(field: Field) -> Any:
-    python = _required_type(field.type)
-    return python | None if field.optional and python is not Any else python
-
-
-def _required_type(type_: Type) -> Any:
-    if type_.kind in INTEGERS:
-        low, high = INTEGERS[type_.kind]
-        return Annotated[int, msgspec.Meta(ge=low, le=None if type_.kind == "ubigint" else high)]
-    if type_.kind == "list":
-        return list[_python_type(type_.fields[0])]  # type: ignore[misc]
-    if type_.kind == "map":
-        key, value = type_.fields
-        return dict[_required_type(key.type), _python_type(value)]  # type: ignore[misc]
-    if type_.kind == "struct":
-        return _struct(type_.fields)
-    return _PYTHON[type_.kind]
-
-
 Check = Callable[[Any], None]
 CheckOfKind = Callable[[str, Type, Any], None]
 
 
-def _checker(kinds: Mapping[str, CheckOfKind], path: str, type_: Type) -> Check | None:
+def _checker(path: str, type_: Type) -> Check | None:
     """What finds values that the Python type has and the stored type has not; ``None``: there are none.
 
     Args:
-        kinds: The checks of plain types.
         path: Of the field.
         type_: Its type.
     """
-    if type_.kind in kinds:
-        return partial(kinds[type_.kind], path, type_)
+    if type_.kind in _CHECKS:
+        return partial(_CHECKS[type_.kind], path, type_)
     if type_.kind == "struct":
         checks = []
         for index, field in enumerate(type_.fields):
-            check = _checker(kinds, f"{path}.{field.name}" if path else field.name, field.type)
+            check = _checker(f"{path}.{field.name}" if path else field.name, field.type)
             if check is not None:
                 checks.append((attribute(index), check))
         return (lambda value: _check_struct(checks, value)) if checks else None
     if type_.kind == "list":
-        item = _checker(kinds, f"{path}[]", type_.fields[0].type)
+        item = _checker(f"{path}[]", type_.fields[0].type)
         return None if item is None else lambda value: _check_all(item, value)
     if type_.kind == "map":
-        inner = [_checker(kinds, f"{path}.{field.name}", field.type) for field in type_.fields]
+        inner = [_checker(f"{path}.{field.name}", field.type) for field in type_.fields]
         if inner == [None, None]:
             return None
         return lambda value: _check_map(inner, value)
@@ -223,7 +186,7 @@ def _check_decimal(path: str, type_: Type, value: decimal.Decimal) -> None:
 
 
 def _check_float(path: str, _: Type, value: float) -> None:
-    if abs(value) > _FLOAT_MAX and value not in _INFINITE:
+    if abs(value) >= _FLOAT_MAX and value not in _INFINITE:
         raise InvalidRecordError(f"field {path}: {value!r} does not fit FLOAT")
 
 
@@ -258,13 +221,6 @@ def _is_plain_json(value: Any) -> bool:
     return isinstance(value, bytes) and not may_be_deep(value)
 
 
-def _item(value: Any) -> Any:
-    """NumPy's scalars as Python's."""
-    if type(value).__module__ == "numpy" and hasattr(value, "item"):
-        return value.item()
-    raise TypeError(f"{type(value).__qualname__} is no value")
-
-
 def _shown(value: Any) -> str:
     text = str(value)
     return text if len(text) <= _SHOWN_MAX else f"{text[:_SHOWN_MAX]}..."
@@ -275,26 +231,8 @@ _CHECKS: Final[Mapping[str, CheckOfKind]] = {
     "float": _check_float,
     "ubigint": _check_ubigint,
 }
-_JSON_CHECKS: Final[Mapping[str, CheckOfKind]] = {"json": check_json}
 _EXACT: Final = decimal.Context(prec=100, traps=[])
-_FLOAT_MAX: Final = 3.4028235677973366e38  # what still rounds to the largest 32-bit float lies below
+_FLOAT_MAX: Final = 3.4028235677973366e38  # halfway to the next power of two, and rounded up to it
 _INFINITE: Final = (float("inf"), float("-inf"))
 _AT: Final = re.compile(r" - at (?:`key` in )?`\$\.?(.*)`$", re.DOTALL)
 _UNKNOWN: Final = re.compile(r"unknown field `(.*)`")
-_BUILTINS: Final = (bytes, bytearray, dt.datetime, dt.date, dt.time, uuid.UUID, decimal.Decimal)
-_PYTHON: Final[dict[str, Any]] = {
-    "boolean": bool,
-    "float": float,
-    "double": float,
-    "decimal": decimal.Decimal,
-    "varchar": str,
-    "blob": bytes,
-    "date": dt.date,
-    "time": Annotated[dt.time, msgspec.Meta(tz=False)],
-    "timestamp_s": Annotated[dt.datetime, msgspec.Meta(tz=False)],
-    "timestamp_ms": Annotated[dt.datetime, msgspec.Meta(tz=False)],
-    "timestamp": Annotated[dt.datetime, msgspec.Meta(tz=False)],
-    "timestamptz": Annotated[dt.datetime, msgspec.Meta(tz=True)],
-    "uuid": uuid.UUID,
-    "json": Any,
-}

@@ -21,7 +21,8 @@ from streamhouse.format.columns import ArrowColumn, Bound, binary_column
 from streamhouse.format.integers import bitmap
 from streamhouse.schema.assemble import CODES, stored_values
 from streamhouse.schema.model import INTEGERS, Field, Schema, Type
-from streamhouse.schema.rows import attribute, unscaled
+from streamhouse.schema.rows import unscaled
+from streamhouse.schema.rowtypes import attribute
 
 BOUND_BYTES_MAX: Final = 64
 VALUE: Final = "value"
@@ -103,13 +104,12 @@ def _column(name: str, type_: Type, values: Sequence[Any]) -> ArrowColumn:
 
 def _plain(type_: Type, values: Sequence[Any], nulls: int) -> tuple[bytes, ...]:
     kind = type_.kind
-    if kind in {"varchar", "blob", "json"}:
-        encode = _ENCODE.get(kind)
-        if nulls:
-            blobs = [b"" if value is None else encode(value) if encode else value for value in values]
-        else:
-            blobs = list(map(encode, values)) if encode else list(values)
-        column = binary_column(blobs)
+    if kind == "varchar":
+        texts = [value or "" for value in values] if nulls else values
+        column = binary_column(list(map(str.encode, texts)))
+        return column.offsets, column.data
+    if kind in {"blob", "json"}:
+        column = binary_column([value or b"" for value in values] if nulls else list(values))
         return column.offsets, column.data
     if kind == "boolean":
         return (bitmap(bytes(map(bool, values))),)
@@ -174,10 +174,6 @@ def _since(epoch: dt.datetime, unit: dt.timedelta) -> Callable[[dt.datetime], in
     return lambda value: (value - epoch) // unit
 
 
-_ENCODE: Final[dict[str, Callable[[Any], bytes]]] = {
-    "varchar": str.encode,
-    "json": msgspec.json.Encoder(decimal_format="number").encode,
-}
 NUMBER: Final[dict[str, Callable[[Any], int]]] = {
     "date": lambda value: value.toordinal() - _EPOCH_DAY,
     "time": _time_number,
