@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 
 from streamhouse.errors import MissingExtraError, QueryError, QueryLimitError
 from streamhouse.sql.journal import Entry
+from streamhouse.sql.outgoing import collected
 from streamhouse.sql.query import Query, Run, Shape
 from streamhouse.sql.stats import QueryStats
 
@@ -19,7 +20,8 @@ T = TypeVar("T")
 
 _FETCHED_AT_ONCE: Final = 2048
 _HTML_ROWS_MAX: Final = 50
-_NOT_IN_POLARS: Final = re.compile(r"\b(INTERVAL|UNION)\b")
+_NOT_IN_POLARS: Final = frozenset(("interval", "union"))
+_NESTED: Final = frozenset(("array", "list", "map", "struct"))
 _NUMERIC: Final = re.compile(r"(U?(BIG|HUGE|SMALL|TINY)INT|U?INTEGER|DECIMAL\(.*\)|DOUBLE|FLOAT)")
 """Types whose values are aligned to the right."""
 
@@ -30,7 +32,8 @@ class Result:
     A query that only reads is run by whatever asks for its rows, each time anew, and always sees the
     same commit. ``for row in result``, :meth:`fetchone`, :meth:`fetchmany` and the Arrow stream hand
     rows on while they are made, so a result may be larger than memory; the other methods hold all of it.
-    Anything else (``create table``, ``copy``) has run when :meth:`~streamhouse.Log.sql` returns.
+    Anything else (``create table``, ``copy``) has run when :meth:`~streamhouse.Log.sql` returns. What
+    that gives, and several statements, and restricted sessions, is in memory as a whole before it is handed on.
 
     Results speak the Arrow PyCapsule protocol: Polars, PyArrow, pandas and DuckDB take them as they are, also
     as a relation of a further query.
@@ -127,14 +130,14 @@ class Result:
         return self._extra("pandas", lambda relation: relation.df())
 
     def pl(self) -> Any:
-        """All rows as a Polars DataFrame.
+        """All rows as a Polars DataFrame. Of columns of one name the later ones get a number, as in pandas.
 
         Raises:
             MissingExtraError: Polars is not installed.
             QueryError: Polars has no such type: intervals and unions.
         """
-        for name, type_ in zip(self.columns, self.types, strict=True):
-            if _NOT_IN_POLARS.search(type_):  # it would panic
+        for name, type_ in zip(self._columns, self._types, strict=True):
+            if _is_not_in_polars(type_):  # it would panic
                 raise QueryError(
                     f"Polars has no type for column {name!r} of {type_}: cast it, to VARCHAR say"
                 )
@@ -149,8 +152,8 @@ class Result:
         return self._extra("pyarrow", lambda relation: relation.to_arrow_table())
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        if not self._streams:
-            return self._whole(lambda relation: relation.__arrow_c_stream__(requested_schema))
+        if not self._streams:  # a stream of DuckDB's would keep everybody else from the cursor
+            return self._whole(lambda relation: collected(relation).__arrow_c_stream__())
         run = self._open()
         with self._entry.running(run):
             relation, _ = run.bind()
@@ -255,7 +258,16 @@ class Result:
 def _polars(relation: Any) -> Any:
     import polars as pl
 
-    return pl.DataFrame(relation)
+    if len(set(map(str.casefold, relation.columns))) < len(relation.columns):
+        relation = relation.project("*")  # DuckDB gives them other names, the same as for pandas
+    return pl.DataFrame(collected(relation))  # an error in DuckDB's stream would be one of Polars
+
+
+def _is_not_in_polars(type_: Any) -> bool:
+    """Whether a type is one that Polars has not, or made of one."""
+    if type_.id in _NESTED:
+        return any(_is_not_in_polars(part) for _, part in type_.children if not isinstance(part, int))
+    return type_.id in _NOT_IN_POLARS
 
 
 def _html_table(columns: list[str], types: list[str], rows: list[tuple[Any, ...]]) -> str:

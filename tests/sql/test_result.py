@@ -8,13 +8,17 @@ import gc
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 
 import duckdb
 import nanoarrow as na
+import polars as pl
+import pyarrow as pa
 import pytest
 
 import streamhouse
 from streamhouse.errors import MissingExtraError, QueryError, TopicNotFoundError
+from streamhouse.sql.result import Result
 from streamhouse.sql.session import SqlSession
 from tests.sql.conftest import BEGIN_MS
 
@@ -76,6 +80,16 @@ def test_polars(shop: streamhouse.Log) -> None:
     frame = shop.sql(QUERY).pl()
     assert frame.columns == ["key", "timestamp", "value"]
     assert frame["timestamp"].to_list() == [row[1] for row in ROWS]
+
+
+def test_columns_of_one_name(shop: streamhouse.Log) -> None:
+    result = shop.sql("select 1 as a, 2 as a, 3 as a_1, 4 as A")
+    names = ["a", "a_1", "a_1_1", "A_2"]
+    assert (result.pl().columns, result.pl().rows()) == (names, [(1, 2, 3, 4)])
+    assert list(result.df().columns) == list(result.fetchnumpy()) == names
+    assert result.arrow().column_names == result.columns == ["a", "a", "a_1", "A"]
+    empty = shop.sql("select o.key, u.key from orders o, users u where o.offset < 0")
+    assert (empty.pl().columns, empty.pl().height) == (["key", "key_1"], 0)
 
 
 def test_pyarrow(shop: streamhouse.Log) -> None:
@@ -192,6 +206,20 @@ def test_an_error_while_rows_are_read(shop: streamhouse.Log) -> None:
         list(result)
 
 
+@pytest.mark.parametrize("method", ["pl", "df", "arrow", "fetchnumpy", "fetchall"])
+def test_an_error_after_the_first_rows(shop: streamhouse.Log, method: str) -> None:
+    result = shop.sql("select if(range < 150_000, range::varchar, 'oops')::int as n from range(150_001)")
+    with pytest.raises(QueryError, match="Could not convert string 'oops'"):
+        getattr(result, method)()
+    assert result.stats.commit == result.commit
+
+
+def test_an_error_after_the_first_rows_of_a_stream(shop: streamhouse.Log) -> None:
+    query = "select if(range < 150_000, range::varchar, 'oops')::int as n from range(150_001)"
+    with pytest.raises(pl.exceptions.ComputeError, match="Could not convert string 'oops'"):
+        pl.DataFrame(shop.sql(query))
+
+
 def test_one_result_from_several_threads(shop: streamhouse.Log) -> None:
     result = shop.sql("select sum((value->>'amount')::int) from orders")
     found: list[object] = []
@@ -207,6 +235,32 @@ def test_one_result_from_several_threads(shop: streamhouse.Log) -> None:
         thread.join()
     assert found.count((66,)) == 8
     assert found.count(66) == 4
+
+
+HELD = ["several statements", "a restricted session", "a change"]
+
+
+@pytest.fixture(params=HELD)
+def held(shop: streamhouse.Log, request: pytest.FixtureRequest) -> Iterator[Result]:
+    """A result of three rows that is no stream of its own."""
+    if request.param == "a restricted session":
+        with shop.sql_session(restricted=True) as session:
+            yield session.sql("select range as n from range(3)")
+    elif request.param == "a change":
+        shop.sql("create table kept (n bigint)")
+        yield shop.sql("insert into kept from range(3) returning n")
+    else:
+        yield shop.sql("create temp table q as select range as n from range(3); from q")
+
+
+def test_arrow_streams_of_what_is_held_keep_nobody_away(shop: streamhouse.Log, held: Result) -> None:
+    rows = [(0,), (1,), (2,)]
+    reader = pa.RecordBatchReader.from_stream(held)
+    assert held.fetchall() == rows
+    assert "2" in repr(held)
+    assert pa.table(held)["n"].to_pylist() == [0, 1, 2]
+    assert shop.sql("select count(*) from (from held union all from held)").fetchall() == [(6,)]
+    assert reader.read_all()["n"].to_pylist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize(
@@ -238,12 +292,25 @@ def test_results_that_nobody_refers_to_close(shop: streamhouse.Log, query: str) 
         assert connections <= 7  # four of them idle
 
 
-@pytest.mark.parametrize("column", ["max(timestamp) - min(timestamp)", "[union_value(a := 1)]"])
+@pytest.mark.parametrize(
+    "column",
+    [
+        "max(timestamp) - min(timestamp)",
+        "[union_value(a := 1)]",
+        "map {1: {'a': interval 1 day}}",
+        "[interval 1 day]::interval[1]",
+    ],
+)
 def test_types_that_polars_has_not(shop: streamhouse.Log, column: str) -> None:
     result = shop.sql(f"select {column} as odd from orders")
     with pytest.raises(QueryError, match="no type for column 'odd' of"):
         result.pl()
     assert result.arrow().num_rows == len(result.fetchall())
+
+
+@pytest.mark.parametrize("column", ["{'UNION': 1}", "'UNION'::enum('UNION', 'INTERVAL')", "[1]::int[1]"])
+def test_types_that_polars_has_in_spite_of_their_names(shop: streamhouse.Log, column: str) -> None:
+    assert shop.sql(f"select {column} as even").pl().height == 1
 
 
 @pytest.mark.parametrize("count", [2, 100_000])
