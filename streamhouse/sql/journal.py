@@ -4,29 +4,27 @@ from __future__ import annotations
 
 import itertools
 import threading
-import weakref
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final, Protocol
+from functools import partial
+from typing import Final
 
+from streamhouse.errors import QueryError
 from streamhouse.runtime import Runtime
-from streamhouse.sql.stats import QueryStats
+from streamhouse.sql.stats import QueryStats, Reads
 from streamhouse.sql.tables import Row
 
 _KEPT_MAX: Final = 1000
 _TEXT_CHARS_MAX: Final = 10_000
 
 
-class Reads(Protocol):
-    """Something that knows what a pass over a result has read."""
-
-    @property
-    def stats(self) -> QueryStats: ...
-
-
 class Entry:
-    """A query, from when it was asked. ``ready`` means that its rows were not asked for yet."""
+    """A query, from when it was asked. ``ready`` means that its rows were not asked for yet.
+
+    After that it tells of the pass over its result that was begun last. Another one that is still under way
+    says nothing here any more.
+    """
 
     def __init__(self, text: str, session: int, runtime: Runtime) -> None:
         self._text = text[:_TEXT_CHARS_MAX]
@@ -37,8 +35,8 @@ class Entry:
         self._state = "running"
         self._seconds: float | None = None
         self._error: str | None = None
-        self._stats: QueryStats | None = None
-        self._reads: weakref.ref[Reads] | None = None
+        self._reads: Reads | None = None
+        self._stats: QueryStats | None = None  # in the end
 
     @contextmanager
     def running(self, reads: Reads | None = None, *, then: str = "done") -> Iterator[None]:
@@ -48,21 +46,47 @@ class Entry:
             reads: Knows what it reads.
             then: Its state after that.
         """
-        self._state, self._began, self._error = "running", self._runtime.monotonic(), None
-        self._reads = None if reads is None else weakref.ref(reads)
+        self._begin(reads)
+        try:
+            yield
+        except GeneratorExit:  # who reads no further is content
+            self._end(reads, then)
+            raise
+        except BaseException as error:
+            self._end(reads, "failed", f"{type(error).__name__}: {error}")
+            raise
+        self._end(reads, then)
+
+    @contextmanager
+    def handing_out(self, reads: Reads) -> Iterator[None]:
+        """While this is held, an Arrow stream is made. The query runs until that has given all it has.
+
+        Args:
+            reads: Knows what it reads, and when that is over.
+        """
+        self._begin(reads)
+        reads.over = partial(self._over, reads)
         try:
             yield
         except BaseException as error:
-            if not isinstance(error, GeneratorExit):  # who reads no further is content
-                then, self._error = "failed", f"{type(error).__name__}: {error}"
+            self._end(reads, "failed", f"{type(error).__name__}: {error}")
             raise
-        finally:
-            self._state, self._seconds = then, self._runtime.monotonic() - self._began
-            self._stats = self._seen()
+        if not reads.open:
+            self._over(reads, None)
+
+    def has_run(self, reads: Reads) -> None:
+        """The query ran when it was asked, and that is all there is to run.
+
+        Args:
+            reads: Knows what it read.
+        """
+        self._reads, self._state, self._stats = reads, "done", reads.stats
 
     def row(self) -> Row:
         """The row of the table."""
-        stats = self._seen()
+        stats = self._stats
+        if stats is None and self._reads is not None:
+            stats = self._reads.stats
         return (
             self._text,
             self.session,
@@ -75,10 +99,23 @@ class Entry:
             self._error,
         )
 
-    def _seen(self) -> QueryStats | None:
-        """What the pass has read: an Arrow stream reads on after it was handed out."""
-        reads = None if self._reads is None else self._reads()
-        return self._stats if reads is None else reads.stats
+    def _begin(self, reads: Reads | None) -> None:
+        self._reads, self._stats, self._error = reads, None, None
+        self._state, self._began, self._seconds = "running", self._runtime.monotonic(), None
+
+    def _end(self, reads: Reads | None, state: str, error: str | None = None) -> None:
+        """A pass is over, unless a later one has begun."""
+        if reads is self._reads:
+            self._state, self._error = state, error
+            self._seconds = self._runtime.monotonic() - self._began
+            self._stats = None if reads is None else reads.stats
+
+    def _over(self, reads: Reads, error: str | None) -> None:
+        """An Arrow stream is over; one that failed is told of twice."""
+        if error is not None:
+            self._end(reads, "failed", f"{QueryError.__name__}: {error}")
+        elif self._state == "running":
+            self._end(reads, "done")
 
 
 class Journal:

@@ -28,7 +28,7 @@ from streamhouse.sql.scan import Workers
 from streamhouse.sql.scans import FIRST_MARK, scanned_once
 from streamhouse.sql.snapshot import TopicView
 from streamhouse.sql.sources import CondensedSource, TopicSource
-from streamhouse.sql.stats import QueryStats, ScanNotes
+from streamhouse.sql.stats import QueryStats, Reads
 from streamhouse.sql.tables import SCHEMA, TABLES
 
 T = TypeVar("T")
@@ -112,8 +112,8 @@ class _Heard:
     that Python's garbage collector does not see.
     """
 
-    def __init__(self) -> None:
-        self.notes: list[ScanNotes] = []
+    def __init__(self, commit: int) -> None:
+        self.reads = Reads(commit)
         self.failure: BaseException | None = None
         self.stopped = threading.Event()  # nobody needs more records
 
@@ -133,7 +133,7 @@ class Run:
 
     def __init__(self, query: Query) -> None:
         self._query = query
-        self._heard = _Heard()
+        self._heard = _Heard(query.capture.commit)
         self._timed_out = False
         self._closed = False
         self._sources: dict[str, TopicSource] = {}
@@ -284,9 +284,14 @@ class Run:
         return self._reusable
 
     @property
+    def reads(self) -> Reads:
+        """Knows what is read through the cursor, also when that is closed."""
+        return self._heard.reads
+
+    @property
     def stats(self) -> QueryStats:
-        """What was read through the cursor so far."""
-        return QueryStats(self._query.capture.commit, tuple(notes.stats() for notes in self._heard.notes))
+        """What the last pass has read so far."""
+        return self.reads.stats
 
     def interrupt(self) -> None:
         """End what the cursor is doing, if anything."""
@@ -364,7 +369,7 @@ class Run:
             self._query.workers,
             topic,
             raw=raw,
-            began=heard.notes.append,
+            reads=heard.reads,
             failed=heard.fail,
             stopped=heard.stopped.is_set,
         )

@@ -7,12 +7,12 @@ import importlib
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Final, TypeVar
 
 from streamhouse.errors import MissingExtraError, QueryError, QueryLimitError
 from streamhouse.sql.journal import Entry
-from streamhouse.sql.outgoing import collected
+from streamhouse.sql.outgoing import collected, watched
 from streamhouse.sql.query import Query, Run, Shape
 from streamhouse.sql.stats import QueryStats
 
@@ -20,6 +20,9 @@ T = TypeVar("T")
 
 _FETCHED_AT_ONCE: Final = 2048
 _HTML_ROWS_MAX: Final = 50
+_RUN_WHEN_ASKED: Final = "QUERY_RELATION"
+"""Of DuckDB's relations the one that does not hold its rows yet."""
+
 _NOT_IN_POLARS: Final = frozenset(("interval", "union"))
 _NESTED: Final = frozenset(("array", "list", "map", "struct"))
 _NUMERIC: Final = re.compile(r"(U?(BIG|HUGE|SMALL|TINY)INT|U?INTEGER|DECIMAL\(.*\)|DOUBLE|FLOAT)")
@@ -33,7 +36,7 @@ class Result:
     same commit. ``for row in result``, :meth:`fetchone`, :meth:`fetchmany` and the Arrow stream hand
     rows on while they are made, so a result may be larger than memory; the other methods hold all of it.
     Anything else (``create table``, ``copy``) has run when :meth:`~streamhouse.Log.sql` returns. What
-    that gives, and several statements, and restricted sessions, is in memory as a whole before it is handed on.
+    that gives, and several statements, and restricted sessions, is in memory as a whole when it is handed on.
 
     Results speak the Arrow PyCapsule protocol: Polars, PyArrow, pandas and DuckDB take them as they are, also
     as a relation of a further query.
@@ -66,8 +69,12 @@ class Result:
         self._rows: Iterator[tuple[Any, ...]] | None = None
         self._lock = threading.Lock()
         self._streams = query.repeatable and rows_max is None
+        self._has_run = not query.repeatable and relation.type != _RUN_WHEN_ASKED
+        if self._has_run:
+            entry.has_run(run.reads)
         if rows_max is not None:
             self._relation = self._held(rows_max)
+            self._has_run = True
 
     @property
     def columns(self) -> list[str]:
@@ -86,7 +93,10 @@ class Result:
 
     @property
     def stats(self) -> QueryStats:
-        """What the last pass over the result has read so far: blocks, columns and bytes of each topic."""
+        """What the last pass has read so far: blocks, columns and bytes of each topic.
+
+        A pass over rows that are held in memory reads nothing, and leaves this as it was.
+        """
         return self._last.stats
 
     # --- rows --------------------------------------------------------------------------------------
@@ -155,9 +165,10 @@ class Result:
         if not self._streams:  # a stream of DuckDB's would keep everybody else from the cursor
             return self._whole(lambda relation: collected(relation).__arrow_c_stream__())
         run = self._open()
-        with self._entry.running(run):
+        with self._entry.handing_out(run.reads):
             relation, _ = run.bind()
-            return run.hand_out(lambda: relation.__arrow_c_stream__(requested_schema))
+            capsule = run.hand_out(lambda: relation.__arrow_c_stream__(requested_schema))
+        return watched(capsule, run.reads)
 
     # --- pictures ----------------------------------------------------------------------------------
 
@@ -176,7 +187,7 @@ class Result:
             return str(self.stats)
         run = self._open()
         try:
-            with self._entry.running(run):
+            with self._entry.running(run.reads):
                 rows = run.explained()
         finally:
             run.close()
@@ -210,7 +221,7 @@ class Result:
     def _streamed(self) -> Iterator[tuple[Any, ...]]:
         run = self._open()
         try:
-            with self._entry.running(run):
+            with self._entry.running(run.reads):
                 run.rows()
                 while rows := run.fetch(_FETCHED_AT_ONCE):
                     yield from rows
@@ -235,8 +246,10 @@ class Result:
     def _used(self) -> Iterator[None]:
         """While this is held, the cursor is in use: one thing at a time."""
         with self._lock:
+            reads = self._run.reads
+            reads.next_pass()
             self._last = self._run
-            with self._entry.running(self._run):
+            with nullcontext() if self._has_run else self._entry.running(reads):
                 yield
 
     def _extra(self, library: str, work: Callable[[Any], T]) -> T:

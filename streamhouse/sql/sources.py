@@ -19,7 +19,7 @@ from streamhouse.sql.plan import COLUMNS
 from streamhouse.sql.predicates import understood
 from streamhouse.sql.scan import TopicScan, Workers
 from streamhouse.sql.snapshot import TopicView
-from streamhouse.sql.stats import ScanNotes
+from streamhouse.sql.stats import Reads, ScanNotes
 from streamhouse.sql.stream import array_stream
 
 
@@ -45,7 +45,7 @@ class TopicSource:
         workers: Who reads and decodes.
         topic: The topic.
         raw: Keys and values as BLOB instead of text.
-        began: Told of each scan, where it writes down what it reads.
+        reads: Told of each scan, where it writes down what it reads, and when it is over.
         failed: Told of exceptions, of which DuckDB passes on only the text.
         stopped: Whether nobody needs more records.
 
@@ -61,14 +61,14 @@ class TopicSource:
         topic: TopicView,
         *,
         raw: bool,
-        began: Callable[[ScanNotes], None],
+        reads: Reads,
         failed: Callable[[BaseException], None],
         stopped: Callable[[], bool],
     ) -> None:
         self._workers = workers
         self._topic = topic
         self._raw = raw
-        self._began = began
+        self._reads = reads
         self._failed = failed
         self._stopped = stopped
         self.columns = self._column_names()
@@ -112,7 +112,7 @@ class TopicSource:
         """A stream of these columns, with the records that fit the filters."""
         names = self.columns if columns is None else [self.columns[index] for index in columns]
         scan = self._scan(names, filters, noted=True)
-        return array_stream(scan.schema, scan.arrays(), self._failed), True
+        return array_stream(scan.schema, scan.arrays(), self._failed, self._reads.end), True
 
     def _scan(self, names: Sequence[str], filters: Sequence[Any], *, noted: bool = False) -> Any:
         partitions = self._topic.partitions
@@ -124,7 +124,7 @@ class TopicSource:
             sum(partition.stored_bytes for partition in partitions) if noted else 0,
         )
         if noted:
-            self._began(notes)
+            self._reads.begin(notes)
         return self._pass(names, filters, notes)
 
     def _pass(self, names: Sequence[str], filters: Sequence[Any], notes: ScanNotes) -> Any:

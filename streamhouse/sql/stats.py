@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -88,6 +88,61 @@ class QueryStats(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         return "\n".join([f"as of commit {self.commit}", *map(str, self.scans)])
+
+
+class Reads:
+    """What is read through one cursor, pass after pass. It knows nothing of the cursor, so it may outlive it.
+
+    DuckDB lets go of all scans of a query at once: when it is over, or when nobody wants the rest of it. That
+    is how the end of an Arrow stream is noticed, which its consumer tells nobody.
+
+    Attributes:
+        over: Called when the scans of a query are over, with the error if one of them failed.
+    """
+
+    def __init__(self, commit: int) -> None:
+        self._commit = commit
+        self._lock = threading.RLock()  # scans may end when Python collects garbage, wherever that happens
+        self._notes: list[ScanNotes] = []
+        self._again = False
+        self._open = 0
+        self.over: Callable[[str | None], None] | None = None
+
+    def next_pass(self) -> None:
+        """What is scanned from now on belongs to another pass; one that scans nothing leaves all as it is."""
+        self._again = True
+
+    def begin(self, notes: ScanNotes) -> None:
+        """A scan begins."""
+        with self._lock:
+            if self._again:
+                self._notes, self._again = [], False
+            self._notes.append(notes)
+            self._open += 1
+
+    def end(self) -> None:
+        """A scan is over."""
+        with self._lock:
+            self._open -= 1
+            over = not self._open
+        if over:
+            self.tell(None)
+
+    def tell(self, error: str | None) -> None:
+        """The query is over, or has failed."""
+        if self.over is not None:
+            self.over(error)
+
+    @property
+    def open(self) -> bool:
+        """Whether scans are under way."""
+        return self._open > 0
+
+    @property
+    def stats(self) -> QueryStats:
+        """What the last pass has read so far."""
+        with self._lock:
+            return QueryStats(self._commit, tuple([notes.stats() for notes in self._notes]))
 
 
 class ScanNotes:

@@ -29,7 +29,9 @@ _SCHEMA_BYTES: Final = 3 * _POINTER + 2 * 8 + 4 * _POINTER
 _SCHEMA_RELEASE: Final = 3 * _POINTER + 2 * 8 + 2 * _POINTER
 
 
-class _Stream(ctypes.Structure):
+class Stream(ctypes.Structure):
+    """The C struct."""
+
     _fields_ = (
         ("get_schema", ctypes.c_void_p),
         ("get_next", ctypes.c_void_p),
@@ -42,25 +44,38 @@ class _Stream(ctypes.Structure):
 class _Source:
     """What a stream reads from."""
 
-    def __init__(self, schema: Any, arrays: Iterator[Any], failed: Callable[[BaseException], None]) -> None:
+    def __init__(
+        self,
+        schema: Any,
+        arrays: Iterator[Any],
+        failed: Callable[[BaseException], None],
+        released: Callable[[], None] | None,
+    ) -> None:
         self.schema = schema
         self.arrays = arrays
         self.failed = failed
+        self.released = released
         self.message = ctypes.create_string_buffer(b"")
 
 
-def array_stream(schema: Any, arrays: Iterator[Any], failed: Callable[[BaseException], None]) -> Any:
+def array_stream(
+    schema: Any,
+    arrays: Iterator[Any],
+    failed: Callable[[BaseException], None],
+    released: Callable[[], None] | None = None,
+) -> Any:
     """A stream as an Arrow PyCapsule.
 
     Args:
         schema: A nanoarrow schema of a struct.
         arrays: nanoarrow arrays of that schema. The iterator is closed when the stream is released.
         failed: Told of an exception of the iterator; the consumer sees only its text.
+        released: Told when the stream is released.
     """
     holder = allocate_c_array_stream()
     number = next(_numbers)
-    _sources[number] = _Source(schema, arrays, failed)
-    struct = _Stream.from_address(holder._addr())
+    _sources[number] = _Source(schema, arrays, failed, released)
+    struct = Stream.from_address(holder._addr())
     for name, function in _FUNCTIONS.items():
         setattr(struct, name, ctypes.cast(function, ctypes.c_void_p))
     struct.private_data = number
@@ -74,7 +89,7 @@ _sources: Final[dict[int, _Source]] = {}
 def _get_schema(stream: int, out: int) -> int:
     try:
         capsule = _source(stream).schema.__arrow_c_schema__()
-        _move(_pointer(capsule, b"arrow_schema"), out, _SCHEMA_BYTES, _SCHEMA_RELEASE)
+        _move(pointer_of(capsule, b"arrow_schema"), out, _SCHEMA_BYTES, _SCHEMA_RELEASE)
     except BaseException as error:  # noqa: BLE001 - C is waiting for an answer
         return _note(stream, error)
     return 0
@@ -97,16 +112,18 @@ def _get_last_error(stream: int) -> int:
 
 
 def _release(stream: int) -> None:
-    struct = _Stream.from_address(stream)
+    struct = Stream.from_address(stream)
     source = _sources.pop(struct.private_data or 0, None)
     struct.release = None
     close = getattr(source and source.arrays, "close", None)
     if close is not None:
         close()
+    if source is not None and source.released is not None:
+        source.released()
 
 
 def _source(stream: int) -> _Source:
-    return _sources[_Stream.from_address(stream).private_data or 0]
+    return _sources[Stream.from_address(stream).private_data or 0]
 
 
 def _note(stream: int, error: BaseException) -> int:
@@ -122,9 +139,10 @@ def _move(source: int, target: int, size: int, release: int) -> None:
     ctypes.memset(source + release, 0, _POINTER)
 
 
-_pointer: Final = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
+pointer_of: Final = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
     ("PyCapsule_GetPointer", ctypes.pythonapi)
 )
+"""The address of the struct in a PyCapsule of that name."""
 
 _FILL: Final = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
 _FUNCTIONS: Final[dict[str, Any]] = {

@@ -30,6 +30,14 @@ ROWS = [
 ]
 
 
+def many_blocks(log: streamhouse.Log) -> None:
+    """A topic ``t`` of 40 blocks, of which the cache holds none."""
+    log.create_topic("t")
+    with log.producer() as producer:
+        for _ in range(40):
+            producer.send_many("t", [b"1"] * 3000).result()
+
+
 def test_rows(shop: streamhouse.Log) -> None:
     result = shop.sql(QUERY)
     assert result.columns == ["key", "timestamp", "value"]
@@ -196,6 +204,25 @@ def test_stats_belong_to_the_last_pass(shop: streamhouse.Log) -> None:
     assert scan.blocks_read + scan.blocks_cached == 3
     list(result)
     assert len(result.stats.scans) == 1
+
+
+def test_stats_are_of_one_pass(log: streamhouse.Log) -> None:
+    many_blocks(log)
+    result = log.sql("select count(value) from t")
+    for work in (result.fetchall, result.fetchall, result.df, lambda: repr(result)):
+        work()
+        (scan,) = result.stats.scans
+        assert scan.blocks_read + scan.blocks_cached == scan.blocks == 40
+
+
+@pytest.mark.parametrize("restricted", [True, False])
+def test_stats_of_rows_that_are_held(log: streamhouse.Log, restricted: bool) -> None:
+    many_blocks(log)
+    query = "select count(value) from t"
+    with log.sql_session(restricted=restricted) as session:
+        result = session.sql(query if restricted else f"create table counted as {query}")
+        assert result.fetchall() == result.fetchall()
+        assert result.stats.blocks_read == 40
 
 
 def test_an_error_while_rows_are_read(shop: streamhouse.Log) -> None:
