@@ -13,6 +13,8 @@ from typing import Any, Final
 import msgspec
 from msgspec import inspect
 
+from streamhouse.schema.annotations import types_within
+
 
 def plain(value: Any) -> Any:
     """An object, or a dict that holds some, in types that a schema knows.
@@ -37,23 +39,13 @@ def _may_omit(cls: type) -> bool:
     if issubclass(cls, dict):
         return True
     try:
-        pending: list[Any] = [inspect.type_info(cls)]
+        info = inspect.type_info(cls)
     except (TypeError, NameError):
         return True
-    seen = set()
-    while pending:
-        info = pending.pop()
-        if isinstance(info, _CLASSES):
-            if info.cls in seen:
-                continue
-            seen.add(info.cls)
-            if isinstance(info, inspect.StructType) and info.cls.__struct_config__.omit_defaults:
-                return True
-            pending.extend(field.type for field in info.fields)
-        else:
-            pending.extend(getattr(info, "types", ()))
-            pending.extend(getattr(info, name) for name in _WITHIN if hasattr(info, name))
-    return False
+    return any(
+        isinstance(each, inspect.StructType) and each.cls.__struct_config__.omit_defaults
+        for each in types_within(info)
+    )
 
 
 def _complete(value: Any) -> Any:
@@ -102,5 +94,3 @@ _BUILTINS: Final = (
     decimal.Decimal,
 )
 _PLAIN: Final = frozenset((type(None), bool, int, float, str, *_BUILTINS))
-_CLASSES: Final = (inspect.StructType, inspect.DataclassType, inspect.TypedDictType)
-_WITHIN: Final = ("type", "item_type", "value_type")

@@ -9,6 +9,7 @@ from typing import Any, Final
 from msgspec import inspect
 
 from streamhouse.errors import InvalidSchemaError
+from streamhouse.schema.annotations import CLASSES, LISTS
 from streamhouse.schema.model import Field, Schema, Type, checked
 
 SqlType = Callable[[str, str], Type]
@@ -21,7 +22,8 @@ def schema_of_class(cls: type, sql_type: SqlType) -> Schema:
     """The schema of a msgspec Struct, a dataclass or a TypedDict.
 
     A field with a default, or one that may be ``None``, is optional. ``Annotated[..., msgspec.Meta(extra=
-    {"type": "DECIMAL(18,2)"})]`` says the type in DuckDB's words.
+    {"type": "DECIMAL(18,2)"})]`` says the type in DuckDB's words. Other constraints, and which members an
+    enum or a ``Literal`` has, are no part of the schema.
 
     Raises:
         InvalidSchemaError: A field has a type that cannot be stored.
@@ -65,6 +67,8 @@ class _Reader:
             inner = [each for each in info.types if not isinstance(each, inspect.NoneType)]
             optional |= len(inner) < len(info.types)
             info = _one_of(path, inner)
+            if optional and isinstance(info, inspect.RawType):  # which msgspec only ever takes null for
+                raise InvalidSchemaError(f"field {path}: use msgspec.Raw alone, which has null as well")
             while isinstance(info, inspect.Metadata):
                 wanted = wanted or (info.extra or {}).get("type")
                 info = info.type
@@ -86,14 +90,14 @@ class _Reader:
             return _literals(path, [member.value for member in info.cls])
         if isinstance(info, inspect.LiteralType):
             return _literals(path, info.values)
-        if isinstance(info, _LISTS):
+        if isinstance(info, LISTS):
             item = self._field(path, "item", info.item_type, required=True, above=above)
             return Type("list", fields=(item,))
         if isinstance(info, inspect.DictType):
             key = self._field(path, "key", info.key_type, required=True, above=above)
             value = self._field(path, "value", info.value_type, required=True, above=above)
             return Type("map", fields=(key, value))
-        if isinstance(info, _CLASSES):
+        if isinstance(info, CLASSES):
             return Type("struct", fields=tuple(self.fields(path, info, above)))
         raise InvalidSchemaError(
             f"field {path}: {type(info).__name__} cannot be stored; use Any to store it as JSON"
@@ -130,11 +134,3 @@ _PLAIN: Final[dict[type, Type]] = {
     inspect.AnyType: Type("json"),
     inspect.RawType: Type("json"),
 }
-_LISTS: Final = (
-    inspect.ListType,
-    inspect.SetType,
-    inspect.FrozenSetType,
-    inspect.VarTupleType,
-    inspect.CollectionType,
-)
-_CLASSES: Final = (inspect.StructType, inspect.DataclassType, inspect.TypedDictType)

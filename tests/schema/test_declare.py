@@ -156,6 +156,10 @@ class Several(msgspec.Struct):
     value: int | str
 
 
+class MaybeRaw(msgspec.Struct):
+    raw: msgspec.Raw | None
+
+
 class Pause(msgspec.Struct):
     span: dt.timedelta
 
@@ -181,6 +185,7 @@ class Pause(msgspec.Struct):
         (Endless, "no end"),
         (Several, "field value has several types"),
         (Pause, "field span"),
+        (MaybeRaw, "field raw: use msgspec.Raw alone"),
         ({"type": "object"}, "does not describe an object"),
         ({"properties": {"a": {"$ref": "#/nowhere"}}}, "has no #/nowhere"),
         ({"properties": {"a": {"type": "blob"}}}, "unknown type 'blob'"),
