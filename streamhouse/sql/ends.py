@@ -2,7 +2,8 @@
 
 References say most of it. Of a block whose front was trimmed, or which lost records to compaction, they are
 bounds only; such a block is read if it matters, which is one at either end. Times in references are running
-maxima: what they begin with may come from blocks that are gone.
+maxima, which may come from records that are gone: trimmed, or removed from a block before. So blocks are
+read for them, from the end on, unless a reference says that the maximum is of its own block.
 """
 
 from __future__ import annotations
@@ -60,20 +61,23 @@ def ends_of(partition: PartitionView, columns: frozenset[str], read: Read) -> En
         offsets = first.first_offset, last.last_offset
     if "timestamp" in columns:
         earliest = min(first.earliest, partition.earliest_from(index + 1, default=first.earliest))
-        times = earliest, _latest(partition, index, first, read)
+        times = earliest, _latest(partition, first, last, read)
     return Ends(records, offsets, times)
 
 
-def _latest(partition: PartitionView, index: int, first: _Block, read: Read) -> int:
-    """The largest timestamp: the last of the running maxima, unless that may have come from before."""
-    bound = partition.time_bounds(partition.block_count - 1)[1]
-    if first.nothing_before or bound > first.running_max:
-        return bound
-    latest = first.latest
-    for at in range(index + 1, partition.block_count):
-        if latest == bound:
+def _latest(partition: PartitionView, first: _Block, last: _Block, read: Read) -> int:
+    """The largest timestamp: the last of the running maxima, if the block where it was reached has it."""
+    if partition.complete:
+        return last.running_max
+    reached = partition.index_at_time(last.running_max)
+    if reached >= first.index and partition.has_its_maximum(reached):
+        return last.running_max
+    latest = last.latest
+    for index in reversed(range(first.index, last.index)):
+        if latest >= partition.time_bounds(index)[1]:
             break
-        latest = max(latest, _Block(partition, at, read).latest)
+        block = first if index == first.index else _Block(partition, index, read)
+        latest = max(latest, block.latest)
     return latest
 
 
@@ -81,13 +85,13 @@ class _Block:
     """A block, read only when its reference does not do."""
 
     def __init__(self, partition: PartitionView, index: int, read: Read) -> None:
+        self.index = index
         self._ref = partition.block(index)
         self._read = read
         self._columns: Columns | None = None
         self._log_start = partition.log_start
         self._bounds = partition.time_bounds(index)
         self.trimmed = self._log_start > self._ref.base_offset
-        self.nothing_before = self._ref.base_offset == 0 and not self.trimmed
         self.running_max = self._bounds[1]
         self._gapless = self._ref.records == self._ref.count
 

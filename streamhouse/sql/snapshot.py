@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from streamhouse.commits.state import COLUMNS, BlockRef, PartitionState, State, TopicState
+from streamhouse.commits.state import COLUMNS, INLINE, BlockRef, PartitionState, State, TopicState
 from streamhouse.schema.model import Schema
 from streamhouse.schema.versions import schema_of
 
@@ -63,6 +63,11 @@ class PartitionView:
         """Its records; an upper bound when the log start lies within a block that has gaps."""
         return self._blocks.record_count
 
+    @property
+    def complete(self) -> bool:
+        """Whether it has every record that was ever written to it."""
+        return self.log_start == 0 and sum(self._blocks.counts) == self.high_watermark
+
     def block(self, index: int) -> BlockRef:
         """The reference to a block."""
         return self._state.block_ref(self._blocks, index)
@@ -86,6 +91,29 @@ class PartitionView:
     def time_bounds(self, index: int) -> tuple[int, int]:
         """Timestamps between which all records of a block lie."""
         return self._blocks.timestamp_mins[index], self._blocks.timestamps[index]
+
+    def has_its_maximum(self, index: int) -> bool:
+        """Whether a block certainly has a record with the upper one of its :meth:`time_bounds`.
+
+        That is the maximum so far when the block was written or put together. So it is the block's own where
+        it is above that of the block before, unless that one is not what was there then: it was put together
+        since, which lowers its maximum if its records, or others before, were removed; or there were
+        blocks between the two of which no record is left.
+        """
+        blocks = self._blocks
+        bases, maxima = blocks.base_offsets, blocks.timestamps
+        if self.log_start > bases[index]:
+            return False  # it may be a record that was trimmed
+        if index == 0:
+            return bases[0] == 0
+        before = index - 1
+        as_written = blocks.lanes[before] >= INLINE
+        put_together_with_it = (blocks.lanes[before], blocks.objects[before]) == (
+            blocks.lanes[index],
+            blocks.objects[index],
+        )
+        nothing_between = bases[index] - bases[before] == blocks.counts[before]
+        return maxima[index] > maxima[before] and nothing_between and (as_written or put_together_with_it)
 
 
 class TopicView(msgspec.Struct, frozen=True):

@@ -267,9 +267,10 @@ class Differential:
         self.rows += len(expected)
 
     def _time(self) -> int:
-        """Mostly full seconds, so that conditions meet them exactly."""
+        """Mostly full seconds, so that conditions meet them exactly; some are far in the future."""
         second = BEGIN_MS + 1000 * self._writing.randrange(SPAN_MS // 1000)
-        return second + self._writing.choice([0, 0, 0, 1, 7])
+        late = 10 * SPAN_MS if self._writing.random() < 0.02 else 0
+        return second + late + self._writing.choice([0, 0, 0, 1, 7])
 
     def _value(self) -> bytes | None:
         if self._writing.random() < 0.5:

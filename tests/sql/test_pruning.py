@@ -221,6 +221,27 @@ def test_counts_and_extremes_are_exact(seed: int) -> None:
             check(log)
 
 
+def test_the_latest_time_is_that_of_a_record_that_is_there() -> None:
+    """A record from the future was replaced; the large block after its own was left as it was."""
+    pads = [random.Random(n).randbytes(1000).hex() for n in range(1100)]
+    with streamhouse.Log("memory://", upkeep=False) as log:
+        log.create_topic("t", cleanup_policy="compact")
+        with log.producer() as producer:
+            for block in range(2):
+                keys = [f"k{block}-{n}" for n in range(1100)]
+                times = [BEGIN_MS + n for n in range(1100)]
+                if block == 0:
+                    keys[5], times[5] = "a", BEGIN_MS + 900_000
+                producer.send_many("t", pads, keys=keys, timestamps=times).result()
+            log.upkeep()
+            producer.send("t", "new", key="a", timestamp=BEGIN_MS + 100_000).result()
+        assert log.sql("select max(timestamp) from t").fetchall() == [(at(900),)]
+        assert log.upkeep().segments_written > 0
+        assert log.sql("select max(timestamp) from t").fetchall() == [(at(100),)]
+        assert log.sql("select partition, max(timestamp) from t group by all").fetchall() == [(0, at(100))]
+        check(log)
+
+
 def test_blocks_that_need_not_be_read_become_few_arrays(cold: Cold) -> None:
     state = cold.log._commits.state
     topic = view_of(state, state.topics[state.topic_ids["events"]])
