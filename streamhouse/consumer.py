@@ -128,8 +128,9 @@ class Consumer(Generic[K, V]):
         self._catalog = catalog
         self._runtime = runtime
         self._start = start
-        names = [topics] if isinstance(topics, str) else list(dict.fromkeys(topics))
+        names = [topics] if isinstance(topics, str) else list(topics)
         check_topics(names, group=group is not None)
+        names = list(dict.fromkeys(names))
         self._reading: Reading[K, V] = Reading(
             catalog,
             reader,

@@ -459,8 +459,10 @@ class Topics(Mapping[str, Topic]):
         return Topic(self._catalog, self._catalog.topic(name), self._tools)
 
     def __contains__(self, name: object) -> bool:
+        if not isinstance(name, str):
+            return False
         try:
-            self[str(name)]
+            self[name]
         except TopicNotFoundError:
             return False
         return True

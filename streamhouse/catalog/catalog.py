@@ -90,19 +90,19 @@ class Catalog:
 
     # --- topics ------------------------------------------------------------------------------------
 
-    def topic(self, name: str) -> TopicInfo:
-        """The topic of that name.
+    def topic(self, name: object) -> TopicInfo:
+        """The topic of that name; what is no text names none.
 
         Raises:
             TopicNotFoundError: There is none; the message has the nearest match.
         """
         with self._commits.lock:
             state = self._commits.state
-            id_ = state.topic_ids.get(name)
+            id_ = state.topic_ids.get(name) if isinstance(name, str) else None
             if id_ is not None:
                 return _info(state.topics[id_])
             known = list(state.topic_ids)
-        raise TopicNotFoundError(f"no topic {name!r}{nearest(name, known)}")
+        raise TopicNotFoundError(f"no topic {name!r}{nearest(str(name), known)}")
 
     def topics(self) -> list[TopicInfo]:
         """All topics, in order of name."""

@@ -47,6 +47,8 @@ def test_a_pattern_needs_a_group(memory: Log) -> None:
         memory.consumer(re.compile(b"x"), group="g")  # type: ignore[arg-type]
     with pytest.raises(InvalidInputError, match="name or a compiled pattern"):
         memory.consumer(7, group="g")  # type: ignore[arg-type]
+    with pytest.raises(InvalidInputError, match=r"name or a compiled pattern, not \['orders'\]"):
+        memory.consumer(["orders"], group="g")  # type: ignore[arg-type]
     with pytest.raises(TopicNotFoundError):
         memory.consumer("missing", group="g")
 

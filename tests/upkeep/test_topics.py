@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Any
 
 import pytest
 
@@ -84,6 +85,15 @@ def test_what_cannot_be_is_refused(
     with pytest.raises(error, match=said):
         topic.alter(**change)
     assert (len(log.topic("t").partitions), log.topic("t").settings) == (3, TopicSettings())
+
+
+@pytest.mark.parametrize("name", [1, None, b"1", ["1"]])
+def test_what_is_no_text_names_no_topic(log: streamhouse.Log, name: Any) -> None:
+    log.create_topic("1")
+    assert name not in log.topics
+    for ask in (log.topic, log.topics.__getitem__, log.delete_topic, log.read):
+        with pytest.raises(TopicNotFoundError, match="no topic"):
+            ask(name)
 
 
 def test_a_topic_that_was_made_anew_is_another(log: streamhouse.Log) -> None:
