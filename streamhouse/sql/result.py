@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any, Final, TypeVar
 
-from streamhouse.errors import MissingExtraError, QueryError, QueryLimitError
+from streamhouse.errors import ClosedError, MissingExtraError, QueryError, QueryLimitError
 from streamhouse.sql.journal import Entry
 from streamhouse.sql.outgoing import collected, watched
 from streamhouse.sql.query import Query, Run, Shape
@@ -39,7 +39,8 @@ class Result:
     that gives, and several statements, and restricted sessions, is in memory as a whole when it is handed on.
 
     Results speak the Arrow PyCapsule protocol: Polars, PyArrow, pandas and DuckDB take them as they are, also
-    as a relation of a further query.
+    as a relation of a further query. Threads may share a result; each row that one of them takes by
+    :meth:`fetchone` or :meth:`fetchmany` is no other's.
 
     Example:
         >>> import streamhouse
@@ -64,10 +65,14 @@ class Result:
         self._query = query
         self._run = run
         self._last = run
+        self._passes: set[Run] = set()  # beside that, under way
+        self._handed_out: set[Run] = set()
         self._entry = entry
         self._columns, self._types = shape
         self._rows: Iterator[tuple[Any, ...]] | None = None
+        self._fetching = threading.Lock()
         self._lock = threading.Lock()
+        self._closed = False
         self._streams = query.repeatable and rows_max is None
         self._has_run = not query.repeatable and relation.type != _RUN_WHEN_ASKED
         if self._has_run:
@@ -102,7 +107,7 @@ class Result:
     # --- rows --------------------------------------------------------------------------------------
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        return self._streamed() if self._streams else iter(self.fetchall())
+        return self._streamed() if self._streams else iter(self._all())
 
     def fetchone(self) -> tuple[Any, ...] | None:
         """The next row; ``None`` after the last one."""
@@ -111,19 +116,17 @@ class Result:
 
     def fetchmany(self, size: int = 1) -> list[tuple[Any, ...]]:
         """The next rows, fewer than ``size`` only at the end."""
-        if self._rows is None:
-            self._rows = iter(self)
-        return self._taken(row for _, row in zip(range(size), self._rows, strict=False))
+        with self._fetching:
+            if self._rows is None:
+                self._rows = iter(self)
+            return self._taken(row for _, row in zip(range(size), self._rows, strict=False))
 
     def fetchall(self) -> list[tuple[Any, ...]]:
         """All rows; after :meth:`fetchone` or :meth:`fetchmany`, those that are left."""
-        if self._rows is not None:
-            return self._taken(self._rows)
-        if self._streams:  # as a statement, which costs DuckDB less than its relation
-            with self._used():
-                return self._run.fetch_all()
-        rows: list[tuple[Any, ...]] = self._whole(lambda relation: relation.fetchall())
-        return rows
+        with self._fetching:
+            if self._rows is not None:
+                return self._taken(self._rows)
+        return self._all()
 
     def fetchnumpy(self) -> dict[str, Any]:
         """All rows as a NumPy array per column."""
@@ -165,9 +168,13 @@ class Result:
         if not self._streams:  # a stream of DuckDB's would keep everybody else from the cursor
             return self._whole(lambda relation: collected(relation).__arrow_c_stream__())
         run = self._open()
-        with self._entry.handing_out(run.reads):
-            relation, _ = run.bind()
-            capsule = run.hand_out(lambda: relation.__arrow_c_stream__(requested_schema))
+        try:
+            with self._entry.handing_out(run.reads):
+                relation, _ = run.bind()
+                capsule = run.hand_out(lambda: relation.__arrow_c_stream__(requested_schema))
+            self._handed_out.add(run)
+        finally:
+            self._passes.discard(run)
         return watched(capsule, run.reads)
 
     # --- pictures ----------------------------------------------------------------------------------
@@ -190,7 +197,7 @@ class Result:
             with self._entry.running(run.reads):
                 rows = run.explained()
         finally:
-            run.close()
+            self._end(run)
         return "\n".join([*(str(row[-1]) for row in rows), str(run.stats)])
 
     def __repr__(self) -> str:
@@ -207,16 +214,45 @@ class Result:
             run.interrupt()
 
     def close(self) -> None:
-        """Give back what is open. Results that nobody refers to close on their own."""
+        """Give back what is open, and end what is under way: iterators, and Arrow streams that read topics.
+
+        Results that nobody refers to close on their own, once nobody reads what they gave.
+        """
+        self._closed = True
         self._rows = None
-        self._run.close()
-        self._last.close()
+        for run in (self._run, self._last, *self._passes, *self._handed_out):
+            run.close()
 
     # --- helpers -----------------------------------------------------------------------------------
 
     def _open(self) -> Run:
-        self._last = self._query.open()
-        return self._last
+        """A run for another pass, to be ended."""
+        self._check()
+        for run in tuple(self._handed_out):
+            if not run.reads.open:
+                self._handed_out.discard(run)
+        run = self._query.open()
+        self._passes.add(run)
+        self._last = run
+        if self._closed:  # meanwhile
+            self._end(run)
+        self._check()
+        return run
+
+    def _end(self, run: Run) -> None:
+        run.close()
+        self._passes.discard(run)
+
+    def _check(self) -> None:
+        if self._closed:
+            raise ClosedError("the result was closed")
+
+    def _all(self) -> list[tuple[Any, ...]]:
+        if self._streams:  # as a statement, which costs DuckDB less than its relation
+            with self._used():
+                return self._run.fetch_all()
+        rows: list[tuple[Any, ...]] = self._whole(lambda relation: relation.fetchall())
+        return rows
 
     def _streamed(self) -> Iterator[tuple[Any, ...]]:
         run = self._open()
@@ -226,7 +262,7 @@ class Result:
                 while rows := run.fetch(_FETCHED_AT_ONCE):
                     yield from rows
         finally:
-            run.close()
+            self._end(run)
 
     def _taken(self, rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
         try:
@@ -246,6 +282,7 @@ class Result:
     def _used(self) -> Iterator[None]:
         """While this is held, the cursor is in use: one thing at a time."""
         with self._lock:
+            self._check()
             reads = self._run.reads
             reads.next_pass()
             self._last = self._run

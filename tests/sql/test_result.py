@@ -17,7 +17,7 @@ import pyarrow as pa
 import pytest
 
 import streamhouse
-from streamhouse.errors import MissingExtraError, QueryError, TopicNotFoundError
+from streamhouse.errors import ClosedError, MissingExtraError, QueryError, TopicNotFoundError
 from streamhouse.sql.result import Result
 from streamhouse.sql.session import SqlSession
 from tests.sql.conftest import BEGIN_MS
@@ -264,6 +264,25 @@ def test_one_result_from_several_threads(shop: streamhouse.Log) -> None:
     assert found.count(66) == 4
 
 
+def test_threads_that_share_the_rows_of_a_result(shop: streamhouse.Log) -> None:
+    result = shop.sql("select range from range(100_000)")
+    found: list[object] = []
+    begin = threading.Barrier(4)
+
+    def take() -> None:
+        begin.wait()
+        while rows := result.fetchmany(100):
+            found.extend(rows)
+        found.extend(result.fetchall())
+
+    threads = [threading.Thread(target=take) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == len(set(found)) == 100_000
+
+
 HELD = ["several statements", "a restricted session", "a change"]
 
 
@@ -288,6 +307,35 @@ def test_arrow_streams_of_what_is_held_keep_nobody_away(shop: streamhouse.Log, h
     assert pa.table(held)["n"].to_pylist() == [0, 1, 2]
     assert shop.sql("select count(*) from (from held union all from held)").fetchall() == [(6,)]
     assert reader.read_all()["n"].to_pylist() == [0, 1, 2]
+
+
+def test_close_ends_every_pass(shop: streamhouse.Log) -> None:
+    result = shop.sql("select range from range(100_000)")
+    iterators = [iter(result) for _ in range(3)]
+    for each in iterators:
+        assert next(each) == (0,)
+    result.fetchone()
+    result.close()
+    result.close()
+    for iterator in iterators:
+        with pytest.raises(ClosedError, match="the result was closed"):
+            for _ in iterator:
+                pass
+    for work in (result.fetchall, result.fetchone, result.explain, result.pl, lambda: pa.table(result)):
+        with pytest.raises(ClosedError, match="the result was closed"):
+            work()
+
+
+def test_close_ends_arrow_streams_over_topics(log: streamhouse.Log) -> None:
+    many_blocks(log)
+    result = log.sql("select value from t")
+    readers = [pa.RecordBatchReader.from_stream(result) for _ in range(3)]
+    for reader in readers:
+        reader.read_next_batch()
+    result.close()
+    for reader in readers:
+        with pytest.raises(OSError, match="Interrupted"):
+            reader.read_all()
 
 
 @pytest.mark.parametrize(
