@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import typing
 from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
@@ -17,7 +18,7 @@ from streamhouse.schema.pythontypes import schema_of_class
 SchemaInput: TypeAlias = "type | Mapping[str, Any] | Schema"
 """A msgspec Struct, dataclass or TypedDict; names with DuckDB's types; a JSON schema; or a Schema."""
 
-_NOT_NULL: Final = " NOT NULL"
+_NOT_NULL: Final = re.compile(r"\bNOT\s+NULL\s*$", re.IGNORECASE)
 
 
 def declared(schema: SchemaInput) -> Schema:
@@ -27,7 +28,7 @@ def declared(schema: SchemaInput) -> Schema:
         InvalidSchemaError: It cannot be understood, or has a type that cannot be stored.
     """
     if isinstance(schema, Schema):
-        return schema
+        return checked(schema.fields)
     if isinstance(schema, type) and (
         issubclass(schema, msgspec.Struct) or dataclasses.is_dataclass(schema) or typing.is_typeddict(schema)
     ):
@@ -50,7 +51,7 @@ def type_of_sql(path: str, text: str) -> Type:
         text: Such as ``STRUCT(a INTEGER, b DECIMAL(10,2)[])``.
 
     Raises:
-        InvalidSchemaError: DuckDB does not know it, or it cannot be stored.
+        InvalidSchemaError: DuckDB does not know it, it cannot be stored, or more than a type is there.
     """
     plain = _BY_NAME.get(text.strip().upper())
     if plain is not None:
@@ -59,8 +60,15 @@ def type_of_sql(path: str, text: str) -> Type:
 
     try:
         parsed = duckdb.sqltype(text)
-    except duckdb.Error as error:
+    except (duckdb.Error, TypeError) as error:  # of a lone surrogate
         raise InvalidSchemaError(f"field {path}: {str(error).splitlines()[0]}") from None
+    try:
+        # What may stand behind the type of a column, and would be dropped here, may not in a struct.
+        alone = len(duckdb.sqltype(f"STRUCT(x {text})").children) == 1
+    except duckdb.Error:
+        alone = False
+    if not alone:
+        raise InvalidSchemaError(f"field {path}: {text!r} has more than a type; only NOT NULL may follow one")
     return _type(path, parsed)
 
 
@@ -93,15 +101,18 @@ def _field(name: Any, wanted: Any) -> Field:
         raise InvalidSchemaError(f"{name!r} is no name for a field: use text")
     if not isinstance(wanted, str) and type(wanted).__name__ != "DuckDBPyType":
         raise InvalidSchemaError(f"field {name}: a type is text such as 'BIGINT', not {wanted!r}")
-    text = str(wanted).strip()
-    required = text.upper().endswith(_NOT_NULL)
-    return Field(name, type_of_sql(name, text[: -len(_NOT_NULL)] if required else text), not required)
+    text, required = _NOT_NULL.subn("", str(wanted))
+    return Field(name, type_of_sql(name, text.strip()), not required)
 
 
 def _is_json_schema(schema: Mapping[str, Any]) -> bool:
-    if "$schema" in schema or "$ref" in schema or isinstance(schema.get("properties"), Mapping):
+    """Whether its names are those of JSON schemas. They may be those of fields: then they have types."""
+    if schema.get("type") == "object" or isinstance(schema.get("properties"), Mapping):
         return True
-    return schema.get("type") == "object"
+    if any(isinstance(schema.get(name), list | tuple) for name in ("anyOf", "oneOf", "allOf")):
+        return True
+    addresses = [schema.get(name) for name in ("$schema", "$ref")]
+    return any(isinstance(each, str) and ("#" in each or "/" in each) for each in addresses)
 
 
 _BY_NAME: Final = {

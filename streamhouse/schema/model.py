@@ -167,18 +167,11 @@ def checked(fields: Sequence[Field]) -> Schema:
     Raises:
         InvalidSchemaError: It has no field, a bad name, or a type that cannot be.
     """
-    if not fields:
-        raise InvalidSchemaError("a schema needs at least one field")
-    count = 0
-    for path, field, depth in walk(fields):
-        count += 1
-        if depth > DEPTH_MAX:
-            raise InvalidSchemaError(f"field {path} is nested more than {DEPTH_MAX} deep")
-        _check_type(path, field.type)
-    if count > FIELDS_MAX:
-        raise InvalidSchemaError(f"a schema has at most {FIELDS_MAX:,} fields, not {count:,}")
-    _check_names("", fields)
-    return Schema(tuple(fields))
+    schema = _sound(fields)
+    for path, field, _ in walk(fields):
+        if '"' in field.name or "\\" in field.name:
+            raise InvalidSchemaError(f"field {path}: a name has no quotation marks and no backslashes here")
+    return schema
 
 
 def walk(fields: Sequence[Field]) -> Iterator[tuple[str, Field, int]]:
@@ -199,12 +192,26 @@ def load(text: str) -> Schema:
         UnsupportedFormatError: A newer StreamHouse wrote it.
     """
     try:
-        fields = _decoder.decode(text)
-        return checked(fields)
+        return _sound(_decoder.decode(text))
     except (msgspec.DecodeError, InvalidSchemaError) as error:
         raise UnsupportedFormatError(
             f"the schema {text[:200]} cannot be understood ({error}); upgrade StreamHouse"
         ) from None
+
+
+def _sound(fields: Sequence[Field]) -> Schema:
+    if not fields:
+        raise InvalidSchemaError("a schema needs at least one field")
+    count = 0
+    for path, field, depth in walk(fields):
+        count += 1
+        if depth > DEPTH_MAX:
+            raise InvalidSchemaError(f"field {path} is nested more than {DEPTH_MAX} deep")
+        _check_type(path, field.type)
+    if count > FIELDS_MAX:
+        raise InvalidSchemaError(f"a schema has at most {FIELDS_MAX:,} fields, not {count:,}")
+    _check_names("", fields)
+    return Schema(tuple(fields))
 
 
 def _check_names(path: str, fields: Sequence[Field]) -> None:

@@ -75,6 +75,8 @@ class _Reader:
         if isinstance(info, inspect.AnyType | inspect.RawType):
             optional = True
         if wanted is not None:
+            if not isinstance(wanted, str):
+                raise InvalidSchemaError(f"field {path}: a type is text such as 'BIGINT', not {wanted!r}")
             return Field(name, self._sql_type(path, wanted), optional)
         return Field(name, self._type(path, info, above), optional)
 

@@ -45,7 +45,7 @@ def _struct(fields: Sequence[Field], json: Any) -> type[msgspec.Struct]:
     try:
         return msgspec.defstruct("Row", declared, rename=names, forbid_unknown_fields=True, kw_only=True)
     except ValueError as error:
-        raise InvalidSchemaError(f"records of this schema cannot be sent: {error}") from None
+        raise InvalidSchemaError(f"records of this schema cannot be made: {error}") from None
 
 
 def _python_type(field: Field, json: Any) -> Any:

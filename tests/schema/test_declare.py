@@ -14,7 +14,8 @@ import pytest
 
 from streamhouse.errors import InvalidSchemaError, UnsupportedFormatError
 from streamhouse.schema.declare import declared
-from streamhouse.schema.model import SCALARS, load
+from streamhouse.schema.model import SCALARS, Field, Schema, Type, load
+from streamhouse.schema.rows import RowDecoder
 
 EVERY_TYPE = {kind: scalar.sql for kind, scalar in SCALARS.items()} | {
     "amount": "DECIMAL(18,2)",
@@ -67,6 +68,19 @@ def test_types_in_duckdbs_words() -> None:
         )
     assert declared(schema.types) == schema
     assert load(schema.text) == schema
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["BIGINT NOT  NULL", "bigint not null", " BIGINT\tNOT\nNULL \n", "BIGINT NOT NULL", "INT8 Not Null"],
+)
+def test_not_null_however_it_is_written(text: str) -> None:
+    assert declared({"a": text}).types == {"a": "BIGINT NOT NULL"}
+
+
+def test_fields_whose_names_are_words_of_json_schemas() -> None:
+    types = {"$schema": "VARCHAR", "$ref": "BIGINT", "type": "VARCHAR", "anyOf": "JSON", "properties": "JSON"}
+    assert declared(types).types == types
 
 
 def test_a_struct() -> None:
@@ -156,6 +170,10 @@ class Several(msgspec.Struct):
     value: int | str
 
 
+class Untyped(msgspec.Struct):
+    value: Annotated[int, msgspec.Meta(extra={"type": 5})]
+
+
 class MaybeRaw(msgspec.Struct):
     raw: msgspec.Raw | None
 
@@ -179,12 +197,23 @@ class Pause(msgspec.Struct):
         ({5: "INTEGER"}, "no name"),
         ({"": "INTEGER"}, "no name"),
         ({"a\nb": "INTEGER"}, "no name"),
+        ({'a"b': "INTEGER"}, 'field a"b: a name has no quotation marks'),
+        ({"a\\b": "INTEGER"}, "no backslashes"),
+        ({"a": 'STRUCT("x""y" INTEGER)[]'}, 'field a.item.x"y: a name has no quotation marks'),
+        (Schema((Field('a"b', Type("bigint"), True),)), "no quotation marks"),
+        ({"a": "\ud800"}, "field a"),
+        ({"a": "BIGINT DEFAULT 1"}, "field a: 'BIGINT DEFAULT 1' has more than a type"),
+        ({"a": "BIGINT NOT NULL DEFAULT 1"}, "more than a type"),
+        ({"a": "BIGINT PRIMARY KEY NOT NULL"}, "more than a type"),
+        ({"a": "BIGINT CHECK (a > 1)"}, "more than a type"),
+        ({"a": "BIGINT, b BIGINT"}, "more than a type"),
         ({"a": "INTEGER", "A": "INTEGER"}, "a and A are the same"),
         ({"a" * i: "INTEGER" for i in range(1, 2100)}, "at most 2,000"),
         ({"a": "INTEGER" + 40 * "[]"}, "more than 32 deep"),
         (Endless, "no end"),
         (Several, "field value has several types"),
         (Pause, "field span"),
+        (Untyped, "field value: a type is text"),
         (MaybeRaw, "field raw: use msgspec.Raw alone"),
         ({"type": "object"}, "does not describe an object"),
         ({"properties": {"a": {"$ref": "#/nowhere"}}}, "has no #/nowhere"),
@@ -197,6 +226,13 @@ class Pause(msgspec.Struct):
 def test_what_cannot_be_a_schema(schema: Any, message: str) -> None:
     with pytest.raises(InvalidSchemaError, match=message):
         declared(schema)
+
+
+def test_names_that_were_allowed_once_are_still_read() -> None:
+    schema = load('[["a\\"b",["bigint"],true]]')
+    assert schema.types == {'a"b': "BIGINT"}
+    with pytest.raises(InvalidSchemaError, match="records of this schema cannot be made"):
+        RowDecoder(schema)
 
 
 def test_text_of_a_newer_version() -> None:

@@ -69,11 +69,10 @@ def test_types() -> None:
 
 
 def test_names() -> None:
-    assert types_of({"we ird": "2024-01-01", 'a"b': "x", "a.b": 1}) == {
-        "we ird": "DATE",
-        'a"b': "VARCHAR",
-        "a.b": "BIGINT",
-    }
+    assert types_of({"we ird": "2024-01-01", "a.b": 1}) == {"we ird": "DATE", "a.b": "BIGINT"}
+    assert types_of({"m": {'a"b': 1}, "n": {"a\\b": 1}}) == {"m": "JSON", "n": "JSON"}
+    with pytest.raises(InvalidSchemaError, match='field a"b: a name has no quotation marks'):
+        types_of({'a"b': "x"})
     assert types_of({"m": {f"k{n}": n for n in range(300)}}) == {"m": "JSON"}
     assert types_of({"m": {"a": 1, "A": 2}}) == {"m": "JSON"}
 
