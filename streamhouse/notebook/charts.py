@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import datetime as dt
 import io
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
@@ -21,6 +22,10 @@ _INCHES: Final = (8.0, 3.0)
 _DPI_SHOWN: Final = 72.0
 _SHARP: Final = 2.0  # pixels of the picture for one of the screen
 _COLOURS: Final = 10  # more partitions cannot be told apart
+
+_FIRST: Final[float] = date2num(dt.date.min)  # type: ignore[no-untyped-call]
+_LAST: Final = math.nextafter(date2num(dt.date.max) + 1, 0.0)  # type: ignore[no-untyped-call]
+"""The years 1 to 9999 in Matplotlib's days, which fails on what is before and after."""
 
 Counts = Sequence[tuple[dt.datetime, int, int]]
 """Begin of an interval, partition, and how much there was."""
@@ -57,7 +62,7 @@ def throughput(name: str, unit: str, counts: Counts, seconds: float, partitions:
     times = sorted({time for time, _, _ in counts})
     index = {time: at for at, time in enumerate(times)}
     bottom = [0] * len(times)
-    width = dt.timedelta(seconds=seconds)
+    width = seconds / 86_400
     for number in range(partitions) if apart else [None]:
         heights = [0] * len(times)
         for time, partition, count in counts:
@@ -84,7 +89,7 @@ def lag(name: str, lags: Mapping[TopicPartition, int]) -> Chart:
     height = max(1.2, 0.6 + 0.25 * len(lags))
     chart = Chart(figsize=(_INCHES[0], height), layout="constrained")
     axes = chart.add_subplot()
-    axes.set_title(f"{name}: lag", loc="left", fontsize="medium")
+    axes.set_title(f"{name}: lag", loc="left", fontsize="medium", parse_math=False)  # names may have a $
     if not lags:
         axes.text(0.5, 0.5, "no partitions", ha="center", va="center", transform=axes.transAxes)
         axes.set_axis_off()
@@ -100,8 +105,18 @@ def lag(name: str, lags: Mapping[TopicPartition, int]) -> Chart:
     return chart
 
 
+class _Locator(AutoDateLocator):
+    """Finds ticks that are dates."""
+
+    def __call__(self) -> list[float]:
+        ticks = super().__call__()  # type: ignore[no-untyped-call]
+        return [tick for tick in ticks if _FIRST <= tick <= _LAST]
+
+
 def _time_axis(axes: Any) -> None:
-    locator = AutoDateLocator(tz=dt.UTC)  # type: ignore[no-untyped-call]
+    low, high = axes.get_xlim()  # with margins
+    axes.set_xlim(max(low, _FIRST), min(high, _LAST))
+    locator = _Locator(tz=dt.UTC)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
     formatter = ConciseDateFormatter(locator, tz=dt.UTC)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_formatter(formatter)

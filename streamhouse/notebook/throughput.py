@@ -27,6 +27,8 @@ _SECONDS: Final = (
 )
 """Lengths of intervals that people can read; each bucket starts at a multiple of it since 1970."""
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_FIRST: Final = dt.datetime.min.replace(tzinfo=dt.UTC)
+_MILLISECOND: Final = dt.timedelta(milliseconds=1)
 
 
 def plot(
@@ -53,23 +55,29 @@ def plot(
     if type(intervals) is not int or not 1 <= intervals <= 1_000:
         raise InvalidInputError(f"intervals must be 1 to 1,000, not {intervals!r}")
     for name, time in (("since", since), ("until", until)):
-        if time is not None and getattr(time, "tzinfo", None) is None:
+        if time is not None and not _is_moment(time):
             raise InvalidInputError(f"{name} must be a datetime with a time zone, not {time!r}")
     catalog.refresh()
     low, high = _bounds(catalog, run_sql, info, since, until)
     seconds = interval_seconds((high - low) / 1000, intervals)
     width = max(1, round(seconds * 1000))
+    before = -(_milliseconds(_FIRST) // width)  # intervals before 1970: DuckDB's // goes to zero, not down
     # Not time_bucket: its origin is a Monday in 2000, and this needs no calendar.
     query = f"""
-        select epoch_ms(timestamp) // $width as interval, partition, {_COUNTED[measure]}
+        select (epoch_ms(timestamp) + $shift) // $width as interval, partition, {_COUNTED[measure]}
         from {_relation(info)}
         where timestamp >= make_timestamptz($low * 1000) and timestamp < make_timestamptz($high * 1000)
         group by all order by all
     """  # noqa: S608 - the name is quoted, the rest is ours
-    rows = run_sql(query, width=width, low=low, high=high).fetchall()
-    counts = [(_EPOCH + dt.timedelta(milliseconds=at * width), number, count) for at, number, count in rows]
+    rows = run_sql(query, shift=before * width, width=width, low=low, high=high).fetchall()
+    counts = [(_begin((at - before) * width), number, count) for at, number, count in rows]
     partitions = catalog.current(info).partitions
     return charts.throughput(info.name, measure, counts, seconds, partitions)
+
+
+def _begin(milliseconds: int) -> dt.datetime:
+    """When an interval begins; the first of all begins before there are dates."""
+    return _EPOCH + max(milliseconds, _milliseconds(_FIRST)) * _MILLISECOND
 
 
 def interval_seconds(span_seconds: float, intervals: int) -> float:
@@ -92,14 +100,19 @@ def _bounds(
         ((first, last),) = run_sql(query).fetchall()
         low, high = _milliseconds(first or _EPOCH), _milliseconds(last or _EPOCH) + 1
     if since is not None:
-        low = max(low, int(since.timestamp() * 1000))
+        low = max(low, _milliseconds(since))
     if until is not None:
-        high = min(high, int(until.timestamp() * 1000))
+        high = min(high, _milliseconds(until))
     return low, max(low + 1, high)
 
 
 def _milliseconds(time: dt.datetime) -> int:
-    return (time - _EPOCH) // dt.timedelta(milliseconds=1)
+    """The first whole millisecond since 1970 that is not before a time."""
+    return -((_EPOCH - time) // _MILLISECOND)
+
+
+def _is_moment(time: object) -> bool:
+    return isinstance(time, dt.datetime) and time.utcoffset() is not None
 
 
 def _relation(info: TopicInfo) -> str:

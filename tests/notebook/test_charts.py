@@ -16,6 +16,15 @@ pytest.importorskip("matplotlib")
 
 DAY = dt.datetime(2024, 2, 29, tzinfo=dt.UTC)
 MINUTE_MS = 60_000
+FIRST_MS = -62_135_596_800_000
+LAST_MS = 253_402_300_799_999
+
+
+class NoZone(dt.tzinfo):
+    """A time zone that does not know how far it is from UTC."""
+
+    def utcoffset(self, _time: dt.datetime | None) -> None:
+        return None
 
 
 @pytest.fixture
@@ -84,6 +93,46 @@ def test_an_empty_topic_and_thousands_of_years(streamhouse_log: streamhouse.Log)
     assert topic.plot()._repr_png_()[0].startswith(b"\x89PNG")
 
 
+@pytest.mark.filterwarnings("ignore:Plotting microsecond time intervals")
+@pytest.mark.parametrize(
+    "times", [[FIRST_MS], [LAST_MS], [0, LAST_MS], [FIRST_MS, 0], [FIRST_MS, LAST_MS], [LAST_MS - 1, LAST_MS]]
+)
+def test_the_first_and_the_last_moment_that_a_record_may_have(
+    streamhouse_log: streamhouse.Log, times: list[int]
+) -> None:
+    topic = streamhouse_log.create_topic("edges")
+    with streamhouse_log.producer() as producer:
+        producer.send_many("edges", ["v"] * len(times), timestamps=times).result()
+    for intervals in (1, 7, 1_000):
+        chart = topic.plot(intervals=intervals)
+        ((_, heights),) = bars(chart)
+        assert sum(heights) == len(times)
+        assert chart._repr_png_()[0].startswith(b"\x89PNG")
+
+
+def test_times_before_1970(streamhouse_log: streamhouse.Log) -> None:
+    """Each interval is as long as any other, and has the records that are in it."""
+    topic = streamhouse_log.create_topic("old")
+    with streamhouse_log.producer() as producer:
+        producer.send_many("old", ["v"] * 4, timestamps=[-1_500, -500, 500, 1_500]).result()
+    chart = topic.plot(intervals=4)
+    assert bars(chart) == [("partition 0", [1, 1, 1, 1])]
+    begins = [bar.get_x() * 86_400 for bar in chart.axes[0].containers[0]]
+    assert begins == pytest.approx([-2, -1, 0, 1])
+
+
+def test_bounds_are_to_the_millisecond(streamhouse_log: streamhouse.Log) -> None:
+    topic = streamhouse_log.create_topic("fine")
+    start = int(DAY.timestamp() * 1000)
+    with streamhouse_log.producer() as producer:
+        producer.send_many("fine", ["v"] * 10, timestamps=range(start, start + 10)).result()
+    after = [sum(bars(topic.plot(since=DAY + dt.timedelta(milliseconds=n)))[0][1]) for n in range(10)]
+    assert after == list(range(10, 0, -1))
+    half = DAY + dt.timedelta(milliseconds=3, microseconds=500)
+    assert sum(bars(topic.plot(since=half))[0][1]) == 6
+    assert sum(bars(topic.plot(until=half))[0][1]) == 4
+
+
 def test_a_chart_shows_itself_sharply(topic: streamhouse.Topic) -> None:
     png, shown = topic.plot()._repr_png_()
     width, height = struct.unpack(">II", png[16:24])
@@ -96,6 +145,10 @@ def test_lag_of_a_group(streamhouse_log: streamhouse.Log, topic: streamhouse.Top
     chart = streamhouse_log.groups["billing"].plot()
     assert [bar.get_width() for bar in chart.axes[0].containers[0]] == [2]
     assert [label.get_text() for label in chart.axes[0].get_yticklabels()] == ["or.ders 0"]
+    with streamhouse_log.consumer("or.ders", group=r"a$\x$b", partitions=[0], auto_commit=False) as consumer:
+        consumer.commit({("or.ders", 0): 1})
+    odd = streamhouse_log.groups[r"a$\x$b"].plot()
+    assert odd._repr_png_()[0].startswith(b"\x89PNG")
     streamhouse_log.delete_topic("or.ders")
     empty = streamhouse_log.groups["billing"].plot()
     assert "no partitions" in empty.axes[0].texts[0].get_text()
@@ -107,6 +160,8 @@ def test_lag_of_a_group(streamhouse_log: streamhouse.Log, topic: streamhouse.Top
         ({"measure": "sizes"}, "'sizes'"),
         ({"intervals": 0}, "1 to 1,000"),
         ({"since": dt.datetime(2024, 1, 1)}, "time zone"),  # noqa: DTZ001 - the point
+        ({"since": dt.datetime(2024, 1, 1, tzinfo=NoZone())}, "time zone"),
+        ({"since": dt.time(1, tzinfo=dt.UTC)}, "since must be a datetime"),
         ({"until": "today"}, "'today'"),
     ],
 )
