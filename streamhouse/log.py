@@ -572,16 +572,16 @@ class Log:
             TopicNotFoundError: It names a relation that is nowhere; the message has the nearest match.
             HistoryGoneError: The log was cleaned up beyond ``as_of``.
         """
-        return self._sql_in(query, parameters_of(values, parameters), as_of, sys._getframe(1))
+        return self._sql_in(query, parameters_of(values, parameters), as_of, sys._getframe().f_back)
 
     def _sql_in(
         self,
         query: str,
         values: Values,
         as_of: int | dt.datetime | None,
-        frame: FrameType,
+        frame: FrameType | None,
     ) -> Result:
-        """Likewise, with the variables of a frame."""
+        """Likewise, with the variables of a frame; there is none where C calls on a thread of its own."""
         self._check()
         return self._sql.run(query, values, as_of, frame)
 

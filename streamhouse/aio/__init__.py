@@ -207,7 +207,7 @@ class Log:
         self, query: str, /, *values: Any, as_of: int | dt.datetime | None = None, **parameters: Any
     ) -> Awaitable[Result]:
         """See :meth:`streamhouse.Log.sql`; what the result gives is awaited, too."""
-        frame = sys._getframe(1)
+        frame = sys._getframe().f_back
         given = parameters_of(values, parameters)
         return begun(self._threads, lambda: self._log._sql_in(query, given, as_of, frame))
 

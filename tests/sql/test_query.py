@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import _thread
 import datetime as dt
 import os
 import signal
+import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -250,6 +253,16 @@ def test_a_topic_comes_before_a_variable(shop: streamhouse.Log) -> None:
     users = pa.table({"id": ["mine"]})
     assert users.num_rows == 1
     assert shop.sql("select count(*) from users").fetchall() == [(3,)]
+
+
+def test_a_caller_without_variables(shop: streamhouse.Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    raised: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", raised.append)
+    _thread.start_new_thread(shop.sql, ("create table made as select 1 as n",))  # called by C, not by Python
+    made = "select count(*) from duckdb_tables() where table_name = 'made'"
+    while not raised and shop.sql(made).fetchall() == [(0,)]:
+        time.sleep(0.01)
+    assert not raised
 
 
 def test_a_session_does_not_see_variables(shop: streamhouse.Log) -> None:
