@@ -12,7 +12,8 @@ the sum of ``records``. Any part that is not known makes it an ordinary query.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -33,8 +34,24 @@ _CLAUSES: Final = ("select_list", "modifiers", "group_expressions", "where_claus
 _WITH_AGGREGATES: Final = frozenset(("select_list", "modifiers", "having"))
 
 
+_Columns: TypeAlias = frozenset[tuple[str, ...]]
+"""Columns as they may be written, in lower case: with and without the name of the relation."""
+
+
 class _OtherQueryError(Exception):
     """The query needs its records."""
+
+
+class _Known(NamedTuple):
+    """What may appear in a clause.
+
+    Attributes:
+        plain: Columns outside of aggregates.
+        aggregated: Those within; ``None``: no aggregate may.
+    """
+
+    plain: _Columns
+    aggregated: _Columns | None
 
 
 def asks_for_extremes(mentions: Mentions) -> bool:
@@ -62,15 +79,24 @@ def rewritten(tree: str, topic: str, columns: list[str]) -> str | None:
             return None
         if not node["group_expressions"] and not any(map(_has_aggregate, node["select_list"])):
             return None
-        outputs = frozenset(name.lower() for name in columns)
+        table = node["from_table"]
+        relation = table["alias"] or table["table_name"]
         for clause in _CLAUSES:
-            known = _OF_PARTITIONS | outputs if clause == "modifiers" else _OF_PARTITIONS
-            node[clause] = _rewrite(node[clause], known, aggregates=clause in _WITH_AGGREGATES)
+            plain = _written(_OF_PARTITIONS, relation)
+            if clause == "modifiers":
+                plain |= {(name.lower(),) for name in columns}
+            aggregated = _written(_EXTREMES, relation) if clause in _WITH_AGGREGATES else None
+            node[clause] = _rewrite(node[clause], _Known(plain, aggregated))
         for expression, name in zip(node["select_list"], columns, strict=True):
             expression["alias"] = name
     except (_OtherQueryError, KeyError, ValueError):
         return None
     return msgspec.json.encode(document).decode()
+
+
+def _written(columns: Iterable[str], relation: str) -> _Columns:
+    """A longer name is a field of a struct, whose own name may be that of a column."""
+    return frozenset(path for column in columns for path in ((column,), (relation.lower(), column)))
 
 
 def _is_plain(node: dict[str, Any], topic: str) -> bool:
@@ -94,44 +120,38 @@ def _has_aggregate(part: Any) -> bool:
     return isinstance(part, list) and any(map(_has_aggregate, part))
 
 
-def _rewrite(part: Any, known: frozenset[str], *, aggregates: bool) -> Any:
-    """A part of the tree, with every count in it replaced.
-
-    Args:
-        part: The part.
-        known: Columns that may appear outside of aggregates.
-        aggregates: Whether aggregates may.
-    """
+def _rewrite(part: Any, known: _Known) -> Any:
+    """A part of the tree, with every count in it replaced."""
     if isinstance(part, list):
-        return [_rewrite(child, known, aggregates=aggregates) for child in part]
+        return [_rewrite(child, known) for child in part]
     if not isinstance(part, dict):
         return part
     kind = part.get("class")
     if kind == "COLUMN_REF":
-        _check_column(part, known)
+        _check_column(part, known.plain)
         return part
     if kind == "FUNCTION" and not part["is_operator"]:
-        return _rewrite_aggregate(part, allowed=aggregates)
+        return _rewrite_aggregate(part, known.aggregated)
     if kind is not None and kind != "FUNCTION" and kind not in _PLAIN:
         raise _OtherQueryError
-    return {name: _rewrite(child, known, aggregates=aggregates) for name, child in part.items()}
+    return {name: _rewrite(child, known) for name, child in part.items()}
 
 
-def _rewrite_aggregate(part: dict[str, Any], *, allowed: bool) -> dict[str, Any]:
+def _rewrite_aggregate(part: dict[str, Any], known: _Columns | None) -> dict[str, Any]:
     name, arguments = part["function_name"], part["arguments"]
     plain = part["qualified_name"]["path"] == [name] and not part["filter"] and not part["export_state"]
-    if not (allowed and plain and not part["order_bys"]["orders"]):
+    if known is None or not plain or part["order_bys"]["orders"]:
         raise _OtherQueryError
     if name == "count_star" and not arguments and not part["distinct"]:
         return _sum_of_records(part)
     if name in _AGGREGATES and len(arguments) == 1 and arguments[0]["expression"]["class"] == "COLUMN_REF":
-        _check_column(arguments[0]["expression"], _EXTREMES)
+        _check_column(arguments[0]["expression"], known)
         return part
     raise _OtherQueryError
 
 
-def _check_column(part: dict[str, Any], known: frozenset[str]) -> None:
-    if part["column_names"][-1].lower() not in known:
+def _check_column(part: dict[str, Any], known: _Columns) -> None:
+    if tuple(map(str.lower, part["column_names"])) not in known:
         raise _OtherQueryError
 
 

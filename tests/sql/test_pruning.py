@@ -10,6 +10,7 @@ import pytest
 
 import streamhouse
 from streamhouse.sql.arrays import Wrapper
+from streamhouse.sql.extremes import rewritten
 from streamhouse.sql.plan import plan
 from streamhouse.sql.snapshot import view_of
 from streamhouse.testing.clock import ManualRuntime
@@ -240,6 +241,40 @@ def test_the_latest_time_is_that_of_a_record_that_is_there() -> None:
         assert log.sql("select max(timestamp) from t").fetchall() == [(at(100),)]
         assert log.sql("select partition, max(timestamp) from t group by all").fetchall() == [(0, at(100))]
         check(log)
+
+
+@pytest.mark.parametrize(
+    ("query", "rows", "read"),
+    [
+        ('select max(place."offset") from c', [(50,)], True),
+        ('select max(c.place."offset"), count(*) from c', [(50, 2)], True),
+        ("select count(*) from c where place.partition = 7", [(1,)], True),
+        (
+            "select place.partition, count(*) from c group by place.partition order by all",
+            [(7, 1), (8, 1)],
+            True,
+        ),
+        ('select count(*) from c having max(place."offset") > 30', [(2,)], True),
+        ('select topic from c group by topic order by max(place."offset")', [("c",)], True),
+        ('select max(C."Offset"), min(c."offset") from c', [(1, 0)], False),
+        ('select max(place."offset") from c as place', [(1,)], False),  # a relation comes before a column
+        ("select place.partition, count(*) from c place group by place.partition", [(0, 2)], False),
+        ('select max("offset") as m from c where c.partition = 0 order by m', [(1,)], False),
+    ],
+)
+def test_fields_of_structs_are_no_columns(
+    log: streamhouse.Log, query: str, rows: list[tuple[Any, ...]], read: bool
+) -> None:
+    log.create_topic("c", schema={"place": 'STRUCT("offset" BIGINT, "partition" BIGINT, topic VARCHAR)'})
+    with log.producer() as producer:
+        places = [{"offset": 50 - n, "partition": 7 + n, "topic": "x"} for n in range(2)]
+        producer.send_many("c", [{"place": place} for place in places]).result()
+    result = log.sql(query)
+    assert result.fetchall() == rows
+    (scan,) = result.stats.scans
+    assert (scan.blocks_unread == 0) == read
+    ((tree,),) = log.sql("select json_serialize_sql($1)", query).fetchall()
+    assert (rewritten(tree, "c", result.columns) is None) == read
 
 
 def test_blocks_that_need_not_be_read_become_few_arrays(cold: Cold) -> None:
