@@ -174,7 +174,7 @@ class Run:
         Raises:
             QueryError: DuckDB refuses it.
         """
-        self._with_json(self.perform, lambda: self.cursor.execute(statement) and None)
+        self._with_json(self.perform, lambda: self.cursor.execute(statement).complete())
 
     def bind(self) -> tuple[Any, Shape]:
         """DuckDB's relation of the statement and its columns. It has run if it changes anything.

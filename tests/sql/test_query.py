@@ -255,6 +255,14 @@ def test_a_topic_comes_before_a_variable(shop: streamhouse.Log) -> None:
     assert shop.sql("select count(*) from users").fetchall() == [(3,)]
 
 
+def test_an_earlier_statement_that_gives_rows(shop: streamhouse.Log) -> None:
+    for rows in (1, 100_000):  # few are there at once, many come as they are asked for
+        result = shop.sql(f"select value from orders; from range({rows}); select count(*) from users")
+        assert (result.fetchall(), list(result), result.pl().rows()) == ([(3,)], [(3,)], [(3,)])
+    with pytest.raises(QueryError, match="late"):
+        shop.sql("select if(range < 90_000, range, error('late')) from range(100_000); select 1")
+
+
 def test_a_caller_without_variables(shop: streamhouse.Log, monkeypatch: pytest.MonkeyPatch) -> None:
     raised: list[object] = []
     monkeypatch.setattr(sys, "unraisablehook", raised.append)
