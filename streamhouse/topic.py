@@ -6,7 +6,6 @@ import datetime as dt
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
@@ -361,10 +360,10 @@ class Topic:
 
         if type(rows) is not int or not 1 <= rows <= 1_000:
             raise InvalidInputError(f"rows must be 1 to 1,000, not {rows!r}")
-        if not 0.05 <= refresh_seconds <= 3_600:
+        if type(refresh_seconds) not in {int, float} or not 0.05 <= refresh_seconds <= 3_600:
             raise InvalidInputError(f"refresh_seconds must be 0.05 to 3,600, not {refresh_seconds!r}")
-        consume = partial(self._tools.consumer, self.name, start=start)
-        return LiveTopic(self.name, consume, rows=rows, refresh_seconds=refresh_seconds)
+        consumer = self._tools.consumer(self.name, start=start)
+        return LiveTopic(self.name, consumer, rows=rows, refresh_seconds=refresh_seconds)
 
 
 def check_dead_letter(catalog: Catalog, name: str, dead_letter: Any, *, typed: bool) -> None:

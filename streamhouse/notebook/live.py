@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -34,7 +34,7 @@ class LiveTopic(anywidget.AnyWidget):
 
     Args:
         topic: Its name.
-        consume: Makes the consumer.
+        consumer: Reads it, and is closed with the view.
         rows: How many records to show.
         refresh_seconds: How often the picture changes at most.
     """
@@ -52,13 +52,13 @@ class LiveTopic(anywidget.AnyWidget):
     paused = traitlets.Bool().tag(sync=True)
 
     def __init__(
-        self, topic: str, consume: Callable[[], Consumer[Any, Any]], *, rows: int, refresh_seconds: float
+        self, topic: str, consumer: Consumer[Any, Any], *, rows: int, refresh_seconds: float
     ) -> None:
         super().__init__(topic=topic, rates=[0] * _SECONDS_SHOWN)
         self._newest: deque[Row] = deque(maxlen=rows)
         self._refresh = refresh_seconds
         self._halt = threading.Event()
-        self._consumer = consume()
+        self._consumer = consumer
         self._thread = threading.Thread(target=self._run, name="streamhouse-live", daemon=True)
         self._thread.start()
 
@@ -90,6 +90,7 @@ class LiveTopic(anywidget.AnyWidget):
         second = 0
         while not self._halt.wait(self._refresh):
             if self.paused:
+                self._consumer.position(self.topic, 0)  # raises if the log was closed
                 self.set_trait("state", "paused")
                 continue
             batches, count = self._poll()

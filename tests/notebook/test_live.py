@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
 import time
@@ -10,9 +11,15 @@ from collections.abc import Callable
 import pytest
 
 import streamhouse
-from streamhouse.errors import InvalidInputError, MissingExtraError, TopicNotFoundError
+from streamhouse.errors import (
+    InvalidInputError,
+    InvalidPositionError,
+    MissingExtraError,
+    TopicNotFoundError,
+)
 
 pytest.importorskip("anywidget")
+ipywidgets = pytest.importorskip("ipywidgets")
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -73,6 +80,17 @@ def test_it_ends_with_the_log(streamhouse_log: streamhouse.Log, topic: streamhou
     view.close()
 
 
+def test_it_ends_with_the_log_while_it_is_paused(
+    streamhouse_log: streamhouse.Log, topic: streamhouse.Topic
+) -> None:
+    view = topic.live(refresh_seconds=0.05)
+    view.paused = True
+    wait_for(lambda: view.state == "paused")
+    streamhouse_log.close()
+    wait_for(lambda: view.state == "closed")
+    view.close()
+
+
 def test_it_tells_what_went_wrong(streamhouse_log: streamhouse.Log, topic: streamhouse.Topic) -> None:
     view = topic.live(refresh_seconds=0.05)
     streamhouse_log.delete_topic("orders")
@@ -92,6 +110,13 @@ def test_what_makes_no_sense(streamhouse_log: streamhouse.Log, topic: streamhous
         topic.live(rows=0)
     with pytest.raises(InvalidInputError, match="refresh_seconds"):
         topic.live(refresh_seconds=0)
+    for seconds in ("x", None, True, float("nan")):
+        with pytest.raises(InvalidInputError, match="refresh_seconds"):
+            topic.live(refresh_seconds=seconds)  # type: ignore[arg-type]
+    with pytest.raises(InvalidPositionError):
+        topic.live(start="bogus")  # type: ignore[arg-type]
+    gc.collect()  # a widget that was half made would complain now, and others could not be closed
+    ipywidgets.Widget.close_all()
     streamhouse_log.delete_topic("orders")
     with pytest.raises(TopicNotFoundError):
         topic.live()
