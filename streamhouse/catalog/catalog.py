@@ -270,6 +270,12 @@ class Catalog:
             index = p.index_at_time(timestamp_ms)
             return self._commits.state.block_ref(p, index) if index < len(p.timestamps) else None
 
+    def times(self, topic_id: int, partition: int) -> list[tuple[int, int]]:
+        """Of each block its first offset and the largest timestamp so far, perhaps of a removed record."""
+        with self._commits.lock:
+            p = self._partition(topic_id, partition)
+            return list(zip(p.base_offsets, p.timestamps, strict=True))
+
     def _partition(self, topic_id: int, partition: int) -> PartitionState:
         topic = self._commits.state.topics.get(topic_id)
         if topic is None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Mapping
+from operator import itemgetter
 from typing import Any, Final
 
 from streamhouse.catalog.catalog import Catalog, TopicInfo
+from streamhouse.commits.state import BlockRef
 from streamhouse.errors import (
     InvalidPositionError,
     OffsetOutOfRangeError,
@@ -157,6 +159,39 @@ def milliseconds(time: dt.datetime) -> int:
             " .astimezone() to mean local time"
         )
     return -((_EPOCH - time) // _MILLISECOND)
+
+
+def newest(catalog: Catalog, reader: BlockReader, topic: TopicInfo, partition: int) -> tuple[int, int] | None:
+    """The largest timestamp, and the offset of the first record that has it.
+
+    Where the record with the largest one was removed, the offset is that of another one with the largest that
+    is left, for otherwise all blocks would have to be read.
+
+    Raises:
+        StreamhouseError: As from :meth:`~streamhouse.read.reader.BlockReader.fetch`.
+    """
+    log_start = catalog.log_start(topic.id, partition)
+
+    def of_block(ref: BlockRef) -> tuple[int, int] | None:
+        columns = reader.fetch(ref, f"partition {partition} of {topic.name!r}")
+        begin = place(columns, ref.base_offset, log_start)
+        stamps = list(int64s(columns.timestamps)[begin:])
+        if not stamps:
+            return None
+        largest = max(stamps)
+        return largest, offset_at(columns, ref.base_offset, begin + stamps.index(largest))
+
+    times = catalog.times(topic.id, partition)
+    reached = catalog.block_at_time(topic.id, partition, times[-1][1]) if times else None
+    found = None if reached is None else of_block(reached)
+    if found is not None and found[0] == times[-1][1]:
+        return found
+    for offset, largest_so_far in reversed(times):
+        if found is not None and found[0] >= largest_so_far:
+            break
+        for ref in catalog.blocks(topic.id, partition, offset, 1):
+            found = max(filter(None, (found, of_block(ref))), key=itemgetter(0), default=None)
+    return found
 
 
 def first_since(

@@ -11,9 +11,11 @@ from streamhouse.errors import (
     OffsetOutOfRangeError,
     PartitionNotFoundError,
 )
+from streamhouse.format.operations import Trim
 from streamhouse.read.positions import (
     checked_partitions,
     milliseconds,
+    newest,
     position_for,
     resolve,
     resolve_end,
@@ -124,5 +126,31 @@ def test_a_time_means_the_first_record_at_or_after_it(blocks: list[list[int]], t
             later = [offset for offset, stamp in enumerate(everything) if stamp >= time]
             expected = later[0] if later else len(everything)
             assert resolve(log.catalog, log.reader, topic, 0, at(time)) == expected
+    finally:
+        log.close()
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.lists(st.integers(0, 30), min_size=1, max_size=4), max_size=6),
+    st.integers(0, 24),
+)
+def test_the_newest_record_is_one_that_is_there(blocks: list[list[int]], log_start: int) -> None:
+    log = MiniLog()
+    try:
+        topic = log.topic()
+        for stamps in blocks:
+            log.append(topic, values=[b""] * len(stamps), timestamps=stamps)
+        everything = [stamp for stamps in blocks for stamp in stamps]
+        log.commits.propose(Trim(topic.id, ((0, min(log_start, len(everything))),)))
+        left = dict(enumerate(everything[log_start:], log_start))
+        found = newest(log.catalog, log.reader, topic, 0)
+        if not left:
+            assert found is None
+        else:
+            largest, offset = found
+            assert left[offset] == largest == max(left.values())
+            if log_start == 0:
+                assert offset == everything.index(largest)
     finally:
         log.close()

@@ -6,7 +6,6 @@ from typing import Any, Final
 
 from streamhouse.catalog.catalog import TopicInfo
 from streamhouse.errors import StreamhouseError
-from streamhouse.format.integers import int64s
 from streamhouse.kafka.access import Access
 from streamhouse.kafka.handlers.metadata import LEADER_EPOCH
 from streamhouse.kafka.parts import Parts
@@ -15,8 +14,7 @@ from streamhouse.kafka.protocol.errors import ErrorCode, code_of
 from streamhouse.kafka.security.bindings import Operation
 from streamhouse.kafka.server.server import Request
 from streamhouse.kafka.topics import TopicDirectory
-from streamhouse.read.positions import first_since
-from streamhouse.read.window import offset_at, place
+from streamhouse.read.positions import first_since, newest
 
 _LATEST: Final = -1
 _EARLIEST: Final = -2
@@ -87,26 +85,12 @@ class OffsetHandlers:
         if timestamp in {_EARLIEST, _EARLIEST_LOCAL}:
             return -1, catalog.log_start(info.id, partition)
         if timestamp == _LARGEST_TIME:
-            return await self._parts.aside(self._largest_time, info, partition)
+            found = await self._parts.aside(newest, catalog, self._parts.reader, info, partition)
+            return (-1, -1) if found is None else found
         if timestamp < 0:
             return -1, -1
         found = await self._parts.aside(first_since, catalog, self._parts.reader, info, partition, timestamp)
         return (-1, -1) if found is None else found
-
-    def _largest_time(self, info: TopicInfo, partition: int) -> tuple[int, int]:
-        """The largest timestamp and the offset of the first record that has it (KIP-734)."""
-        catalog, reader = self._parts.catalog, self._parts.reader
-        largest = catalog.partition(info.id, partition).timestamp_max
-        ref = None if largest is None else catalog.block_at_time(info.id, partition, largest)
-        if ref is None:
-            return -1, -1
-        columns = reader.fetch(ref, f"partition {partition} of {info.name!r}")
-        start = place(columns, ref.base_offset, catalog.log_start(info.id, partition))
-        stamps = list(int64s(columns.timestamps)[start:])
-        if not stamps:
-            return -1, -1
-        newest = max(stamps)
-        return newest, offset_at(columns, ref.base_offset, start + stamps.index(newest))
 
     # --- OffsetForLeaderEpoch ----------------------------------------------------------------------
 
