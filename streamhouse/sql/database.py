@@ -3,9 +3,10 @@
 Each session has a database of its own, in memory: nobody else's statements, no file, no lock. A query runs
 on a cursor of its own, where the topics that it mentions are registered under their names.
 
-Two operators are replaced. ``->>`` and ``->`` raise in DuckDB when a text is no JSON, so that one binary
-record would make all others unreadable; here they give NULL for it, at no cost for texts that are. Where
-DuckDB does not allow that (on aggregates, window functions and subqueries), they look first, which costs.
+One operator is replaced. ``->>`` raises in DuckDB when a text is no JSON, so that one binary record would
+make all others unreadable; here it gives NULL for it, at no cost for texts that are. Where DuckDB does not
+allow that (on aggregates, window functions and subqueries), it looks first, which costs. (``->`` raises here
+too: DuckDB asks for no macro of that name.)
 """
 
 from __future__ import annotations
@@ -22,16 +23,12 @@ from streamhouse.sql import interrupts
 from streamhouse.sql.cursors import IdleCursors
 from streamhouse.sql.limits import Limits
 
-JSON_MACROS: Final = (
-    """create macro "->>"(document, path) as try(json_extract_string(document, path))""",
-    """create macro "->"(document, path) as try(json_extract(document, path))""",
-)
+JSON_MACRO: Final = """create macro "->>"(document, path) as try(json_extract_string(document, path))"""
 TOO_LONG: Final = "the query took longer than this session allows"
-_CAREFUL_JSON: Final = "; ".join(
-    f'create or replace temp macro "{operator}"(document, path) as'
-    f" case when json_valid(document) then {function}(document, path) end"
-    for operator, function in (("->>", "json_extract_string"), ("->", "json_extract"))
-)
+_CAREFUL_JSON: Final = """
+    create or replace temp macro "->>"(document, path) as
+    case when json_valid(document) then json_extract_string(document, path) end
+"""
 _HEADER_MACRO: Final = (
     "create macro header(headers, name) as list_filter(headers, lambda entry: entry.name = name)[1].value"
 )
@@ -79,7 +76,7 @@ class Database:
         settings = [("GLOBAL TimeZone", "'UTC'")]
         if limits is not None:
             settings.append(("memory_limit", f"'{limits.memory_bytes_max}B'"))
-        for statement in ("create schema streamhouse", "create schema raw", *JSON_MACROS, _HEADER_MACRO):
+        for statement in ("create schema streamhouse", "create schema raw", JSON_MACRO, _HEADER_MACRO):
             self._connection.execute(statement)
         for name, value in settings + list(_RESTRICTED if limits is not None else ()):
             self._connection.execute(f"set {name} = {value}")
@@ -138,7 +135,7 @@ class Database:
 
 
 def use_careful_json(cursor: Any) -> None:
-    """Give a cursor JSON operators that look first, for queries that cannot have those that try."""
+    """Give a cursor a ``->>`` that looks first, for queries that cannot have the one that tries."""
     cursor.execute(_CAREFUL_JSON)
 
 
@@ -160,7 +157,7 @@ def failed_inside(error: Exception) -> bool:
 
 
 def needs_careful_json(error: Exception) -> bool:
-    """Whether a query cannot have JSON operators that try, or what they are on would be hidden in them."""
+    """Whether a query cannot have a ``->>`` that tries, which would hide what it is used on."""
     return _NOT_TO_TRY.search(str(error)) is not None
 
 

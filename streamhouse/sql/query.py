@@ -343,7 +343,7 @@ class Run:
         return self.cursor.execute(statement, self._query.values)
 
     def _with_json(self, perform: Callable[[Callable[[], T]], T], work: Callable[[], T]) -> T:
-        """Do something, once more with other JSON operators if DuckDB cannot have the usual ones there."""
+        """Do something, once more with another ``->>`` if DuckDB cannot have the usual one there."""
         try:
             return perform(work)
         except QueryError as error:

@@ -35,6 +35,7 @@ from streamhouse.sql.relations import Moment, Relations
 from streamhouse.sql.result import Result
 from streamhouse.sql.scan import Workers
 from streamhouse.sql.script import Script, parse, with_topics_shown
+from streamhouse.sql.shapes import check_shape
 from streamhouse.sql.tables import SCHEMA, TABLES, Surroundings
 from streamhouse.store.outside import Outside
 
@@ -48,7 +49,8 @@ class SqlSession:
     """A DuckDB database in memory where topics are relations; made by :meth:`~streamhouse.Log.sql_session`.
 
     Queries may be run from many threads at once. Tables and views that they create stay for the session;
-    temporary ones, transactions and settings hold for one call, which may have several statements.
+    temporary ones, transactions and settings of the session hold for one call, which may have several
+    statements. What DuckDB sets globally stays, too.
 
     Args:
         catalog: The log as far as it was read.
@@ -121,6 +123,8 @@ class SqlSession:
         _check_arguments(text, as_of)
         entry = self._journal.begin(text, self._number)
         with entry.running(then="ready"):
+            if self._limits is not None:
+                check_shape(text)
             script = self._parse(text)
             moment = self._moment(as_of)
             script = self._with_topics_shown(script, moment)
