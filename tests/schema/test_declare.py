@@ -162,6 +162,79 @@ def test_the_json_schema_of_a_struct_says_the_same() -> None:
     assert declared(msgspec.json.schema(Order)) == declared(Order)
 
 
+TEXT = {"type": "string"}
+
+
+@pytest.mark.parametrize(
+    ("node", "expected"),
+    [
+        (
+            {"type": "object", "properties": {"x": TEXT}, "anyOf": [{"required": ["x"]}, {}]},
+            'STRUCT("x" VARCHAR)',
+        ),
+        (
+            {"properties": {"x": TEXT}, "allOf": [{"if": {}, "then": {"required": ["x"]}}]},
+            'STRUCT("x" VARCHAR)',
+        ),
+        (
+            {"properties": {"x": TEXT}, "oneOf": [{"properties": {"x": {"const": "a"}}}]},
+            'STRUCT("x" VARCHAR)',
+        ),
+        ({"properties": {"x": TEXT}, "oneOf": [{"properties": {"y": TEXT}}]}, "JSON"),
+        ({"properties": {"x": TEXT}, "then": {"properties": {"y": TEXT}}}, "JSON"),
+        ({"properties": {"x": TEXT}, "allOf": [{"$ref": "#/$defs/a%20b"}]}, "JSON"),
+        ({"type": "string", "allOf": [{"minLength": 1}]}, "VARCHAR"),
+        ({"type": ["string", "null"], "anyOf": [{"format": "uri"}, {"maxLength": 0}]}, "VARCHAR"),
+        ({"type": "object", "additionalProperties": TEXT, "anyOf": [{}, {}]}, "MAP(VARCHAR, VARCHAR)"),
+        ({"type": "object", "allOf": [{"$ref": "#/$defs/a%20b"}]}, 'STRUCT("z" BOOLEAN)'),
+        ({"title": "T", "allOf": [{"$ref": "#/$defs/a~1b"}]}, "BIGINT"),
+        ({"enum": [1, 2.5, None]}, "DOUBLE"),
+        ({"properties": {"x": TEXT}, "anyOf": [{"properties": 5}, True]}, 'STRUCT("x" VARCHAR)'),
+    ],
+)
+def test_constraints_beside_types_in_json_schemas(node: Any, expected: str) -> None:
+    definitions = {
+        "a b": {"properties": {"z": {"type": "boolean"}}},
+        "a/b": {"type": "integer"},
+    }
+    assert declared({"$defs": definitions, "properties": {"p": node}}).types == {"p": expected}
+
+
+def test_json_schemas_of_combinators_only() -> None:
+    inner = {"properties": {"a": {"type": "integer"}}}
+    for combinator in ("anyOf", "oneOf", "allOf"):
+        assert declared({combinator: [inner]}).types == {"a": "BIGINT"}
+        with pytest.raises(InvalidSchemaError, match="leaves open"):
+            declared({combinator: [inner, {"properties": {"b": TEXT}}]})
+
+
+@pytest.mark.parametrize(
+    ("node", "message"),
+    [
+        ({"type": 5}, "a type is text or a list of texts, not 5"),
+        ({"type": [5]}, "a type is text"),
+        ({"type": None}, "a type is text"),
+        ({"type": "string", "format": ["x"]}, "a format is text"),
+        ({"enum": 5}, "enum is a list, not 5"),
+        ({"anyOf": 5}, "anyOf is a list, not 5"),
+        ({"allOf": 5}, "allOf is a list"),
+        ({"properties": {"x": {}}, "oneOf": 5}, "oneOf is a list"),
+        ({"anyOf": [{"properties": 5}, {"type": "null"}]}, "properties are an object"),
+        ({"properties": {"x": {}}, "required": None}, "required is a list, not None"),
+        ({"properties": 5}, "properties are an object"),
+        ({"type": "object", "properties": None}, "properties are an object"),
+        ({"$ref": "#foo"}, "only references such as"),
+        ({"$ref": "other.json#/a"}, "only references such as"),
+        ({"$ref": "#"}, "refers to itself"),
+    ],
+)
+def test_json_schemas_that_are_none(node: Any, message: str) -> None:
+    with pytest.raises(InvalidSchemaError, match=f"^field p[^:]*: .*{message}"):
+        declared({"properties": {"p": node}})
+    with pytest.raises(InvalidSchemaError):
+        declared({"$schema": "https://json-schema.org/draft/2020-12/schema", **node})
+
+
 class Endless(msgspec.Struct):
     inner: Endless | None = None
 
