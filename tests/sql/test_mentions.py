@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import unicodedata
+
+import duckdb
 import pytest
 
-from streamhouse.sql.mentions import find_mentions, tokens, without_end
+from streamhouse.sql.mentions import SPACES, find_mentions, tokens, without_end
+
+_BLANK = ("Cc", "Cf", "Zl", "Zp", "Zs")
 
 
 @pytest.mark.parametrize("text", ["", " ", "\n"])
@@ -23,10 +28,24 @@ def test_what_is_no_unicode_has_tokens_all_the_same() -> None:
     assert [kind for _, kind in tokens("select '\udcff'")] == ["keyword", "string_const"]
 
 
-@pytest.mark.parametrize("space", ["\u00a0", "\u2003", "\u3000"])
+@pytest.mark.parametrize("space", sorted(SPACES))
 def test_any_space_is_one(space: str) -> None:
-    mentions = find_mentions(f"select a{space} {space} from t{space}")
-    assert {"a", "t"} <= {name.strip() for name in mentions.names}
+    text = f"{space}with{space}a{space}as (delete{space}from{space}`t`{space}) from{space}'x{space}y'{space}"
+    mentions = find_mentions(text)
+    assert mentions.names == ("with", "a", "as", "delete", "from", "t", f"x{space}y")
+    assert mentions.words == {"with", "a", "as", "delete", "from"}
+
+
+def test_spaces_are_what_duckdb_takes_for_them() -> None:
+    blank = [each for each in map(chr, range(0x80, 0x10000)) if unicodedata.category(each) in _BLANK]
+    assert {character for character in blank if _is_space(character)} == SPACES
+
+
+def _is_space(character: str) -> bool:
+    try:
+        return duckdb.extract_statements(f"select{character}1") != []
+    except duckdb.ParserException:
+        return False
 
 
 @pytest.mark.parametrize(
