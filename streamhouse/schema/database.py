@@ -17,6 +17,8 @@ _SETTINGS: Final = (
     "set global arrow_lossless_conversion = true",
     "set global produce_arrow_string_view = false",
     "set global arrow_large_buffer_size = false",
+    # All of a column of objects, not some: what is found out of its type else depends on which.
+    f"set global pandas_analyze_sample = {(1 << 63) - 1}",
 )
 
 

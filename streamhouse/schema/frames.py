@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from streamhouse.errors import InvalidRecordError, InvalidSchemaError, nearest
+from streamhouse.format.arrays import cut_array
 from streamhouse.format.columns import ArrowColumn, BinaryColumn, Bound
 from streamhouse.schema import database
 from streamhouse.schema.declare import type_of_sql
@@ -28,6 +29,7 @@ from streamhouse.schema.incoming import (
     ranged_within,
 )
 from streamhouse.schema.model import INTEGERS, Field, Schema, Type, quoted
+from streamhouse.schema.objectcolumns import is_pandas, without_objects
 from streamhouse.schema.shred import NUMBER, VALUE, known_bounds
 
 _FRAME: Final = "frame"
@@ -53,12 +55,11 @@ class Chunk(NamedTuple):
 
 def is_frame(values: Any) -> bool:
     """Whether this is data in columns: a DataFrame, something Arrow, or a capsule of that."""
-    kind = type(values)
     return (
         hasattr(values, "__arrow_c_stream__")
         or hasattr(values, "__arrow_c_array__")
-        or kind.__name__ == "PyCapsule"
-        or (kind.__name__ == "DataFrame" and kind.__module__.partition(".")[0] == "pandas")
+        or type(values).__name__ == "PyCapsule"
+        or is_pandas(values)
     )
 
 
@@ -86,6 +87,9 @@ def chunks_of(
     told = _told_types(frame)
     if type(frame).__name__ == "DuckDBPyRelation":
         frame = _Streamed(frame)  # a relation of another database, which would be refused as such
+    ready: Mapping[str, ArrowColumn] = {}
+    if is_pandas(frame):
+        frame, ready = without_objects(schema, frame, key, timestamp)
     once = is_stream(frame)
 
     def converted(*, alone: bool) -> list[Chunk]:
@@ -94,7 +98,7 @@ def chunks_of(
             if once:
                 connection.execute(f"create temp table {_FRAME} as from {_STREAM}")
                 connection.unregister(_STREAM)
-            return _Frame(connection, schema, told, key, timestamp).chunks()
+            return _Frame(connection, schema, told, ready, key, timestamp).chunks()
 
     try:
         with suppress(database.DatabaseLostError):
@@ -111,6 +115,7 @@ class _Frame:
         connection: To DuckDB.
         schema: Of the topic.
         told: See :func:`_told_types`.
+        ready: Fields that need not be converted any more.
         key: The column of keys, if there is one.
         timestamp: Likewise of timestamps.
     """
@@ -120,11 +125,13 @@ class _Frame:
         connection: Any,
         schema: Schema,
         told: Mapping[str, str],
+        ready: Mapping[str, ArrowColumn],
         key: str | None,
         timestamp: str | None,
     ) -> None:
         self._connection = connection
         self._schema = schema
+        self._ready = ready
         self._key = key
         self._timestamp = timestamp
         described = connection.execute(f"describe {_FRAME}").fetchall()
@@ -150,8 +157,10 @@ class _Frame:
             arrays = list(c_array_stream(self._connection.sql(query)))
         except (duckdb.Error, RuntimeError) as error:
             raise self._culprit(error) from None
+        start = 0
         for array in arrays:
-            yield self._chunk(array)
+            yield self._chunk(array, start)
+            start += array.length
 
     def _culprit(self, error: Exception) -> InvalidRecordError:
         """The error with the name of the field, found by casting one column after the other."""
@@ -176,7 +185,7 @@ class _Frame:
                     f"the frame has a column {name!r} that is no field of the schema{nearest(name, names)}"
                 )
         for field in self._schema.fields:
-            if field.name not in self._types and not field.optional:
+            if field.name not in self._types and field.name not in self._ready and not field.optional:
                 raise InvalidRecordError(
                     f"field {field.name}: the frame has no such column, and it is required"
                 )
@@ -188,7 +197,7 @@ class _Frame:
 
     def _cast(self, field: Field) -> str:
         source = self._types.get(field.name)
-        if source is None:
+        if source is None or field.name in self._ready:
             return f"null::{field.type.sql}"
         name = quoted(field.name)
         if field.type.kind == "json" and source != "JSON" and not _UNTOLD.search(source):
@@ -231,14 +240,17 @@ class _Frame:
 
     def _may_have_fractions(self, field: Field) -> bool:
         source = self._types.get(field.name, "").split("(", maxsplit=1)[0]
-        return field.type.kind in INTEGERS and source in _FRACTIONAL
+        return field.type.kind in INTEGERS and source in _FRACTIONAL and field.name not in self._ready
 
     # --- Arrow arrays to columns ---------------------------------------------------------------------
 
-    def _chunk(self, array: Any) -> Chunk:
+    def _chunk(self, array: Any, start: int) -> Chunk:
         fields = self._schema.fields
         columns = [
-            column_of(field.name, field.type, array.child(index)) for index, field in enumerate(fields)
+            cut_array(self._ready[field.name], start, start + array.length)
+            if field.name in self._ready
+            else column_of(field.name, field.type, array.child(index))
+            for index, field in enumerate(fields)
         ]
         for field, column in zip(fields, columns, strict=True):
             check_required(field.name, field, column, None)

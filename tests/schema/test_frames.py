@@ -426,3 +426,110 @@ def test_large_frames_become_large_blocks(tmp_path: Any) -> None:
             batches = consumer.poll_batches(timeout=5)
             assert len(batches[0]) > 100_000
         assert sum(value["n"] for value in values(log)) == count * (count - 1) // 2
+
+
+def objects(usual: Any, odd: Any) -> pd.Series:
+    """A column in which DuckDB's usual sample of 1,000 finds nothing odd."""
+    column = pd.Series([usual] * 5000, dtype=object)
+    column[4321] = odd
+    return column
+
+
+ZONE = dt.timezone(dt.timedelta(hours=5))
+NAIVE, AWARE = dt.datetime(2024, 1, 1), dt.datetime(2024, 1, 1, tzinfo=ZONE)
+
+
+@pytest.mark.parametrize(
+    ("type_", "usual", "odd", "stored"),
+    [
+        ("DECIMAL(18,4)", Decimal("1.0"), Decimal("1.2345"), Decimal("1.2345")),
+        ("DECIMAL(38,0)", Decimal(1), Decimal(10) ** 30, Decimal(10) ** 30),
+        ("DECIMAL(38,2)", 1, 2**70, Decimal(2**70)),
+        ("DECIMAL(18,2)", 1.5, Decimal("1234567890123456.78"), Decimal("1234567890123456.78")),
+        ("DOUBLE", 1, 1.5, 1.5),
+        ("BIGINT", float("nan"), 2**60 + 1, 2**60 + 1),
+        ("BIGINT", pd.NA, np.int64(7), 7),
+        ("TIMESTAMPTZ", AWARE, pd.Timestamp("2024-01-02T00:00:00.123456789", tz="UTC"), None),
+        ("STRUCT(x DOUBLE)", {"x": 1}, {"x": 1.5}, {"x": 1.5}),
+        ("BIGINT[]", [1], np.array([2, 3]), [2, 3]),
+        ("STRUCT(x BIGINT[])", None, {"x": np.array([2, 3])}, {"x": [2, 3]}),
+        ("JSON", {"x": 1}, {"z": "q"}, {"z": "q"}),
+        ("JSON", [1, "a"], [None, {"b": 1}], [None, {"b": 1}]),
+        ("JSON", None, "text", "text"),
+        ("VARCHAR", None, "text", "text"),
+        ("BLOB", b"a", b"b", b"b"),
+        ("UUID", str(uuid.UUID(int=1)), uuid.UUID(int=2), uuid.UUID(int=2)),
+        ("TIME", dt.time(1), "02:00:00", dt.time(2)),
+    ],
+)
+def test_objects_of_pandas_keep_what_they_are(
+    log: streamhouse.Log, type_: str, usual: Any, odd: Any, stored: Any
+) -> None:
+    log.create_topic("trades", schema={"v": type_, "n": "BIGINT"})
+    frame = pd.DataFrame({"v": objects(usual, odd), "n": range(5000)})
+    with log.producer() as producer:
+        producer.send_many("trades", frame).result()
+        producer.send_many("trades", frame[["v"]]).result()
+    found = values(log)
+    if stored is None:
+        stored = dt.datetime(2024, 1, 2, 0, 0, 0, 123456, tzinfo=dt.UTC)
+    assert found[4321] == {"v": stored, "n": 4321}
+    assert found[5000 + 4321] == {"v": stored, "n": None}
+    assert found[4320]["v"] == (None if pd.api.types.is_scalar(usual) and pd.isna(usual) else found[0]["v"])
+
+
+@pytest.mark.parametrize(
+    ("type_", "usual", "odd"),
+    [
+        ("BIGINT", 1, 1.7),
+        ("BIGINT", 1, 2**70),
+        ("BIGINT", 1, True),
+        ("BIGINT[]", [1], np.array(["2024-01-01"], dtype="datetime64[ns]")),
+        ("TIMESTAMP", NAIVE, AWARE),
+        ("TIMESTAMPTZ", AWARE, NAIVE),
+        ("TIME", dt.time(1), dt.time(1, tzinfo=dt.UTC)),
+        ("STRUCT(x BIGINT)", {"x": 1}, {"x": 1.5}),
+        ("VARCHAR[]", ["a"], [1, "b"]),
+        ("JSON", 1, float("inf")),
+        ("JSON", 1, object()),
+    ],
+)
+def test_objects_of_pandas_that_do_not_fit(log: streamhouse.Log, type_: str, usual: Any, odd: Any) -> None:
+    log.create_topic("trades", schema={"v": type_})
+    frame = pd.DataFrame({"v": objects(usual, odd)})
+    with log.producer() as producer, pytest.raises(InvalidRecordError, match=r"^values\[4321\]: "):
+        producer.send_many("trades", frame)
+    assert values(log) == []
+
+
+@pytest.mark.parametrize(
+    ("type_", "usual", "odd", "message"),
+    [
+        ("VARCHAR", "a", {"a": 1}, "^field v: the column has a dict, which is no VARCHAR"),
+        ("VARCHAR", "a", b"x", "^field v: the column has a bytes, which is no VARCHAR"),
+        ("VARCHAR", "a", 1.5, "^field v: the column has a float, which is no VARCHAR"),
+        ("BLOB", b"a", "x", "^field v: the column has a str, which is no BLOB"),
+        ("VARCHAR", "a", 7, "^keys='k': the column has a int, which is no text or bytes"),
+    ],
+)
+def test_text_among_the_objects_of_pandas(
+    log: streamhouse.Log, type_: str, usual: Any, odd: Any, message: str
+) -> None:
+    log.create_topic("trades", schema={"v": type_})
+    keys = "k" if "keys" in message else None
+    frame = pd.DataFrame({keys or "v": objects(usual, odd)})
+    with log.producer() as producer, pytest.raises(InvalidRecordError, match=message):
+        producer.send_many("trades", frame, keys=keys)
+    assert values(log) == []
+
+
+def test_objects_of_pandas_beside_keys_and_times(log: streamhouse.Log) -> None:
+    log.create_topic("trades", schema={"k": "VARCHAR", "v": "JSON", "at": "TIMESTAMPTZ"})
+    count = 1500
+    at = pd.Series([AWARE] * count, dtype=object)
+    frame = pd.DataFrame({"k": pd.Series(["a"] * count, dtype=object), "v": [{"n": 1}] * count, "at": at})
+    with log.producer() as producer:
+        producer.send_many("trades", frame, keys="k", timestamps="at").result()
+    first, *_, last = list(log.read("trades"))
+    assert first.value == last.value == {"k": "a", "v": {"n": 1}, "at": AWARE}
+    assert (last.key, last.time) == (b"a", AWARE)

@@ -1,0 +1,116 @@
+"""Columns of pandas that hold Python objects, each of which may be of another type.
+
+DuckDB finds one type for such a column and makes of the values what it can: of a dict among texts what Python
+prints, of a decimal among floats a float. So they are checked like those of dicts, one by one. What is text or
+bytes all over, which pandas before version 3 has as objects, is left to DuckDB.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Collection, Mapping, Sequence
+from decimal import Decimal
+from typing import Any, Final
+
+import msgspec
+
+from streamhouse.errors import InvalidRecordError
+from streamhouse.format.columns import ArrowColumn
+from streamhouse.schema.model import Field, Schema
+from streamhouse.schema.rows import row_decoder
+from streamhouse.schema.shred import shred
+
+_PLAIN: Final[Mapping[str, tuple[type, ...]]] = {
+    "varchar": (str,),
+    "blob": (bytes, bytearray, memoryview),
+}
+_KEYS: Final = (str, bytes, bytearray, memoryview)
+
+
+def is_pandas(frame: Any) -> bool:
+    """Whether it is a DataFrame of pandas, told without importing that."""
+    kind = type(frame)
+    return kind.__name__ == "DataFrame" and kind.__module__.partition(".")[0] == "pandas"
+
+
+def without_objects(
+    schema: Schema, frame: Any, key: str | None, timestamp: str | None
+) -> tuple[Any, dict[str, ArrowColumn]]:
+    """What DuckDB may read of a DataFrame of pandas, and the other fields.
+
+    Args:
+        schema: Of the topic.
+        frame: The DataFrame.
+        key: The column of keys, if there is one.
+        timestamp: Likewise of timestamps.
+
+    Raises:
+        InvalidRecordError: A value is not of the type of its field, or no key.
+    """
+    if not frame.columns.is_unique:
+        return frame, {}
+    objects = {name: frame[name] for name, kind in frame.dtypes.items() if str(kind) == "object"}
+    fields = [field for field in schema.fields if field.name in objects]
+    for field in fields:
+        if field.type.kind in _PLAIN:
+            _check_types(f"field {field.name}", field.type.sql, objects[field.name], _PLAIN[field.type.kind])
+    if key in objects:
+        _check_types(f"keys={key!r}", "text or bytes", objects[key], _KEYS)
+    checked = [field for field in fields if field.type.kind not in _PLAIN]
+    if not checked:
+        return frame, {}
+    columns = _columns(checked, [_values(objects[field.name]) for field in checked])
+    rest = frame.drop(columns=[name for name in columns if name not in (key, timestamp)])
+    if not len(rest.columns):
+        rest = frame.iloc[:, :1].notna()  # as many rows, without the objects
+    return rest, columns
+
+
+def _check_types(what: str, wanted: str, column: Any, types: tuple[type, ...]) -> None:
+    for kind in set(map(type, column.dropna())):
+        if not issubclass(kind, types):
+            raise InvalidRecordError(f"{what}: the column has a {kind.__qualname__}, which is no {wanted}")
+
+
+def _values(column: Any) -> Sequence[Any]:
+    """The objects, None for whatever pandas has for that."""
+    return column.where(column.notna(), None).tolist()  # type: ignore[no-any-return]
+
+
+def _columns(fields: Sequence[Field], values: Collection[Sequence[Any]]) -> dict[str, ArrowColumn]:
+    schema = Schema(tuple(fields))
+    decoder = row_decoder(schema)
+    names = [field.name for field in fields]
+    rows = [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
+    try:
+        packed = list(map(decoder.pack, _plain(rows)))
+    except InvalidRecordError:
+        for index, row in enumerate(rows):
+            try:
+                decoder.pack(_plain(row))
+            except InvalidRecordError as error:
+                raise InvalidRecordError(f"values[{index}]: {error}") from None
+        raise
+    struct = shred(schema, decoder.unpack(packed))
+    return dict(zip(names, struct.children, strict=True))
+
+
+def _plain(value: Any) -> Any:
+    """With values of Python's own for those of NumPy and pandas."""
+    try:
+        return msgspec.to_builtins(value, builtin_types=_BUILTINS, enc_hook=_builtin)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise InvalidRecordError(f"the value cannot be stored: {error}") from None
+
+
+def _builtin(value: Any) -> Any:
+    module = type(value).__module__.partition(".")[0]
+    if module == "pandas" and isinstance(value, dt.datetime):
+        return value.to_pydatetime(warn=False)  # type: ignore[attr-defined]
+    if module == "numpy" and value.dtype.kind not in "mM":  # of times it makes numbers
+        return value.tolist()
+    raise TypeError(f"a {type(value).__qualname__} is no value")
+
+
+_BUILTINS: Final = (bytes, bytearray, dt.datetime, dt.date, dt.time, uuid.UUID, Decimal)
