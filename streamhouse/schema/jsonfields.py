@@ -86,8 +86,8 @@ def _text(path: str, trust: bool, value: Any) -> bytes:
     try:
         text = _encode(value)
         if not trust:
-            _check_text(path, text)
-            if may_be_deep(text) or b"null" in text:  # which is also what becomes of NaN
+            check_json_text(path, text)
+            if b"null" in text:  # which is also what becomes of NaN
                 _check_plain(path, msgspec.to_builtins(value, str_keys=True, enc_hook=_of_raw))
     except RecursionError:
         raise _too_deep(path) from None
@@ -110,19 +110,30 @@ def check_json_column(path: str, column: ArrowColumn) -> None:
         deque(map(_decode, texts), maxlen=0)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         for text in texts:
-            _check_text(path, text)
+            check_json_text(path, text)
     for text in filter(may_be_deep, texts):
-        _check_plain(path, _decode(text))
+        check_json_text(path, text)
 
 
-def _check_text(path: str, text: bytes) -> None:
+def check_json_text(path: str, text: bytes) -> None:
+    """See that a text is JSON.
+
+    Args:
+        path: The field.
+        text: Of its value.
+
+    Raises:
+        InvalidRecordError: It is not, or is too deep.
+    """
     try:
-        _decode(text)
+        value = _decode(text)
     except RecursionError:
         raise _too_deep(path) from None
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         shown = text[:_SHOWN_BYTES].decode(errors="replace")
         raise InvalidRecordError(f"field {path}: {shown!r} is no JSON: {error}") from None
+    if may_be_deep(text):
+        _check_plain(path, value)
 
 
 def _check_plain(path: str, value: Any) -> None:

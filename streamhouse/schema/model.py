@@ -151,6 +151,7 @@ INTEGERS: Final = {
 }
 """The smallest and the largest number of each integer type."""
 
+_UNNAMED: Final = frozenset('"\\')  # what msgspec has no names with
 KEY_KINDS: Final = frozenset(("varchar", *INTEGERS))
 _NESTED: Final = {"list": "+l", "map": "+m", "struct": "+s"}
 
@@ -168,9 +169,10 @@ def checked(fields: Sequence[Field]) -> Schema:
         InvalidSchemaError: It has no field, a bad name, or a type that cannot be.
     """
     schema = _sound(fields)
+    _check_names("", fields)
     for path, field, _ in walk(fields):
-        if '"' in field.name or "\\" in field.name:
-            raise InvalidSchemaError(f"field {path}: a name has no quotation marks and no backslashes here")
+        if field.type.kind == "struct":
+            _check_names(f"{path}.", field.type.fields)
     return schema
 
 
@@ -200,6 +202,7 @@ def load(text: str) -> Schema:
 
 
 def _sound(fields: Sequence[Field]) -> Schema:
+    """A schema of types that can be. Names that were allowed once are not a matter of those who read."""
     if not fields:
         raise InvalidSchemaError("a schema needs at least one field")
     count = 0
@@ -210,7 +213,6 @@ def _sound(fields: Sequence[Field]) -> Schema:
         _check_type(path, field.type)
     if count > FIELDS_MAX:
         raise InvalidSchemaError(f"a schema has at most {FIELDS_MAX:,} fields, not {count:,}")
-    _check_names("", fields)
     return Schema(tuple(fields))
 
 
@@ -218,19 +220,18 @@ def _check_names(path: str, fields: Sequence[Field]) -> None:
     seen: dict[str, str] = {}
     for field in fields:
         name = field.name
-        if type(name) is not str or not name or "\0" in name or not name.isprintable():
-            raise InvalidSchemaError(f"{path}{name!r} is no name for a field: use printable text")
-        other = seen.setdefault(name.casefold(), name)
-        if seen and other is not name:
+        if type(name) is not str or not name or not name.isprintable() or not _UNNAMED.isdisjoint(name):
+            raise InvalidSchemaError(
+                f"{path}{name!r} is no name for a field: use printable text without quotation marks and"
+                " backslashes"
+            )
+        other = seen.get(name.casefold())
+        if other is not None:
             raise InvalidSchemaError(
                 f"the fields {path}{other} and {path}{name} are the same in SQL, which knows no upper and"
                 " lower case"
             )
-        if field.type.kind == "struct":
-            _check_names(f"{path}{name}.", field.type.fields)
-        for inner in field.type.fields:
-            if inner.type.kind == "struct":
-                _check_names(f"{path}{name}.{inner.name}.", inner.type.fields)
+        seen[name.casefold()] = name
 
 
 def _check_type(path: str, type_: Type) -> None:
