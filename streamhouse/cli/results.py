@@ -1,9 +1,10 @@
 """Results of queries, written row by row as they come: JSON lines, CSV, or DuckDB's own table.
 
 In JSON a column of type JSON stands as such, but for what only DuckDB takes for JSON, which is text. Decimals
-are numbers, times ISO 8601, and bytes are escaped as they are in the columns ``key`` and ``value``. CSV is that
-of RFC 4180 with a line of names; a null is nothing at all, an empty text ``""``; lists, structs, maps and
-whatever else has several values are JSON.
+are numbers, times ISO 8601, and bytes are escaped as in the columns ``key`` and ``value``. CSV is that of RFC
+4180 with a line of names; a null is nothing at all, an empty text ``""``; lists, structs, maps and what else
+has several values are JSON. Intervals, nanoseconds and times with a zone are DuckDB's texts, since Python has
+no such types.
 """
 
 from __future__ import annotations
@@ -11,16 +12,21 @@ from __future__ import annotations
 import contextlib
 import enum
 import io
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from streamhouse.cli.output import print_text, write_bytes
-from streamhouse.sql.result import Result
+from streamhouse.sql.result import Result, projected
 from streamhouse.sql.text import shown
 
 _ROWS_AT_ONCE: Final = 1000
+_INEXACT: Final = re.compile(  # not in names, which are quoted or have a type behind them
+    r"""("(?:[^"]|"")*"|'(?:[^']|'')*')|\b(?:INTERVAL|TIME_NS|TIMESTAMP_NS|TIME WITH TIME ZONE)(?=[,)[]|$)"""
+)
+"""Months are not days, nanoseconds are no microseconds, and zones may have seconds."""
 _SEVERAL: Final = (list, tuple, Mapping)
 _ON_ONE_LINE: Final = {ord(end): " " for end in "\r\n"}  # not in texts, where JSON has none
 
@@ -52,15 +58,25 @@ def write_result(result: Result, form: ResultFormat, *, width: int | None = None
     if not result.columns:
         return
     write_rows = _write_csv if form is ResultFormat.CSV else _write_json
-    write_rows(result)
+    write_rows(result, _exact(result))
 
 
-def _write_json(result: Result) -> None:
+def _exact(result: Result) -> Iterable[tuple[Any, ...]]:
+    """The rows, with DuckDB's texts in the place of what Python has no type for."""
+    types = [_INEXACT.sub(lambda found: found[1] or "VARCHAR", type_) for type_ in result.types]
+    if types == result.types:
+        return result
+    changed = enumerate(zip(types, result.types, strict=True), 1)
+    columns = [f"#{at}" if type_ == own else f"#{at}::{type_}" for at, (type_, own) in changed]
+    return projected(result, ", ".join(columns))
+
+
+def _write_json(result: Result, rows: Iterable[tuple[Any, ...]]) -> None:
     names = _distinct(result.columns)
     made = [_maker(type_) for type_ in result.types]
     encode = msgspec.json.Encoder(decimal_format="number", enc_hook=str).encode_into
     buffer = bytearray()
-    for count, row in enumerate(result, 1):
+    for count, row in enumerate(rows, 1):
         end = len(buffer)
         values = [value if make is None else make(value) for make, value in zip(made, row, strict=True)]
         encode(dict(zip(names, values, strict=True)), buffer, end)
@@ -71,11 +87,11 @@ def _write_json(result: Result) -> None:
     write_bytes(bytes(buffer))
 
 
-def _write_csv(result: Result) -> None:
+def _write_csv(result: Result, rows: Iterable[tuple[Any, ...]]) -> None:
     encode = msgspec.json.Encoder(decimal_format="number", enc_hook=str).encode
     names = [_line(result.columns)]
     lines = names.copy()
-    for row in result:
+    for row in rows:
         lines.append(
             _line(encode(_plain(value)).decode() if isinstance(value, _SEVERAL) else value for value in row)
         )
@@ -110,6 +126,8 @@ def _maker(type_: str) -> Callable[[Any], Any] | None:
     """What makes something that JSON has of the values of a column; ``None``: they are that already."""
     if type_ == "JSON":
         return _document
+    if type_ == "TIMESTAMP_NS":
+        return lambda text: None if text is None else text.replace(" ", "T")
     return _plain if type_ in {"BLOB", "VARIANT"} or "(" in type_ or "[" in type_ else None
 
 

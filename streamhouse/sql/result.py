@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any, Final, TypeVar
 
+import msgspec
+
 from streamhouse.errors import ClosedError, MissingExtraError, QueryError, QueryLimitError
 from streamhouse.sql.journal import Entry
 from streamhouse.sql.outgoing import collected, watched
@@ -225,13 +227,13 @@ class Result:
 
     # --- helpers -----------------------------------------------------------------------------------
 
-    def _open(self) -> Run:
+    def _open(self, query: Query | None = None) -> Run:
         """A run for another pass, to be ended."""
         self._check()
         for run in tuple(self._handed_out):
             if not run.reads.open:
                 self._handed_out.discard(run)
-        run = self._query.open()
+        run = (query or self._query).open()
         self._passes.add(run)
         self._last = run
         if self._closed:  # meanwhile
@@ -254,8 +256,8 @@ class Result:
         rows: list[tuple[Any, ...]] = self._whole(lambda relation: relation.fetchall())
         return rows
 
-    def _streamed(self) -> Iterator[tuple[Any, ...]]:
-        run = self._open()
+    def _streamed(self, query: Query | None = None) -> Iterator[tuple[Any, ...]]:
+        run = self._open(query)
         try:
             with self._entry.running(run.reads):
                 run.rows()
@@ -303,6 +305,19 @@ class Result:
         if self._whole(lambda _: len(held)) > rows_max:
             raise QueryLimitError(f"the result has more than {rows_max:,} rows; add a limit to the query")
         return held
+
+
+def projected(result: Result, expressions: str) -> Iterator[tuple[Any, ...]]:
+    """The rows of a result with other columns, made of those that it has.
+
+    Args:
+        result: The result.
+        expressions: As they stand behind SELECT; ``#1`` is the first column.
+    """
+    if not result._streams:
+        return iter(result._whole(lambda relation: relation.project(expressions).fetchall()))
+    text = f"select {expressions} from ({result._query.text}\n)"  # noqa: S608
+    return result._streamed(msgspec.structs.replace(result._query, text=text, statements=()))
 
 
 def _polars(relation: Any) -> Any:

@@ -64,7 +64,7 @@ def test_what_values_become_in_json(shop) -> None:
         "b": "\\xAA\\x00",
         "j": {"deep": [1]},
         "text": '{"deep": 1}',
-        "i": "P3D",
+        "i": "3 days",
         "same": 1,
         "same_1": 2,
         "u": "00000000-0000-0000-0000-000000000001",
@@ -89,6 +89,43 @@ def test_what_values_become_in_json(shop) -> None:
 )
 def test_json_is_valid_and_on_one_line(shop, value: str, expected: str) -> None:
     assert shop("sql", f"select {value} as v").out.decode() == f'{{"v":{expected}}}\n'
+
+
+def test_what_python_has_no_type_for(shop) -> None:
+    query = """
+        select interval '1 month 2 days' as i, interval '178956970 years' as long, null::interval as nothing,
+            timestamp_ns '2024-01-01 10:00:00.123456789' as ns, timetz '10:00:00+15:59:59' as z,
+            time_ns '10:00:00.123456789' as t, [interval 1 month] as l, 1 as same, 2 as same,
+            {'interval': interval 1 month, 'timestamp_ns': 1, 'a, TIME_NS)': [timetz '10:00:00+02']} as s,
+            map {interval 1 month: 'INTERVAL'} as m, 'INTERVAL'::enum('INTERVAL', 'a') as e
+    """
+    expected = {
+        "i": "1 month 2 days",
+        "long": "178956970 years",
+        "nothing": None,
+        "ns": "2024-01-01T10:00:00.123456789",
+        "z": "10:00:00+15:59:59",
+        "t": "10:00:00.123456789",
+        "l": ["1 month"],
+        "same": 1,
+        "same_1": 2,
+        "s": {"interval": "1 month", "timestamp_ns": 1, "a, TIME_NS)": ["10:00:00+02"]},
+        "m": {"1 month": "INTERVAL"},
+        "e": "INTERVAL",
+    }
+    assert shop("sql", query).rows == [expected]
+    rows = list(csv.DictReader(io.StringIO(shop("sql", "--format", "csv", query).out.decode())))
+    assert (rows[0]["i"], rows[0]["ns"]) == ("1 month 2 days", "2024-01-01 10:00:00.123456789")
+
+
+def test_that_also_of_what_is_no_query_and_in_order(shop) -> None:
+    insert = "create table a (i interval); insert into a select interval 1 month returning i"
+    assert shop("sql", insert).rows == [{"i": "1 month"}]
+    query = (
+        "select offset * interval 1 month as i from orders where $low < offset order by offset desc -- all"
+    )
+    found = [row["i"] for row in shop("sql", query, "--param", "low=8").rows]
+    assert found == ["11 months", "10 months", "9 months"]
 
 
 def test_what_has_several_values_is_json_in_csv(shop) -> None:
