@@ -175,14 +175,15 @@ class Topic:
         """Propose a schema from the JSON values of this topic, for ``create_topic`` of another one.
 
         All of its fields are optional; :attr:`~streamhouse.schema.model.Schema.types` shows them as a dict to
-        change to taste. Values that are no JSON objects are passed over.
+        change to taste. The values looked at fit it; those that are no JSON objects, or too deep to be
+        stored, are passed over.
 
         Args:
             records: How many to look at, at most.
 
         Raises:
             InvalidInputError: ``records`` is not positive.
-            InvalidSchemaError: There is no JSON object among them.
+            InvalidSchemaError: There is no JSON object among them, or one has names that fields cannot have.
             TopicNotFoundError: The topic was deleted.
 
         Example:
