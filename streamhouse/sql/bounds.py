@@ -7,7 +7,9 @@ they only tell blocks that hold nothing of what is wanted. So whatever is not un
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 from streamhouse.format.columns import Bound
@@ -19,57 +21,44 @@ from streamhouse.schema.shred import NUMBER
 Bounds: TypeAlias = tuple[Bound, Bound] | None
 BoundsOf: TypeAlias = Callable[[Field], Bounds]
 """Between which values those of a field lie in a block; ``None``: unknown."""
+Hint: TypeAlias = Callable[[BoundsOf], bool]
+"""Whether a block may hold a record for which a condition is true."""
 
 _DEPTH_MAX: Final = 100
 
 
-def tells_apart(node: Any, fields: Mapping[str, Field]) -> bool:
-    """Whether a condition is of any use here.
+def hint_of(node: Any, fields: Mapping[str, Field]) -> Hint | None:
+    """What a condition says of a block by the bounds of its fields; ``None``: nothing.
 
     Args:
         node: A tree of ``duckdb._sources.nodes``.
         fields: Those of the topic, by the names of their columns.
     """
-    return _mentions_field(node, fields, 0)
+    return _hint_of(node, fields, 0)
 
 
-def may_fit(conditions: Sequence[Any], fields: Mapping[str, Field], bounds_of: BoundsOf) -> bool:
-    """Whether a block may hold a record for which all conditions are true.
-
-    Args:
-        conditions: Trees for which :func:`tells_apart` is true.
-        fields: Those of the topic, by the names of their columns.
-        bounds_of: What is known of the block.
-    """
-    return all(_may_be_true(condition, fields, bounds_of, 0) for condition in conditions)
-
-
-def _mentions_field(node: Any, fields: Mapping[str, Field], depth: int) -> bool:
-    kind = type(node).__name__
+def _hint_of(node: Any, fields: Mapping[str, Field], depth: int) -> Hint | None:
     if depth > _DEPTH_MAX:
-        return False
-    if kind == "Binary" and node.op in {"AND", "OR"}:
-        parts = [_mentions_field(part, fields, depth + 1) for part in (node.left, node.right)]
-        return any(parts) if node.op == "AND" else all(parts)
-    return _comparison(node, fields) is not None
+        return None
+    if type(node).__name__ != "Binary" or node.op not in {"AND", "OR"}:
+        return _comparison(node, fields)
+    parts = [_hint_of(part, fields, depth + 1) for part in (node.left, node.right)]
+    known = [part for part in parts if part is not None]
+    if node.op == "OR":
+        return partial(_any_fits, known) if len(known) == len(parts) else None
+    return partial(_all_fit, known) if known else None
 
 
-def _may_be_true(node: Any, fields: Mapping[str, Field], bounds_of: BoundsOf, depth: int) -> bool:
-    if depth > _DEPTH_MAX:
-        return True
-    if type(node).__name__ == "Binary" and node.op in {"AND", "OR"}:
-        parts = (_may_be_true(part, fields, bounds_of, depth + 1) for part in (node.left, node.right))
-        return all(parts) if node.op == "AND" else any(parts)
-    comparison = _comparison(node, fields)
-    if comparison is None:
-        return True
-    field, op, values = comparison
-    bounds = bounds_of(field)
-    return bounds is None or any(_meets(bounds, op, value) for value in values)
+def _any_fits(hints: Sequence[Hint], bounds_of: BoundsOf) -> bool:
+    return any(hint(bounds_of) for hint in hints)
 
 
-def _comparison(node: Any, fields: Mapping[str, Field]) -> tuple[Field, str, list[Any]] | None:
-    """A condition as a field, an operator and one or several values; ``None`` if it is something else."""
+def _all_fit(hints: Sequence[Hint], bounds_of: BoundsOf) -> bool:
+    return all(hint(bounds_of) for hint in hints)
+
+
+def _comparison(node: Any, fields: Mapping[str, Field]) -> Hint | None:
+    """What a field compared with one or several constants says; ``None`` if it is something else."""
     kind = type(node).__name__
     if kind == "Binary" and node.op in _POSSIBLE:
         column, op, literals = node.left, node.op, [node.right]
@@ -81,7 +70,12 @@ def _comparison(node: Any, fields: Mapping[str, Field]) -> tuple[Field, str, lis
         return None
     field = fields[column.parts[0]]
     values = [_in_unit(field.type, literal) for literal in literals]
-    return None if None in values else (field, op, values)
+    return None if None in values else partial(_may_meet, field, _POSSIBLE[op], sorted(values))
+
+
+def _may_meet(field: Field, possible: _Possible, values: Sequence[Any], bounds_of: BoundsOf) -> bool:
+    bounds = bounds_of(field)
+    return bounds is None or possible(*bounds, values)
 
 
 def _in_unit(type_: Type, literal: Any) -> Bound | None:
@@ -104,17 +98,18 @@ def _in_unit(type_: Type, literal: Any) -> Bound | None:
     return None
 
 
-def _meets(bounds: tuple[Any, Any], op: str, value: Any) -> bool:
-    low, high = bounds
-    return _POSSIBLE[op](low, high, value)
+def _any_between(low: Any, high: Any, values: Sequence[Any]) -> bool:
+    index = bisect_left(values, low)
+    return index < len(values) and values[index] <= high
 
 
-_POSSIBLE: Final[dict[str, Callable[[Any, Any, Any], bool]]] = {
-    "=": lambda low, high, value: low <= value <= high,
-    "!=": lambda low, high, value: not low == value == high,
-    "<": lambda low, _, value: low < value,
-    "<=": lambda low, _, value: low <= value,
-    ">": lambda _, high, value: high > value,
-    ">=": lambda _, high, value: high >= value,
+_Possible: TypeAlias = Callable[[Any, Any, Sequence[Any]], bool]
+_POSSIBLE: Final[dict[str, _Possible]] = {
+    "=": _any_between,
+    "!=": lambda low, high, values: not low == values[0] == high,
+    "<": lambda low, _, values: low < values[0],
+    "<=": lambda low, _, values: low <= values[0],
+    ">": lambda _, high, values: high > values[0],
+    ">=": lambda _, high, values: high >= values[0],
 }
-"""Whether a comparison can be true of a value between two bounds."""
+"""Whether a comparison can be true of a value between two bounds; ``=`` takes several values, in order."""

@@ -51,8 +51,9 @@ class CondensedScan:
     def arrays(self) -> Iterator[Any]:
         """The Arrow arrays, one per partition that has records."""
         wanted = frozenset(self._columns)
+        restriction_of = restrict(self._conditions, self._topic.name)
         for partition in self._topic.partitions:
-            if restrict(self._conditions, self._topic.name, partition.number).impossible:
+            if restriction_of(partition.number).impossible:
                 continue
             self._looked_at = 0
             ends = ends_of(partition, wanted, partial(self._read, partition))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
+from operator import itemgetter
 from typing import Final
 
 LOWEST: Final = -(1 << 80)  # beyond every offset and every time, so that complements need no case apart
 HIGHEST: Final = 1 << 80
+_FIRST: Final = itemgetter(0)
+_LAST: Final = itemgetter(1)
 
 
 class Intervals:
@@ -35,12 +39,14 @@ class Intervals:
         return bool(self.spans)
 
     def __contains__(self, number: int) -> bool:
-        return any(first <= number <= last for first, last in self.spans)
+        return self.meets(number, number)
 
     def __or__(self, other: Intervals) -> Intervals:
         return Intervals((*self.spans, *other.spans))
 
     def __and__(self, other: Intervals) -> Intervals:
+        if other.everything:
+            return self
         return ~(~self | ~other)
 
     def __invert__(self) -> Intervals:
@@ -49,15 +55,23 @@ class Intervals:
 
     def within(self, first: int, last: int) -> Intervals:
         """The part between two numbers, both included."""
-        return Intervals((max(low, first), min(high, last)) for low, high in self.spans)
+        begin = bisect_left(self.spans, first, key=_LAST)
+        stop = bisect_right(self.spans, last, key=_FIRST)
+        return Intervals((max(low, first), min(high, last)) for low, high in self.spans[begin:stop])
 
     def covers(self, first: int, last: int) -> bool:
         """Whether all numbers between the two are in it."""
-        return any(low <= first and last <= high for low, high in self.spans)
+        low, high = self._next(first)
+        return low <= first and last <= high
 
     def meets(self, first: int, last: int) -> bool:
         """Whether any number between the two is in it."""
-        return any(low <= last and first <= high for low, high in self.spans)
+        return self._next(first)[0] <= last
+
+    def _next(self, number: int) -> tuple[int, int]:
+        """The span that holds a number or comes after it; at the end an empty one behind everything."""
+        index = bisect_left(self.spans, number, key=_LAST)
+        return self.spans[index] if index < len(self.spans) else (HIGHEST + 1, HIGHEST)
 
     @property
     def everything(self) -> bool:

@@ -52,8 +52,9 @@ def plan(topic: TopicView, columns: Sequence[str], conditions: Sequence[Any]) ->
     """
     fields = columns_of(topic.schema, COLUMNS)
     wanted = frozenset(stored_name(fields[name]) if name in fields else name for name in columns)
+    restriction_of = restrict(conditions, topic.name)
     for partition in topic.partitions:
-        restriction = restrict(conditions, topic.name, partition.number)
+        restriction = restriction_of(partition.number)
         if not restriction.impossible:
             yield from _plan_partition(partition, wanted, restriction)
 
@@ -75,7 +76,7 @@ def _plan_partition(
             continue
         ref = partition.block(index)
         windows = offsets.within(ref.base_offset, ref.next_offset - 1)
-        kept = ALL if times.covers(low, high) else times
+        kept = ALL if times.covers(low, high) else times.within(low, high)
         yield BlockScan(partition.number, ref, windows.spans, kept, _stored(columns, ref, windows, kept))
 
 

@@ -11,13 +11,14 @@ this module needs no DuckDB.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final
+from operator import and_, invert, or_
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
 from streamhouse.sql.intervals import ALL, HIGHEST, LOWEST, NONE, Intervals
 
-_NODES_MAX: Final = 2_000  # more (a generated IN, mostly) costs more here than it saves there
+_NODES_MAX: Final = 2_000  # more (generated, mostly) costs more here than it saves there
 _DEPTH_MAX: Final = 100
 _MICROSECONDS: Final = 1_000  # in a millisecond
 
@@ -36,6 +37,10 @@ _COMPARISONS: Final[dict[str, Callable[[Any, Any], bool]]] = {
     ">": lambda a, b: a > b,
     ">=": lambda a, b: a >= b,
 }
+_JOINING: Final[dict[str, Callable[[Intervals, Intervals], Intervals]]] = {"AND": and_, "OR": or_}
+
+_Admitted: TypeAlias = Intervals | Callable[[int], Intervals]
+"""What a condition leaves: the same of every partition, or what it is of the one with a number."""
 
 
 class Restriction(msgspec.Struct, frozen=True):
@@ -68,16 +73,21 @@ def understood(node: Any) -> bool:
     return len(columns & _SWEEPING) <= 1  # "partition 1, or late" is fine, "offset 3, or late" is not
 
 
-def restrict(conditions: Sequence[Any], topic: str, partition: int) -> Restriction:
-    """What understood conditions, all of which hold, leave of a partition."""
-    restriction = Restriction()
+def restrict(conditions: Sequence[Any], topic: str) -> Callable[[int], Restriction]:
+    """What understood conditions, all of which hold, leave of the partition with a number.
+
+    A topic may have thousands of partitions, and a condition tens of thousands of values. So what is the same
+    for all partitions is computed once, before the first is asked for.
+    """
+    offsets: _Admitted = ALL
+    times: _Admitted = ALL
     for condition in conditions:
-        admitted = _evaluate(condition, {"topic": topic, "partition": partition})
+        admitted = _evaluate(condition, topic)
         if _sweeps(condition) == "timestamp":
-            restriction = Restriction(restriction.offsets, restriction.times & admitted)
+            times = _combined(and_, times, admitted)
         else:
-            restriction = Restriction(restriction.offsets & admitted, restriction.times)
-    return restriction
+            offsets = _combined(and_, offsets, admitted)
+    return lambda partition: Restriction(_within(offsets, partition), _within(times, partition))
 
 
 def _walk(node: Any) -> Iterator[tuple[Any, int]]:
@@ -130,27 +140,52 @@ def _sweeps(condition: Any) -> str:
     return "timestamp" if "timestamp" in columns else "offset"
 
 
-def _evaluate(node: Any, constants: dict[str, Any]) -> Intervals:
+def _combined(operator: Callable[..., Intervals], *parts: _Admitted) -> _Admitted:
+    known = [part for part in parts if isinstance(part, Intervals)]
+    if len(known) == len(parts):
+        return operator(*known)
+    return lambda partition: operator(*(_within(part, partition) for part in parts))
+
+
+def _within(admitted: _Admitted, partition: int) -> Intervals:
+    return admitted if isinstance(admitted, Intervals) else admitted(partition)
+
+
+def _evaluate(node: Any, topic: str) -> _Admitted:
     kind = type(node).__name__
     if _inner(node):
-        parts = [_evaluate(part, constants) for part in _inner(node)]
-        if kind == "Unary":
-            return ~parts[0]
-        return parts[0] & parts[1] if node.op == "AND" else parts[0] | parts[1]
+        operator = invert if kind == "Unary" else _JOINING[node.op]
+        return _combined(operator, *(_evaluate(part, topic) for part in _inner(node)))
     if kind == "Postfix":
-        return ALL if node.op == "IS NOT NULL" else NONE  # none of these columns is ever null
+        return _all_if(node.op == "IS NOT NULL")  # none of these columns is ever null
     if kind == "In":
-        return Intervals(
-            span
-            for literal in node.values
-            for span in _compare(_column(node.operand), "=", literal.value, constants).spans
-        )
-    return _compare(_column(node.left), node.op, node.right.value, constants)
+        return _among(_column(node.operand), [literal.value for literal in node.values], topic)
+    return _compare(_column(node.left), node.op, node.right.value, topic)
 
 
-def _compare(column: str, op: str, value: Any, constants: dict[str, Any]) -> Intervals:
-    if column in constants:
-        return ALL if _COMPARISONS[op](constants[column], value) else NONE
+def _among(column: str, values: Sequence[Any], topic: str) -> _Admitted:
+    if column == "topic":
+        return _all_if(topic in values)
+    if column == "partition":
+        numbers = frozenset(values)
+        return lambda partition: _all_if(partition in numbers)
+    return Intervals(span for value in values for span in _sweep(column, "=", value).spans)
+
+
+def _compare(column: str, op: str, value: Any, topic: str) -> _Admitted:
+    holds = _COMPARISONS[op]
+    if column == "topic":
+        return _all_if(holds(topic, value))
+    if column == "partition":
+        return lambda partition: _all_if(holds(partition, value))
+    return _sweep(column, op, value)
+
+
+def _all_if(holds: bool) -> Intervals:
+    return ALL if holds else NONE
+
+
+def _sweep(column: str, op: str, value: int) -> Intervals:
     below, above = value, value  # the last number not above the value, and the first not below it
     if column == "timestamp":
         below, above = value // _MICROSECONDS, -(-value // _MICROSECONDS)

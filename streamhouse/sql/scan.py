@@ -25,10 +25,9 @@ from streamhouse.read.reader import BlockReader
 from streamhouse.schema.conform import conform_bounds
 from streamhouse.schema.model import Field
 from streamhouse.sql.arrays import Wrapper
-from streamhouse.sql.bounds import Bounds, may_fit
-from streamhouse.sql.fields import columns_of
+from streamhouse.sql.bounds import Bounds, Hint
 from streamhouse.sql.interrupts import waited
-from streamhouse.sql.plan import COLUMNS, BlockScan, plan
+from streamhouse.sql.plan import BlockScan, plan
 from streamhouse.sql.snapshot import TopicView
 from streamhouse.sql.stats import ScanNotes
 
@@ -102,7 +101,7 @@ class TopicScan:
         topic: The topic as of a commit.
         columns: What the query wants.
         conditions: Filters that were taken from DuckDB.
-        hints: Filters that DuckDB applies itself, on fields of a typed topic; see ``bounds.py``.
+        hints: Of filters that DuckDB applies itself, on fields of a typed topic; see ``bounds.py``.
         raw: Keys and values as BLOB instead of text.
         notes: Where to write down what was read.
         stopped: Whether nobody needs more, which is asked while an answer of the network is waited for.
@@ -115,7 +114,7 @@ class TopicScan:
         columns: Sequence[str],
         conditions: Sequence[Any],
         *,
-        hints: Sequence[Any] = (),
+        hints: Sequence[Hint] = (),
         raw: bool,
         notes: ScanNotes,
         stopped: Callable[[], bool],
@@ -125,7 +124,6 @@ class TopicScan:
         self._columns = columns
         self._conditions = conditions
         self._hints = hints
-        self._fields = columns_of(topic.schema, COLUMNS)
         self._notes = notes
         self._stopped = stopped
         self._partly = topic.schema is not None and "value" not in columns  # reads parts of blocks
@@ -259,7 +257,7 @@ class TopicScan:
     def _may_fit(self, scan: BlockScan, source: str) -> bool:
         index, size = self._workers.reader.look(scan.ref, source)
         self._notes.looked(scan, size)
-        return index is None or may_fit(self._hints, self._fields, partial(_bounds, index))
+        return index is None or all(hint(partial(_bounds, index)) for hint in self._hints)
 
 
 def _runs(scans: Iterable[BlockScan], bytes_max: int) -> Iterator[list[BlockScan]]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from streamhouse.sql.bounds import tells_apart
+from streamhouse.sql.bounds import Hint, hint_of
 from streamhouse.sql.condensed import CONDENSED, CondensedScan
 from streamhouse.sql.fields import columns_of
 from streamhouse.sql.plan import COLUMNS
@@ -73,7 +73,7 @@ class TopicSource:
         self._stopped = stopped
         self.columns = self._column_names()
         self._fields = columns_of(topic.schema, COLUMNS)
-        self._hints: dict[str, Any] = {}
+        self._hints: dict[str, Hint] = {}
         self.mark: int | None = None
         self.scans = 0
         self.lone = False
@@ -104,8 +104,10 @@ class TopicSource:
             return False
         if understood(predicate):
             return True
-        if self.lone and len(self._hints) < _HINTS_MAX and tells_apart(predicate, self._fields):
-            self._hints[_sql(predicate)] = predicate
+        if self.lone and len(self._hints) < _HINTS_MAX:
+            hint = hint_of(predicate, self._fields)
+            if hint is not None:
+                self._hints[_sql(predicate)] = hint
         return False
 
     def stream(self, columns: Sequence[int] | None, filters: Sequence[Any]) -> tuple[object, bool]:
@@ -119,7 +121,7 @@ class TopicSource:
         notes = ScanNotes(
             self._topic.name,
             names,
-            [_sql(condition) for condition in (*filters, *self._hints.values())],
+            [*map(_sql, filters), *self._hints],
             sum(partition.block_count for partition in partitions),
             sum(partition.stored_bytes for partition in partitions) if noted else 0,
         )

@@ -23,7 +23,8 @@ from streamhouse.format.columns import ArrowColumn
 from streamhouse.schema.model import Field, Schema, Type
 from streamhouse.schema.rows import RowDecoder
 from streamhouse.schema.shred import shred
-from streamhouse.sql.bounds import may_fit, tells_apart
+from streamhouse.sql import bounds
+from streamhouse.sql.bounds import BoundsOf, hint_of
 from streamhouse.sql.scans import scanned_once
 
 TYPES = {
@@ -94,14 +95,18 @@ def test_no_block_is_ruled_out_that_holds_what_fits(
 ) -> None:
     decoder = RowDecoder(SCHEMA)
     column = shred(SCHEMA, decoder.unpack([decoder.pack(record) for record in records]))
-    of_use = [condition for condition in wanted if tells_apart(condition, FIELDS)]
-    fits = may_fit(of_use, FIELDS, lambda field: bounds_in(column, field))
+    fits = all(may_fit(condition, lambda field: bounds_in(column, field)) for condition in wanted)
     plain.execute("truncate t")
     places = ", ".join([f"({', '.join('?' * len(TYPES))})"] * len(records))
     plain.execute(f"insert into t values {places}", [record[name] for record in records for name in TYPES])
-    where = " and ".join(f"({sql_of(condition)})" for condition in of_use) or "true"
+    where = " and ".join(f"({sql_of(condition)})" for condition in wanted)
     ((found,),) = plain.execute(f"select count(*) from t where {where}").fetchall()
     assert fits or not found
+
+
+def may_fit(condition: Node, bounds_of: BoundsOf) -> bool:
+    hint = hint_of(condition, FIELDS)
+    return hint is None or hint(bounds_of)
 
 
 def sql_of(node: Node) -> str:
@@ -142,22 +147,40 @@ def bounds_in(column: ArrowColumn, field: Field) -> Any:
         (Binary("=", Col(("n",)), Lit(15, "INTEGER")), True),
         (Binary("!=", Col(("n",)), Lit(15, "INTEGER")), True),
         (In(Col(("n",)), [Lit(9, "INTEGER"), Lit(21, "INTEGER")]), False),
-        (In(Col(("n",)), [Lit(9, "INTEGER"), Lit(20, "INTEGER")]), True),
+        (In(Col(("n",)), [Lit(20, "INTEGER"), Lit(9, "INTEGER")]), True),
+        (In(Col(("n",)), [Lit(30, "INTEGER"), Lit(12, "INTEGER"), Lit(-1, "INTEGER")]), True),
+        (In(Col(("n",)), [Lit(30, "INTEGER"), Lit(12, "BIGINT"), Lit(-1, "INTEGER")]), True),
         (Binary("<", Col(("n",)), Lit(10, "BIGINT")), True),  # not the type that it should have
         (Binary("<", Col(("f",)), Lit(float("nan"), "DOUBLE")), True),  # to DuckDB NaN is the largest
         (Binary(">", Col(("other",)), Lit(20, "INTEGER")), True),
     ],
 )
 def test_what_bounds_say(condition: Node, fits: bool) -> None:
-    assert may_fit([condition], FIELDS, lambda _: (10, 20)) == fits
+    assert may_fit(condition, lambda _: (10, 20)) == fits
+
+
+def test_constants_are_converted_once_for_all_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    converted: list[object] = []
+    convert = bounds._in_unit
+
+    def noted(type_: Type, literal: object) -> Any:
+        converted.append(literal)
+        return convert(type_, literal)
+
+    monkeypatch.setattr(bounds, "_in_unit", noted)
+    hint = hint_of(In(Col(("n",)), [Lit(n, "INTEGER") for n in range(100)]), FIELDS)
+    assert hint is not None
+    assert [hint(lambda _, low=low: (low, low + 5)) for low in (-9, -5, 50, 99, 100)] == [
+        *(False, True, True, True, False)
+    ]
+    assert len(converted) == 100
 
 
 def test_conditions_without_end_are_left_to_duckdb() -> None:
     condition: Node = Binary("<", Col(("n",)), Lit(10, "INTEGER"))
     for _ in range(5_000):
         condition = Binary("OR", condition, Binary("<", Col(("n",)), Lit(10, "INTEGER")))
-    assert not tells_apart(condition, FIELDS)
-    assert may_fit([condition], FIELDS, lambda _: (10, 20))
+    assert hint_of(condition, FIELDS) is None
 
 
 @pytest.mark.parametrize(
@@ -285,7 +308,7 @@ def test_each_run_has_only_its_own_conditions(tmp_path: Path) -> None:
         while log.sql(query).fetchall() == [(count,)]:
             time.sleep(0.1)
         assert result.fetchall() == list(result.df().itertuples(index=False, name=None)) == [(2 * count,)]
-        assert [len(scan.conditions) for scan in result.stats.scans] == [1, 1, 1]
+        assert len(result.stats.scans[-1].conditions) == 1
 
 
 def test_a_changed_schema_is_taken_into_account(days: streamhouse.Log) -> None:

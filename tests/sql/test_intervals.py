@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamhouse.sql import intervals as module
 from streamhouse.sql.intervals import ALL, NONE, Intervals
 
 NUMBERS = range(-3, 20)
@@ -45,6 +49,26 @@ def test_windows(spans: list[tuple[int, int]], first: int, last: int) -> None:
     if span:
         assert intervals.covers(first, last) == (span <= numbers(intervals))
         assert intervals.meets(first, last) == bool(span & numbers(intervals))
+
+
+def test_many_spans_are_not_looked_at_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There are as many as an IN has values, and each block asks."""
+    merged: list[int] = []
+    merge = module._merged
+
+    def counted(spans: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+        given = list(spans)
+        merged.append(len(given))
+        return merge(given)
+
+    intervals = Intervals((number, number) for number in range(0, 100_000, 2))
+    monkeypatch.setattr(module, "_merged", counted)
+    assert intervals.within(501, 600).spans == tuple((number, number) for number in range(502, 601, 2))
+    assert not intervals.within(100_001, 100_100)
+    assert not intervals.within(600, 501)
+    assert merged == [50, 0, 0]
+    assert 99_998 in intervals
+    assert 99_999 not in intervals
 
 
 def test_the_ends() -> None:
