@@ -1,4 +1,4 @@
-"""Conditions that were taken leave of each partition what they say; they are looked at once for all of them."""
+"""Conditions that were taken leave of each partition what they say, and are read once for all of them."""
 
 from __future__ import annotations
 
