@@ -26,6 +26,15 @@ class Listener(Protocol):
     def tell(self, error: str | None) -> None: ...
 
 
+def schema_of(relation: Any) -> Any:
+    """The Arrow schema of a relation of DuckDB, of which nothing is read for that.
+
+    Raises:
+        duckdb.Error: DuckDB refuses the query.
+    """
+    return c_array_stream(relation.limit(0)).get_schema()
+
+
 def collected(relation: Any) -> CArrayStream:
     """All that a relation of DuckDB gives, in memory and read to its end: its cursor is free again.
 

@@ -22,6 +22,7 @@ from streamhouse.sql.cursors import Kinds, TopicCursor
 from streamhouse.sql.database import TOO_LONG, Database, failed_inside, translated
 from streamhouse.sql.extremes import rewritten
 from streamhouse.sql.interrupts import DUCKDB_SAYS, Deadline
+from streamhouse.sql.nested import Nestable, Nested, Pass
 from streamhouse.sql.parameters import Values
 from streamhouse.sql.rows import RowTable
 from streamhouse.sql.scan import Workers
@@ -114,18 +115,41 @@ class _Heard:
 
     def __init__(self, commit: int) -> None:
         self.reads = Reads(commit)
-        self.failure: BaseException | None = None
         self.stopped = threading.Event()  # nobody needs more records
+        self._failure: BaseException | None = None
+        self._inner: list[Pass] = []  # of results that are read
 
     def begin(self) -> None:
         """Something begins that nobody has told to stop."""
-        self.failure = None
+        self._failure = None
         self.stopped.clear()
+
+    def stop(self) -> None:
+        """Nobody needs more records."""
+        self.stopped.set()
+        for inner in tuple(self._inner):
+            inner.interrupt()
+
+    def opened(self, inner: Pass) -> None:
+        """A result is read."""
+        self._inner.append(inner)
+        if self.stopped.is_set():
+            raise InterruptedError("the query was interrupted")
+
+    def end(self) -> None:
+        """All results that were read have been read."""
+        self._inner.clear()
 
     def fail(self, error: BaseException) -> None:
         """A source raises this."""
         if not (self.stopped.is_set() and isinstance(error, InterruptedError)):
-            self.failure = error
+            self._failure = error
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What a source raised, or one of a result that is read."""
+        failures = (self._failure, *(inner.failure for inner in tuple(self._inner)))
+        return next((failure for failure in failures if failure is not None), None)
 
 
 class Run:
@@ -139,6 +163,7 @@ class Run:
         self._sources: dict[str, TopicSource] = {}
         self._placed: set[str] = set()  # names that are registered
         self._reusable = False
+        self._streams = False
         kinds = query.kinds
         idle = None if kinds is None else query.database.idle.take(kinds)
         self._held = idle or TopicCursor(query.database.cursor(), kinds)
@@ -161,7 +186,8 @@ class Run:
                 query.database.make_view(self.cursor, SCHEMA, name, hidden)
         for name, value in query.objects.items():
             if self._is_new(name):
-                self.cursor.register(name, value)
+                nested = isinstance(value, Nestable)
+                self.cursor.register(name, Nested(value, self._heard) if nested else value)
 
     def extend(self, query: Query) -> None:
         """Make more relations known: the same query has turned out to mention them."""
@@ -213,7 +239,7 @@ class Run:
 
     def rows(self) -> None:
         """Run the statement so that rows can be fetched as they come."""
-        self._reusable = False
+        self._reusable, self._streams = False, True
         self._with_json(self.perform, lambda: self._executed(self._query.asked))
 
     def fetch_all(self) -> list[tuple[Any, ...]]:
@@ -275,13 +301,21 @@ class Run:
         finally:
             if deadline is not None:
                 deadline.stop()
-            if isinstance(self._heard.failure, KeyboardInterrupt):
-                raise self._heard.failure
+            failure = self._heard.failure
+            if not self._streams:
+                self._heard.end()
+            if isinstance(failure, KeyboardInterrupt):
+                raise failure
 
     @property
     def reusable(self) -> bool:
         """Whether another query may have the cursor after this one."""
         return self._reusable
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What a source raised in the last call."""
+        return self._heard.failure
 
     @property
     def reads(self) -> Reads:
@@ -295,7 +329,7 @@ class Run:
 
     def interrupt(self) -> None:
         """End what the cursor is doing, if anything."""
-        self._heard.stopped.set()
+        self._heard.stop()
         if not self._forked:
             interrupts.interrupt(self.cursor)
 
@@ -304,8 +338,9 @@ class Run:
         if self._closed or self._forked:
             return  # another query may have the cursor by now
         self._closed = True
-        self._heard.stopped.set()
+        self._heard.stop()
         interrupts.close(self.cursor)
+        self._heard.end()
 
     def release(self) -> None:
         """Nobody needs it any more: another query over the same topics may have the cursor."""
@@ -315,7 +350,7 @@ class Run:
 
     def hand_out(self, work: Callable[[], T]) -> T:
         """Make something of the cursor that may be in use for longer than this run."""
-        self._reusable = False
+        self._reusable, self._streams = False, True
         return self.perform(work)
 
     def __del__(self) -> None:

@@ -14,7 +14,8 @@ import msgspec
 
 from streamhouse.errors import ClosedError, MissingExtraError, QueryError, QueryLimitError
 from streamhouse.sql.journal import Entry
-from streamhouse.sql.outgoing import collected, watched
+from streamhouse.sql.nested import Nestable, Pass
+from streamhouse.sql.outgoing import collected, schema_of, watched
 from streamhouse.sql.query import Query, Run, Shape
 from streamhouse.sql.stats import QueryStats
 
@@ -31,7 +32,7 @@ _NUMERIC: Final = re.compile(r"(U?(BIG|HUGE|SMALL|TINY)INT|U?INTEGER|DECIMAL\(.*
 """Types whose values are aligned to the right."""
 
 
-class Result:
+class Result(Nestable):
     """The result of a query: rows that are read when they are asked for.
 
     A query that only reads is run by whatever asks for its rows, each time anew, and always sees the
@@ -71,6 +72,7 @@ class Result:
         self._handed_out: set[Run] = set()
         self._entry = entry
         self._columns, self._types = shape
+        self._schema: Any = None  # Arrow's
         self._rows: Iterator[tuple[Any, ...]] | None = None
         self._fetching = threading.Lock()
         self._lock = threading.Lock()
@@ -166,11 +168,28 @@ class Result:
         """
         return self._extra("pyarrow", lambda relation: relation.to_arrow_table())
 
+    def __arrow_c_schema__(self) -> object:
+        self._check()
+        if self._schema is None:
+            self._schema = self._described()
+        return self._schema.__arrow_c_schema__()
+
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        return self.open_stream(lambda _: None, requested_schema)
+
+    def open_stream(self, opened: Callable[[Pass], None], requested_schema: object = None) -> object:
+        """The Arrow stream, for a query that reads this one.
+
+        Args:
+            opened: Told of the run before it begins.
+            requested_schema: As the protocol has it.
+        """
         if not self._streams:  # a stream of DuckDB's would keep everybody else from the cursor
+            opened(self._run)
             return self._whole(lambda relation: collected(relation).__arrow_c_stream__())
         run = self._open()
         try:
+            opened(run)
             with self._entry.handing_out(run.reads):
                 relation, _ = run.bind()
                 capsule = run.hand_out(lambda: relation.__arrow_c_stream__(requested_schema))
@@ -244,6 +263,18 @@ class Result:
     def _end(self, run: Run) -> None:
         run.close()
         self._passes.discard(run)
+
+    def _described(self) -> Any:
+        """The Arrow schema. That is no pass over the result."""
+        if not self._streams:
+            with self._lock:
+                return self._run.perform(lambda: schema_of(self._relation))
+        run = self._query.open()
+        try:
+            relation, _ = run.bind()
+            return run.perform(lambda: schema_of(relation))
+        finally:
+            run.close()
 
     def _check(self) -> None:
         if self._closed:

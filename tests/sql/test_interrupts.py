@@ -119,6 +119,52 @@ def test_from_another_thread(shop: streamhouse.Log, shape: str) -> None:
     assert isinstance(raised_when_ended(getattr(result, shape), result.interrupt), QueryError)
 
 
+ROWS = "select range n from range(1_000_000_000_000) where range < 1_000_000 or hash(range) = 5"
+OVER_RESULTS = ["select count(*) from r", "select count(*) from r a, r b", "create table t as from r"]
+
+
+@pytest.mark.parametrize("shape", ["fetchall", "pl", "fetchone"])
+@pytest.mark.parametrize("query", OVER_RESULTS[:2])
+def test_a_query_over_a_result(shop: streamhouse.Log, query: str, shape: str) -> None:
+    r = shop.sql(ROWS)
+    result = shop.sql(query)
+    assert isinstance(raised_when_ended(getattr(result, shape), result.interrupt), QueryError)
+    result = shop.sql(query)
+    assert isinstance(raised_when_ended(getattr(result, shape), result.close), ClosedError)
+    assert next(iter(r)) == (0,)
+
+
+def test_a_query_over_a_result_over_a_result(shop: streamhouse.Log) -> None:
+    r = shop.sql(ROWS)
+    r = shop.sql("select n + 1 as n from r")
+    result = shop.sql(OVER_RESULTS[0])
+    assert isinstance(raised_when_ended(result.fetchall, result.interrupt), QueryError)
+    assert next(iter(r)) == (1,)
+
+
+@pytest.mark.parametrize("query", OVER_RESULTS)
+def test_ctrl_c_ends_a_query_over_a_result(shop: streamhouse.Log, query: str) -> None:
+    r = shop.sql(ROWS)
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        shop.sql(query).fetchall()
+    assert next(iter(r)) == (0,)
+
+
+@pytest.mark.parametrize("what", ["__arrow_c_schema__", "open_stream"])
+def test_ctrl_c_while_a_result_is_asked(
+    shop: streamhouse.Log, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    r = shop.sql("select 1")
+
+    def interrupted(*_: object) -> object:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(r), what, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        shop.sql("from r").fetchall()
+
+
 def test_rows_begin_anew_after_an_interruption(shop: streamhouse.Log) -> None:
     result = shop.sql("select if(range < 3000, range, error('late')) from range(10_000)")
     with pytest.raises(QueryError, match="late"):
