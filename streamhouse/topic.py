@@ -133,8 +133,14 @@ class Topic:
         return f"Topic({self.name!r}, partitions={len(self.partitions)})"
 
     def _repr_html_(self) -> str:
+        self._catalog.refresh()
+        try:
+            return self._pictured()
+        except TopicNotFoundError:
+            return markup.heading("topic", self.name, "deleted")
+
+    def _pictured(self) -> str:
         catalog = self._catalog
-        catalog.refresh()
         now = catalog.current(self._info)
         totals = catalog.totals(now.id)
         head = markup.heading(

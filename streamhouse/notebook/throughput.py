@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from streamhouse.catalog.catalog import Catalog, TopicInfo
-from streamhouse.errors import InvalidInputError
+from streamhouse.errors import InvalidInputError, TopicNotFoundError, topic_deleted
 from streamhouse.notebook import require_extra
 
 if TYPE_CHECKING:
@@ -94,7 +94,11 @@ def _bounds(
 ) -> tuple[int, int]:
     """The time to look at, in milliseconds."""
     low, high = 0, 1
-    if catalog.totals(info.id).blocks:
+    try:
+        blocks = catalog.totals(info.id).blocks
+    except TopicNotFoundError:
+        raise topic_deleted(info.name, "log.topic() gives that one") from None
+    if blocks:
         # Not the catalog's times: they may be those of removed records, and far from all that is there.
         query = f"select min(timestamp), max(timestamp) from {_relation(info)}"  # noqa: S608 - quoted
         ((first, last),) = run_sql(query).fetchall()

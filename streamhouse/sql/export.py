@@ -22,7 +22,13 @@ import msgspec
 from streamhouse import limits
 from streamhouse.catalog.catalog import TopicInfo
 from streamhouse.commits.log import CommitLog
-from streamhouse.errors import InvalidInputError, ProducerFencedError, nearest, topic_deleted
+from streamhouse.errors import (
+    InvalidInputError,
+    ProducerFencedError,
+    TopicNotFoundError,
+    nearest,
+    topic_deleted,
+)
 from streamhouse.sql.copies import upload_all
 from streamhouse.sql.database import quoted
 from streamhouse.sql.progress import Note, Progress, Ranges, file_name, next_ranges, progress_of, run_of
@@ -34,6 +40,7 @@ if TYPE_CHECKING:
     from streamhouse.producer import Producer
     from streamhouse.sql.session import SqlSession
 
+_MADE_ANEW: Final = "log.topic() gives that one"
 _THREADS_MAX: Final = 4
 _ROW_GROUP_BYTES: Final = 32 * limits.MIB
 _ROW_GROUP_RECORDS: Final = (2_048, 122_880)  # the least and the most; DuckDB's vector, and its own choice
@@ -183,6 +190,9 @@ class Exporter:
         try:
             with producer.transaction() as transaction:
                 transaction.commit_offsets(group=self._group, offsets=offsets)
+                self._view()  # or else the name may be that of a topic made anew, whose offsets these are not
+        except TopicNotFoundError:
+            raise topic_deleted(self._topic.name, _MADE_ANEW) from None
         except ProducerFencedError as error:
             raise ProducerFencedError(
                 f"another export of {self._topic.name!r} to {self._place.url} began meanwhile, and goes on in"
@@ -290,7 +300,7 @@ class Exporter:
         with self._commits.lock:
             topic = self._commits.state.topics.get(self._topic.id)
             if topic is None:
-                raise topic_deleted(self._topic.name, "log.topic() gives that one")
+                raise topic_deleted(self._topic.name, _MADE_ANEW)
             return view_of(self._commits.state, topic)
 
 

@@ -172,7 +172,7 @@ def test_what_makes_no_sense(topic: streamhouse.Topic, arguments: dict[str, obje
 
 def test_a_topic_that_is_gone(streamhouse_log: streamhouse.Log, topic: streamhouse.Topic) -> None:
     streamhouse_log.delete_topic("or.ders")
-    with pytest.raises(TopicNotFoundError):
+    with pytest.raises(TopicNotFoundError, match=r"topic 'or\.ders' was deleted"):
         topic.plot()
 
 

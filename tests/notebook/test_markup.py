@@ -105,6 +105,10 @@ def test_a_topic(log: streamhouse.Log) -> None:
     ]
     assert "retention_ms=1000" in log.topic("empty")._repr_html_()
     assert "cleanup_policy" not in log.topic("empty")._repr_html_()
+    gone = log.topic("empty")
+    log.delete_topic("empty")
+    assert "empty" in gone._repr_html_()
+    assert "deleted" in gone._repr_html_()
 
 
 def test_the_log_shows_its_topics_and_groups(log: streamhouse.Log) -> None:

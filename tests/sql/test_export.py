@@ -325,8 +325,30 @@ def test_a_topic_that_was_deleted(orders: streamhouse.Log, tmp_path: Path) -> No
     topic = orders.topic("orders")
     orders.delete_topic("orders")
     orders.create_topic("orders")
-    with pytest.raises(TopicNotFoundError):
+    with pytest.raises(TopicNotFoundError, match="topic 'orders' was deleted"):
         topic.to_parquet(tmp_path)
+
+
+@pytest.mark.parametrize("step", ["_write", "_begin", "_end"])
+def test_a_topic_that_is_made_anew_meanwhile(
+    orders: streamhouse.Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """What was exported of the old one is not taken for exported of the new one."""
+    real = getattr(Exporter, step)
+
+    def made_anew(self: Exporter, *args: Any) -> Any:
+        monkeypatch.undo()
+        orders.delete_topic("orders")
+        orders.create_topic("orders", partitions=3)
+        send(orders, 0, 40)
+        return real(self, *args)
+
+    monkeypatch.setattr(Exporter, step, made_anew)
+    with pytest.raises(TopicNotFoundError, match="topic 'orders' was deleted"):
+        orders.topic("orders").to_parquet(tmp_path)
+    assert [group for group in orders.groups if orders.groups[group].offsets] == []
+    shutil.rmtree(tmp_path)
+    assert orders.topic("orders").to_parquet(tmp_path).records == 40
 
 
 # --- what goes wrong -------------------------------------------------------------------------------
