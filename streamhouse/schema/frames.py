@@ -1,9 +1,7 @@
 """DataFrames and Arrow data as typed columns, by way of DuckDB: nothing here looks at single records.
 
 DuckDB reads pandas, Polars, PyArrow and whatever speaks the Arrow PyCapsule protocol, casts each column to
-the type of its field, and hands Arrow arrays back, whose buffers are those that a block stores. A cast that
-DuckDB would make but that changes what is meant (text to a number, a time without a zone to one with) is
-refused before.
+the type of its field, and hands Arrow arrays back, whose buffers are those that a block stores.
 """
 
 from __future__ import annotations
@@ -15,11 +13,11 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from streamhouse.errors import InvalidRecordError, InvalidSchemaError, nearest
+from streamhouse.errors import InvalidRecordError, nearest
 from streamhouse.format.arrays import cut_array
 from streamhouse.format.columns import ArrowColumn, BinaryColumn, Bound
 from streamhouse.schema import database
-from streamhouse.schema.declare import type_of_sql
+from streamhouse.schema.casts import FRACTIONAL, TEXTS, ZONED, cut, fits, hint
 from streamhouse.schema.incoming import (
     RANGED,
     check_range,
@@ -35,6 +33,7 @@ from streamhouse.schema.shred import NUMBER, VALUE, known_bounds
 _FRAME: Final = "frame"
 _STREAM: Final = "stream"
 _CHUNK: Final = "chunk"
+_SHOWN_MAX: Final = 80
 _KEY: Final = "k"
 _TIME: Final = "t"
 
@@ -146,6 +145,7 @@ class _Frame:
         if self._timestamp is not None:
             selected.append(f"{self._time_cast(self._timestamp)} as {_TIME}")
         self._check_whole_numbers()
+        self._check_texts()
         return list(self._read(selected))
 
     def _read(self, selected: Sequence[str]) -> Iterator[Chunk]:
@@ -202,12 +202,13 @@ class _Frame:
         name = quoted(field.name)
         if field.type.kind == "json" and source != "JSON" and not _UNTOLD.search(source):
             return f"to_json({name})"
-        if not (_fits(field.name, source, field.type) or self._may_have_fractions(field)):
-            hint = _hint(source, field.type)
+        looked_at = self._may_have_fractions(field) or self._is_text_of_time(field)
+        if not (looked_at or fits(field.name, source, field.type)):
             raise InvalidRecordError(
-                f"field {field.name}: a column of {source} does not become {field.type}{hint}"
+                f"field {field.name}: a column of {source} does not become {field.type}"
+                f"{hint(source, field.type)}"
             )
-        return f"{name}::{field.type.sql}"
+        return f"({cut(name, source, field.type)})::{field.type.sql}"
 
     def _key_cast(self, name: str) -> str:
         source = self._types[name]
@@ -219,8 +220,9 @@ class _Frame:
 
     def _time_cast(self, name: str) -> str:
         source = self._types[name]
-        if source == "TIMESTAMP WITH TIME ZONE":
-            return f"epoch_ms({quoted(name)})"
+        if source in ZONED:
+            us = f"epoch_us({cut(quoted(name), source, Type('timestamptz'))})"
+            return f"({us} - ({us} % 1000 + 1000) % 1000) // 1000"  # cut, also before 1970
         if source == "BIGINT":
             return quoted(name)
         raise InvalidRecordError(
@@ -238,9 +240,30 @@ class _Frame:
             if fraction:
                 raise InvalidRecordError(f"field {field.name}: the column has numbers that are not whole")
 
+    def _check_texts(self) -> None:
+        """See that text which is cast to dates and times says neither less nor more than these do."""
+        fields = list(filter(self._is_text_of_time, self._schema.fields))
+        if not fields:
+            return
+        others = [
+            f"min({name}) filter (not regexp_full_match({name}, '{TEXTS[field.type.kind].pattern}'))"
+            for field, name in [(field, quoted(field.name)) for field in fields]
+        ]
+        (found,) = self._connection.execute(f"select {', '.join(others)} from {_FRAME}").fetchall()  # noqa: S608
+        for field, text in zip(fields, found, strict=True):
+            if text is not None:
+                raise InvalidRecordError(
+                    f"field {field.name}: the column has {text[:_SHOWN_MAX]!r}, which is no "
+                    f"{TEXTS[field.type.kind].meaning}"
+                )
+
+    def _is_text_of_time(self, field: Field) -> bool:
+        is_text = self._types.get(field.name) == "VARCHAR" and field.name not in self._ready
+        return is_text and field.type.kind in TEXTS
+
     def _may_have_fractions(self, field: Field) -> bool:
         source = self._types.get(field.name, "").split("(", maxsplit=1)[0]
-        return field.type.kind in INTEGERS and source in _FRACTIONAL and field.name not in self._ready
+        return field.type.kind in INTEGERS and source in FRACTIONAL and field.name not in self._ready
 
     # --- Arrow arrays to columns ---------------------------------------------------------------------
 
@@ -337,46 +360,6 @@ def _told_types(frame: Any) -> dict[str, str]:
     return {name: type_ for name, type_ in named if type_ == "JSON" or _UNTOLD.search(type_)}
 
 
-def _fits(path: str, source: str, target: Type) -> bool:
-    """Whether a column of that type means what the field means."""
-    base = source.split("(", maxsplit=1)[0]
-    kind = target.kind
-    if source == '"NULL"':
-        return True
-    if source.endswith("]"):
-        if kind != "list":
-            return False
-        return _fits(path, source[: source.rindex("[")], target.fields[0].type)
-    if kind in {"struct", "map"} and base in {"STRUCT", "MAP"}:
-        return _nested_fits(path, source, target)
-    if kind in INTEGERS:
-        return base in _WHOLE
-    if kind in {"float", "double", "decimal"}:
-        return base in _WHOLE or base in _FRACTIONAL
-    return base in _SOURCES.get(kind, ())
-
-
-def _nested_fits(path: str, source: str, target: Type) -> bool:
-    try:
-        parsed = type_of_sql(path, source)
-    except InvalidSchemaError:
-        return False
-    if parsed.kind != target.kind:
-        return False
-    theirs = {field.name: field.type for field in parsed.fields}
-    mine = {field.name: field for field in target.fields}
-    return theirs.keys() <= mine.keys() and all(
-        _fits(f"{path}.{name}", theirs[name].sql, field.type) if name in theirs else field.optional
-        for name, field in mine.items()
-    )
-
-
-def _hint(source: str, target: Type) -> str:
-    if source.startswith("TIMESTAMP") and target.kind == "timestamptz":
-        return ": give the times a zone, such as UTC"
-    return ""
-
-
 def _ordered(type_: Type) -> bool:
     return type_.kind in INTEGERS or type_.kind in {"float", "double", "decimal", "varchar", *NUMBER}
 
@@ -386,27 +369,6 @@ def _plain(error: Exception) -> str:
 
 
 _UNTOLD: Final = re.compile(r"\b(UHUGEINT|BIT|TIME WITH TIME ZONE)\b")
-_WHOLE: Final = frozenset(
-    (
-        *("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT"),
-        *("UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"),
-    )
-)
-_FRACTIONAL: Final = frozenset(("FLOAT", "DOUBLE", "DECIMAL"))
-_TIMES: Final = ("DATE", "TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS", "VARCHAR")
-_SOURCES: Final = {
-    "boolean": ("BOOLEAN",),
-    "varchar": ("VARCHAR", "ENUM", "JSON"),
-    "json": ("JSON",),
-    "blob": ("BLOB",),
-    "uuid": ("UUID", "VARCHAR"),
-    "date": ("DATE", "VARCHAR"),
-    "time": ("TIME", "VARCHAR"),
-    "timestamp_s": _TIMES,
-    "timestamp_ms": _TIMES,
-    "timestamp": _TIMES,
-    "timestamptz": ("TIMESTAMP WITH TIME ZONE", "TIMESTAMP_NS WITH TIME ZONE", "VARCHAR"),
-}
 _STORED: Final = {  # what DuckDB compares as numbers or bytes, without a look at what they mean
     "varchar": Type("blob"),
     "date": Type("integer"),

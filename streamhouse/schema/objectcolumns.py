@@ -1,8 +1,8 @@
 """Columns of pandas that hold Python objects, each of which may be of another type.
 
 DuckDB finds one type for such a column and makes of the values what it can: of a dict among texts what Python
-prints, of a decimal among floats a float. So they are checked like those of dicts, one by one. What is text or
-bytes all over, which pandas before version 3 has as objects, is left to DuckDB.
+prints, of a decimal among floats a float. So they are checked like those of dicts, one by one. What is text
+or bytes all over, which pandas before version 3 has as objects, is left to DuckDB.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ FIELDS = ["BIGINT", "UBIGINT", "DOUBLE", "DECIMAL(38,0)", "VARCHAR", "BLOB", "TI
 FIELDS += ["JSON", "INTEGER[]", "TIMESTAMP[]", "STRUCT(a INTEGER, b VARCHAR)"]
 OUT_OF_RANGE = ["TIME", "TIMESTAMPTZ", "TIMESTAMP[]"]
 INSIDE = ("hugeint", "JSON")  # 39 digits in a decimal of 38, on which DuckDB fails inside
+CUT = {("timestamp_tz_ns", "TIMESTAMPTZ"): "make_timestamptz(epoch_ns(sent) // 1000)"}  # DuckDB rounds
 NOT_IN_ARROW = ["tuple"]  # a struct there
 
 
@@ -42,7 +43,8 @@ def test_what_fits_is_what_duckdb_makes_of_it(connection: duckdb.DuckDBPyConnect
             accepted += 1
             where = f'where "offset" >= {stored.partitions[0].start} order by "offset"'
             found = log.sql(f"select sent::varchar from topic {where}").fetchall()
-            assert found == relation.project(f"({cast})::varchar").fetchall(), name
+            expected = CUT.get((name, field), cast)
+            assert found == relation.project(f"({expected})::varchar").fetchall(), name
             for value in (None, "bytes"):
                 assert len(list(log.read("topic", start=stored.partitions[0].start, value=value))) == 3
     assert accepted or field in OUT_OF_RANGE

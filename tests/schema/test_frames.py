@@ -533,3 +533,125 @@ def test_objects_of_pandas_beside_keys_and_times(log: streamhouse.Log) -> None:
     first, *_, last = list(log.read("trades"))
     assert first.value == last.value == {"k": "a", "v": {"n": 1}, "at": AWARE}
     assert (last.key, last.time) == (b"a", AWARE)
+
+
+@pytest.mark.parametrize(
+    ("type_", "good", "bad"),
+    [
+        (
+            "TIMESTAMP",
+            {
+                "2024-01-01T10:00:00": dt.datetime(2024, 1, 1, 10),
+                "2024-01-01 10:00:00.5": dt.datetime(2024, 1, 1, 10, 0, 0, 500_000),
+            },
+            ["2024-01-01T10:00:00+05:00", "2024-01-01T10:00:00Z", "2024-01-01", "2024-01-01 10:00"],
+        ),
+        (
+            "TIMESTAMP_S",
+            {"1969-12-31T10:00:00.6": dt.datetime(1969, 12, 31, 10)},
+            ["2024-01-01T10:00:00+05:00", "infinity", "epoch"],
+        ),
+        (
+            "TIMESTAMP_MS",
+            {"1969-12-31T10:00:00.0016": dt.datetime(1969, 12, 31, 10, 0, 0, 1000)},
+            ["2024-01-01T10:00:00.000 UTC", "2024-02-30T10:00:00"],
+        ),
+        (
+            "TIMESTAMPTZ",
+            {
+                "2024-01-01T10:00:00+05:00": dt.datetime(2024, 1, 1, 5, tzinfo=dt.UTC),
+                "2024-01-01 10:00:00Z": dt.datetime(2024, 1, 1, 10, tzinfo=dt.UTC),
+                "2024-01-01 10:00:00.1234569-0130": dt.datetime(2024, 1, 1, 11, 30, 0, 123456, tzinfo=dt.UTC),
+            },
+            ["2024-01-01T10:00:00", "2024-01-01", "2024-01-01T10:00:00 Europe/Berlin"],
+        ),
+        ("DATE", {"2024-01-01": dt.date(2024, 1, 1)}, ["2024-01-01T23:00:00", "2024-1-1", "infinity"]),
+        (
+            "TIME",
+            {"12:00:00.1234569": dt.time(12, 0, 0, 123456), "00:00:00": dt.time(0)},
+            ["12:00:00+05", "12:00:00Z", "2024-01-01T12:00:00", "24:00:00", "12:00"],
+        ),
+    ],
+)
+def test_text_that_is_a_time(log: streamhouse.Log, type_: str, good: dict[str, Any], bad: list[str]) -> None:
+    log.create_topic("trades", schema={"at": type_, "list": f"{type_}[]"})
+    with log.producer() as producer:
+        for text in bad:
+            with pytest.raises(InvalidRecordError, match=r"^field at: "):
+                producer.send_many("trades", pl.DataFrame({"at": [None, next(iter(good)), text]}))
+        with pytest.raises(InvalidRecordError, match=r"^field list: a column of VARCHAR\[\] does not become"):
+            producer.send_many("trades", pl.DataFrame({"list": [list(good)]}))
+        producer.send_many("trades", pl.DataFrame({"at": [None, *good]})).result()
+    assert [value["at"] for value in values(log)] == [None, *good.values()]
+
+
+NS = 1_000_000_000
+MOMENTS = [
+    -1,
+    1,
+    600_000_000,
+    NS - 1,
+    -NS + 400_000_000,
+    1_704_067_199_999_999_999,
+    2**63 - 2,  # the last before infinity
+    -(2**62),
+    None,
+]
+
+
+@pytest.mark.parametrize("type_", ["TIMESTAMP", "TIMESTAMP_MS", "TIMESTAMP_S", "TIMESTAMPTZ"])
+@pytest.mark.parametrize(
+    ("unit", "shape"),
+    [
+        *(("ns", shape) for shape in ("{}", "{}[]", "{}[][]")),
+        *(("us", shape) for shape in ("{}", "{}[]", "STRUCT(x {})", "MAP(VARCHAR, {})")),
+    ],
+)
+def test_times_are_cut_to_their_unit(log: streamhouse.Log, unit: str, type_: str, shape: str) -> None:
+    zone = "UTC" if type_ == "TIMESTAMPTZ" else None
+    moments = [None if each is None else each // (1 if unit == "ns" else 1000) for each in MOMENTS]
+    column = pa.array(moments, pa.timestamp(unit, zone))
+    step = {"TIMESTAMP_MS": 1_000_000, "TIMESTAMP_S": NS}.get(type_, 1000)
+    epoch = dt.datetime(1970, 1, 1, tzinfo=dt.UTC if zone else None)
+    expected: list[Any] = [
+        None if each is None else epoch + dt.timedelta(microseconds=each // step * step // 1000)
+        for each in MOMENTS
+    ]
+    offsets = pa.array(range(len(moments) + 1), pa.int32())
+    for _ in range(shape.count("[]")):
+        column = pa.ListArray.from_arrays(offsets, column)
+        expected = [[each] for each in expected]
+    if shape.startswith("STRUCT"):
+        column = pa.StructArray.from_arrays([column], ["x"], mask=pa.array([False] * 8 + [True]))
+        expected = [None if each is None else {"x": each} for each in expected]
+    if shape.startswith("MAP"):
+        column = pa.MapArray.from_arrays(offsets, pa.array(["k"] * len(moments)), column)
+        expected = [{"k": each} for each in expected]
+    log.create_topic("trades", schema={"at": shape.format(type_)})
+    with log.producer() as producer:
+        producer.send_many("trades", pa.table({"at": column})).result()
+    assert [value["at"] for value in values(log)] == expected
+
+
+def test_nanoseconds(log: streamhouse.Log) -> None:
+    log.create_topic("trades", schema={"at": "TIMESTAMPTZ", "time": "TIME", "times": "TIME[]"})
+    at = [-1, 999_999, 1_704_067_199_999_999_999]
+    frame = pl.DataFrame(
+        {
+            "at": pl.Series(at, dtype=pl.Datetime("ns", "UTC")),
+            "time": pl.Series([0, 86_399_999_999_999, None], dtype=pl.Time),
+            "times": pl.Series([[1999], [], None], dtype=pl.List(pl.Time)),
+            "sent": pl.Series(at, dtype=pl.Datetime("ns", "UTC")),
+        }
+    )
+    with log.producer() as producer:
+        producer.send_many("trades", frame, timestamps="sent").result()
+        with pytest.raises(InvalidRecordError, match=r"^field at: .*: give the times a zone"):
+            producer.send_many("trades", pl.DataFrame({"at": pl.Series(at, dtype=pl.Datetime("ns"))}))
+    epoch = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+    assert [value["at"] for value in values(log)] == [
+        epoch + dt.timedelta(microseconds=each // 1000) for each in at
+    ]
+    assert [value["time"] for value in values(log)] == [dt.time(0), dt.time(23, 59, 59, 999_999), None]
+    assert [value["times"] for value in values(log)] == [[dt.time(0, 0, 0, 1)], [], None]
+    assert [record.timestamp for record in log.read("trades")] == [each // 1_000_000 for each in at]
