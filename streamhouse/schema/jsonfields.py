@@ -71,18 +71,21 @@ def _in_map(part: Texts, trust: bool, values: dict[Any, Any] | None) -> dict[Any
     return None if values is None else {key: part(trust, value) for key, value in values.items()}
 
 
-def _text_or_none(path: str, trust: bool, value: Any) -> bytes | None:
-    return None if value is None else _text(path, trust, value)
-
-
 def _text(path: str, trust: bool, value: Any) -> bytes:
-    """The JSON of a value.
+    text = _text_or_none(path, trust, value)
+    if text is None:
+        raise InvalidRecordError(f"field {path}: Expected JSON, got `null`, but the field is NOT NULL")
+    return text
+
+
+def _text_or_none(path: str, trust: bool, value: Any) -> bytes | None:
+    """The JSON of a value; ``None`` for null.
 
     Raises:
         InvalidRecordError: It is or has NaN or an infinity, something that has no JSON, or is too deep.
     """
     if value is None:
-        raise InvalidRecordError(f"field {path}: Expected JSON, got `null`, but the field is NOT NULL")
+        return None
     try:
         text = _encode(value)
         if not trust:
@@ -95,7 +98,7 @@ def _text(path: str, trust: bool, value: Any) -> bytes:
         if isinstance(error, InvalidRecordError):
             raise
         raise InvalidRecordError(f"field {path}: the value cannot be stored: {error}") from None
-    return text
+    return None if text.strip() == b"null" else text  # which may be that of a msgspec.Raw
 
 
 def check_json_column(path: str, column: ArrowColumn) -> None:

@@ -203,6 +203,7 @@ def test_json_that_was_encoded_already() -> None:
     raw = msgspec.Raw(b' {"x": [1, null]}')
     for value in ({"any": raw}, Event(raw), {"any": {"x": msgspec.Raw(b"[1, null]")}}):
         assert read_back(value) == {"x": [1, None]}
+    assert read_back({"any": msgspec.Raw(b"null")}) is None
     for bad in (b"{", b"NaN", b"1e999", b'"\xff"', b"[" * 5_000):
         with pytest.raises(InvalidRecordError, match="field any: "):
             read_back({"any": msgspec.Raw(bad)})
@@ -214,6 +215,7 @@ def test_json_that_was_encoded_already() -> None:
         ({"any": "JSON NOT NULL"}, {"any": None}, "any"),
         ({"any": "JSON NOT NULL"}, b'{"any": null}', "any"),
         ({"any": "JSON NOT NULL"}, '{"any": null}', "any"),
+        ({"any": "JSON NOT NULL"}, {"any": msgspec.Raw(b" null ")}, "any"),
         ([Field("in", Type("struct", fields=(REQUIRED,)), False)], {"in": {"any": None}}, "in.any"),
         ([Field("in", Type("list", fields=(REQUIRED,)), False)], {"in": [1, None]}, r"in\[\]"),
     ],
