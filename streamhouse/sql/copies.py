@@ -123,8 +123,8 @@ class _Delivery:
 
     def __init__(self, outside: Outside, target: Target, folder: Path) -> None:
         self._outside = outside
-        self._url = target.url.rstrip("/")
         self._options = target.options
+        self._url = target.url.rstrip("/") if self._options & _FOLDER_OPTIONS else target.url
         self.local = str(folder / (self._url.rpartition("/")[2] or "data"))
         self.shown = without_credentials(self._url)
 

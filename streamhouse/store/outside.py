@@ -98,6 +98,8 @@ class Outside:
         folder, slash, name = url.rpartition("/")
         if not (slash and name) or (folder.endswith(":/") and protocol_of(url) in _S3):
             raise InvalidUrlError(f"{without_credentials(url)!r} names no file")
+        if protocol_of(url) in _S3 and folder.endswith("/"):
+            raise InvalidUrlError(f"{without_credentials(url)!r} has an empty part in its key")
         if protocol_of(url) in _S3 and not {"?", "#"}.isdisjoint(name):
             raise InvalidUrlError(f"{without_credentials(url)!r}: an s3 URL is s3://bucket/key")
         return self.open(f"{folder}/" if folder.endswith(":/") else folder, storage_options), name

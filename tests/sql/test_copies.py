@@ -248,6 +248,9 @@ def test_an_upload_that_fails_leaves_nothing(shop_on_s3: streamhouse.Log, server
     [
         ("s3://key:s3cret@bucket/x.csv", InvalidUrlError, "credentials do not belong in the URL"),
         ("s3://bucket", InvalidUrlError, "names no file"),
+        ("s3://bucket/x/", InvalidUrlError, "names no file"),
+        ("s3://bucket/x//y.csv", InvalidUrlError, "an empty part"),
+        ("s3://bucket//y.csv", InvalidUrlError, "an empty part"),
         ("s3://bucket/x.csv?s3cret", InvalidUrlError, "an s3 URL is"),
         ("https://host/x.csv", InvalidUrlError, "a web server stores nothing"),
         ("nowhere://x/y.csv", InvalidUrlError, "unknown protocol 'nowhere'"),
