@@ -59,6 +59,7 @@ class Database:
         idle: Cursors that the next query may use.
         helpers: Threads for calls that Ctrl-C ends.
         lost: DuckDB failed inside, and answers nothing any more.
+        restricted: Whether it answers strangers.
         process: Where it was opened. In a child of that it has none of its threads, and would wait for them.
     """
 
@@ -69,6 +70,7 @@ class Database:
         self.idle = IdleCursors()
         self.helpers = ThreadPoolExecutor(None, "streamhouse-query")  # starts none before it is needed
         self.lost = False
+        self.restricted = limits is not None
         self.process = process_id()
         self._lock = threading.Lock()
         self._views: set[str] = set()

@@ -20,6 +20,7 @@ from streamhouse.sql import interrupts
 from streamhouse.sql.capture import Capture
 from streamhouse.sql.cursors import Kinds, TopicCursor
 from streamhouse.sql.database import TOO_LONG, Database, failed_inside, translated
+from streamhouse.sql.discretion import told_of
 from streamhouse.sql.extremes import rewritten
 from streamhouse.sql.interrupts import DUCKDB_SAYS, Deadline
 from streamhouse.sql.nested import Nestable, Nested, Pass
@@ -286,9 +287,7 @@ class Run:
             if self._closed or self._query.database.closed:
                 raise ClosedError(f"the {'result' if self._closed else 'session'} was closed") from error
             self._timed_out = deadline is not None and deadline.missed
-            if failed_inside(error):
-                self._query.database.lost = True
-            raised = translated(error, self._heard.failure, timed_out=self._timed_out)
+            raised = self._understood(error)
             if raised is error:
                 raise
             raise raised from error
@@ -365,6 +364,14 @@ class Run:
     @property
     def _forked(self) -> bool:
         return self._query.database.process != process_id()
+
+    def _understood(self, error: Exception) -> Exception:
+        """What to raise for an error of DuckDB."""
+        database = self._query.database
+        if failed_inside(error):
+            database.lost = True
+        raised = translated(error, self._heard.failure, timed_out=self._timed_out)
+        return told_of(raised, self._query.text) if database.restricted else raised
 
     def _value(self, query: str, argument: str) -> str:
         ((value,),) = self.cursor.execute(query, [argument]).fetchall()

@@ -24,6 +24,7 @@ from streamhouse.runtime import process_id
 from streamhouse.sql.capture import Capture, Names, capture
 from streamhouse.sql.copies import redirected
 from streamhouse.sql.database import Database
+from streamhouse.sql.discretion import discreetly
 from streamhouse.sql.extremes import asks_for_extremes
 from streamhouse.sql.journal import Journal
 from streamhouse.sql.known import Known, KnownQueries, key_of
@@ -122,7 +123,7 @@ class SqlSession:
         self._renew()
         _check_arguments(text, as_of)
         entry = self._journal.begin(text, self._number)
-        with entry.running(then="ready"):
+        with entry.running(then="ready"), discreetly(None if self._limits is None else text):
             if self._limits is not None:
                 check_shape(text)
             script = self._parse(text)

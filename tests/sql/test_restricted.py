@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -14,12 +15,17 @@ import pytest
 import streamhouse
 from streamhouse.errors import (
     InvalidSettingError,
+    ObjectNotFoundError,
     QueryError,
     QueryLimitError,
     QueryRefusedError,
+    StoreAccessError,
     TopicNotFoundError,
 )
+from streamhouse.runtime import SystemRuntime
 from streamhouse.sql.session import SqlSession
+from streamhouse.store.memory import MemoryStore
+from streamhouse.testing.stores import FaultyStore
 
 LOOT = pa.table({"secret": [1]})
 
@@ -164,6 +170,63 @@ def test_it_does_not_tell_where_it_runs(session: SqlSession) -> None:
     home = str(Path.home())
     settings = session.sql("select value from duckdb_settings() where value is not null").fetchall()
     assert not [value for (value,) in settings if home in value]
+
+
+@pytest.mark.parametrize("query", ["from duckdb_extensions()", "from duckdb_extension_repositories()"])
+def test_errors_name_no_files_but_those_of_the_query(session: SqlSession, query: str) -> None:
+    with pytest.raises(QueryRefusedError, match=r"Cannot access a directory - .* disabled") as caught:
+        session.sql(query).fetchall()
+    assert str(Path.home()) not in str(caught.value)
+    with pytest.raises(QueryRefusedError, match='"/etc/passwd"'):
+        session.sql("from read_text('/etc/passwd')")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "select 1" + " + 1" * 2000,
+        "select st_point(1, 2)",
+        "select string_agg(range, '') from range(100_000_000)",
+    ],
+)
+def test_errors_advise_nothing_that_is_refused(shop: streamhouse.Log, query: str) -> None:
+    with shop.sql_session(restricted=True, memory_bytes_max=32 << 20) as session:
+        with pytest.raises(QueryError) as caught:
+            session.sql(query).fetchall()
+        (error,) = session.sql(
+            "select error from streamhouse.queries where error is not null and state = 'failed'"
+        ).fetchall()
+    for advice in ("SET ", "INSTALL", "LOAD"):
+        assert advice not in str(caught.value)
+        assert advice not in error[0]
+
+
+def test_errors_do_not_tell_where_the_log_is(tmp_path: Path) -> None:
+    with streamhouse.Log(tmp_path / "log", upkeep=False, cache_bytes_max=0, inline_bytes_max=0) as log:
+        log.create_topic("orders")
+        with log.producer() as producer:
+            producer.send_many("orders", [b"a" * 1000] * 10).result()
+        shutil.rmtree(tmp_path / "log" / "lane")
+        with log.sql_session(restricted=True) as session, pytest.raises(ObjectNotFoundError) as caught:
+            session.sql("select max(value) from orders")
+        assert str(caught.value) == "an object of the log is gone from its store"
+        with pytest.raises(ObjectNotFoundError) as caught:
+            log.sql("select max(value) from orders").fetchall()
+        assert str(tmp_path) in str(caught.value)
+
+
+@pytest.mark.parametrize("prefix", ["lane/", ""])
+def test_errors_of_the_store_are_told_without_its_words(prefix: str) -> None:
+    store = FaultyStore(MemoryStore(SystemRuntime()))
+    with streamhouse.Log(store, upkeep=False, cache_bytes_max=0, inline_bytes_max=0) as log:
+        log.create_topic("orders")
+        with log.producer() as producer:
+            producer.send_many("orders", [b"a" * 1000] * 10).result()
+        store.script("get", "denied", prefix=prefix, times=None)
+        with log.sql_session(restricted=True) as session, pytest.raises(StoreAccessError) as caught:
+            session.sql("select max(value) from orders")
+    assert str(caught.value) == "the store of the log denies access"
+    assert "injected" in str(caught.value.__cause__)
 
 
 @pytest.mark.parametrize("query", ["select sleep_ms(60_000)", "select pg_sleep(60)"])
