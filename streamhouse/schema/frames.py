@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from operator import not_
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -16,6 +17,7 @@ import msgspec
 from streamhouse.errors import InvalidRecordError, nearest
 from streamhouse.format.arrays import cut_array
 from streamhouse.format.columns import ArrowColumn, BinaryColumn, Bound
+from streamhouse.format.integers import bitmap
 from streamhouse.schema import database
 from streamhouse.schema.casts import FRACTIONAL, TEXTS, ZONED, cut, fits, hint
 from streamhouse.schema.incoming import (
@@ -42,7 +44,7 @@ class Chunk(NamedTuple):
     """Some records of a frame.
 
     Attributes:
-        value: A struct, with bounds.
+        value: A struct, with bounds; null for tombstones.
         key: The column of keys, where there is one.
         timestamps: int64 milliseconds, where there is a column of them.
     """
@@ -89,6 +91,7 @@ def chunks_of(
     ready: Mapping[str, ArrowColumn] = {}
     if is_pandas(frame):
         frame, ready = without_objects(schema, frame, key, timestamp)
+    present = _present(frame)
     once = is_stream(frame)
 
     def converted(*, alone: bool) -> list[Chunk]:
@@ -97,7 +100,7 @@ def chunks_of(
             if once:
                 connection.execute(f"create temp table {_FRAME} as from {_STREAM}")
                 connection.unregister(_STREAM)
-            return _Frame(connection, schema, told, ready, key, timestamp).chunks()
+            return _Frame(connection, schema, told, ready, present, key, timestamp).chunks()
 
     try:
         with suppress(database.DatabaseLostError):
@@ -115,6 +118,7 @@ class _Frame:
         schema: Of the topic.
         told: See :func:`_told_types`.
         ready: Fields that need not be converted any more.
+        present: A flag for each record, 0 for tombstones; ``None``: there are none of these.
         key: The column of keys, if there is one.
         timestamp: Likewise of timestamps.
     """
@@ -125,12 +129,14 @@ class _Frame:
         schema: Schema,
         told: Mapping[str, str],
         ready: Mapping[str, ArrowColumn],
+        present: bytes | None,
         key: str | None,
         timestamp: str | None,
     ) -> None:
         self._connection = connection
         self._schema = schema
         self._ready = ready
+        self._present = present
         self._key = key
         self._timestamp = timestamp
         described = connection.execute(f"describe {_FRAME}").fetchall()
@@ -275,8 +281,11 @@ class _Frame:
             else column_of(field.name, field.type, array.child(index))
             for index, field in enumerate(fields)
         ]
+        validity = None
+        if self._present is not None:
+            validity = bitmap(self._present[start : start + array.length])
         for field, column in zip(fields, columns, strict=True):
-            check_required(field.name, field, column, None)
+            check_required(field.name, field, column, validity)
             check_text(field.name, field.type, column)
             for ranged in ranged_within(field.name, field.type, column):
                 self._extremes([ranged])
@@ -295,7 +304,7 @@ class _Frame:
             if column.validity is not None:
                 raise InvalidRecordError(f"timestamps={self._timestamp!r} has a null")
             (timestamps,) = column.buffers
-        return Chunk(ArrowColumn(VALUE, "+s", array.length, None, (), children), key, timestamps)
+        return Chunk(ArrowColumn(VALUE, "+s", array.length, validity, (), children), key, timestamps)
 
     def _bounds(self, columns: Sequence[ArrowColumn]) -> dict[int, tuple[Bound, Bound]]:
         fields = self._schema.fields
@@ -358,6 +367,18 @@ def _told_types(frame: Any) -> dict[str, str]:
         return {}
     named = zip(frame.columns, map(str, types), strict=True)
     return {name: type_ for name, type_ in named if type_ == "JSON" or _UNTOLD.search(type_)}
+
+
+def _present(frame: Any) -> bytes | None:
+    """Which of the structs of an array are there, as flags; ``None``: all, or it is a table.
+
+    DuckDB takes the fields of a struct for columns, null where the struct is, and does not tell where.
+    """
+    if hasattr(frame, "columns") or not hasattr(frame, "is_null"):  # those of PyArrow and Polars have that
+        return None
+    nulls = frame.is_null()
+    flags = bytes(map(not_, nulls.to_pylist() if hasattr(nulls, "to_pylist") else nulls.to_list()))
+    return flags if 0 in flags else None
 
 
 def _ordered(type_: Type) -> bool:

@@ -655,3 +655,68 @@ def test_nanoseconds(log: streamhouse.Log) -> None:
     assert [value["time"] for value in values(log)] == [dt.time(0), dt.time(23, 59, 59, 999_999), None]
     assert [value["times"] for value in values(log)] == [[dt.time(0, 0, 0, 1)], [], None]
     assert [record.timestamp for record in log.read("trades")] == [each // 1_000_000 for each in at]
+
+
+def struct_frames() -> dict[str, Any]:
+    """The same records, the second and the last of which are tombstones."""
+    children = {
+        "a": pa.array([1, 2, 3, 4]),
+        "s": pa.array(["x", None, "y", "z"]).dictionary_encode(),
+        "l": pa.array([["p"], ["q"], None, []], pa.large_list(pa.string_view())),
+        "n": pa.array([{"b": 1}, {"b": 2}, None, {"b": 4}]),
+    }
+    mask = pa.array([False, True, False, True])
+    structs = pa.StructArray.from_arrays(list(children.values()), list(children), mask=mask)
+    chunks = pa.chunked_array([structs[:1], structs[1:]])
+    plain = pa.StructArray.from_arrays([children["a"].cast(pa.int16())], ["a"], mask=mask)
+    return {
+        "array": structs,
+        "slice": pa.concat_arrays([structs[2:3], structs])[1:],
+        "chunks": chunks,
+        "polars": pl.Series(
+            "v",
+            [
+                {"a": 1, "s": "x", "l": ["p"], "n": {"b": 1}},
+                None,
+                {"a": 3, "s": "y", "l": None, "n": None},
+                None,
+            ],
+        ),
+        "one field": plain,
+    }
+
+
+@pytest.mark.parametrize("name", struct_frames())
+@pytest.mark.parametrize("within", [False, True])
+def test_null_structs_are_tombstones(log: streamhouse.Log, name: str, within: bool) -> None:
+    frame = struct_frames()[name]
+    log.create_topic(
+        "trades",
+        partitions=2,
+        schema={"a": "BIGINT NOT NULL", "s": "VARCHAR", "l": "VARCHAR[]", "n": "STRUCT(b BIGINT)"},
+    )
+    keys = ["k", "l", "m", "n"]
+    with log.producer() as producer:
+        if within:
+            with producer.transaction() as tx:
+                tx.send_many("trades", frame, keys=keys)
+        else:
+            producer.send_many("trades", frame, keys=keys).result()
+    found = {record.key: record.value for record in log.read("trades")}
+    nothing = {"s": None, "l": None, "n": None}
+    expected = [{"a": 1, "s": "x", "l": ["p"], "n": {"b": 1}}, None, {"a": 3, **nothing, "s": "y"}, None]
+    if name == "one field":
+        expected = [{"a": 1, **nothing}, None, {"a": 3, **nothing}, None]
+    assert [found[key.encode()] for key in keys] == expected
+    assert log.sql("select count(*), count(a), sum(a), count(value) from trades").fetchall() == [(4, 2, 4, 2)]
+
+
+def test_the_values_of_a_batch_go_into_another_topic(log: streamhouse.Log) -> None:
+    for name in ("trades", "copies"):
+        log.create_topic(name, schema={"a": "BIGINT"})
+    with log.producer() as producer:
+        producer.send_many("trades", [{"a": 1}, None, {"a": None}]).result()
+        with log.consumer("trades", start="earliest") as consumer:
+            (batch,) = consumer.poll_batches(timeout=5)
+        producer.send_many("copies", pa.table(batch)["value"]).result()
+    assert values(log, "copies") == values(log) == [{"a": 1}, None, {"a": None}]
