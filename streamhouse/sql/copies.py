@@ -11,6 +11,7 @@ target is a folder of files, for which DuckDB's rules hold: it has to be empty u
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import tempfile
@@ -32,6 +33,8 @@ _COPYING: Final = frozenset(("COPY", "MULTI"))  # the latter with a PIVOT: DuckD
 _FOLDER_OPTIONS: Final = frozenset(
     ("partition_by", "per_thread_output", "file_size_bytes", "hive_partition_by")
 )
+
+_NO_ROOM: Final = tuple(os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 
 
 class Copies:
@@ -64,8 +67,11 @@ class Copies:
         return relation if projection is None else relation.project(projection)
 
     def renamed(self, text: str) -> str:
-        """A text in which DuckDB speaks of its files, with URLs in their place."""
+        """What DuckDB says of its files, with URLs in their place; or that there is no room for them here."""
+        reason = next((reason for reason in _NO_ROOM if reason in text), None)
         for delivery in self._deliveries:
+            if reason is not None and delivery.folder in text:
+                return _no_room(delivery.shown, reason)
             text = text.replace(delivery.local, delivery.shown)
         return text
 
@@ -125,6 +131,7 @@ class _Delivery:
         self._outside = outside
         self._options = target.options
         self._url = target.url.rstrip("/") if self._options & _FOLDER_OPTIONS else target.url
+        self.folder = str(folder)
         self.local = str(folder / (self._url.rpartition("/")[2] or "data"))
         self.shown = without_credentials(self._url)
 
@@ -191,6 +198,13 @@ def upload_all(
             with contextlib.suppress(StoreError):
                 place.delete_many([name for name in done if name in taken_back])
             raise
+
+
+def _no_room(url: str, reason: str) -> str:
+    return (
+        f"the temporary folder {tempfile.gettempdir()} has no room for what is to be uploaded to {url}: "
+        f"{reason}; set TMPDIR to one that has"
+    )
 
 
 def _projection(relation: Any, delivery: _Delivery) -> str | None:

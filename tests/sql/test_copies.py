@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -224,6 +227,35 @@ def test_a_query_that_fails_leaves_nothing(shop_on_s3: streamhouse.Log, server: 
     with pytest.raises(QueryError) as caught:
         shop_on_s3.sql("copy (select 1) to 's3://streamhouse/out/a.zip' (format nonsense)")
     assert tempfile.gettempdir() not in str(caught.value)
+
+
+def test_no_room_here_is_not_taken_for_no_room_there(tmp_path: Path) -> None:
+    program = """
+import resource
+import streamhouse
+import streamhouse.errors
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+with streamhouse.Log("memory://", upkeep=False) as log:
+    for target in ("x.csv' (format csv)", "x.parquet'", "y' (format csv, partition_by (part))"):
+        try:
+            log.sql(f"copy (select range % 3 as part, hash(range) from range(1_000_000)) to 'memory://b/{target}")
+        except streamhouse.errors.QueryError as error:
+            print(type(error).__name__, error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=True,
+    )
+    said = done.stdout.splitlines()
+    assert len(said) == 3
+    for line, url in zip(said, ("memory://b/x.csv", "memory://b/x.parquet", "memory://b/y"), strict=True):
+        assert line.startswith(f"QueryError the temporary folder {tmp_path} has no room")
+        assert f"{url}: File too large; set TMPDIR" in line
+    assert list(tmp_path.glob("streamhouse-copy-*")) == []
 
 
 def test_an_upload_that_fails_leaves_nothing(shop_on_s3: streamhouse.Log, server: FakeS3Server) -> None:
