@@ -131,7 +131,7 @@ class _Delivery:
         self._outside = outside
         self._options = target.options
         self._url = target.url.rstrip("/") if self._options & _FOLDER_OPTIONS else target.url
-        self.folder = str(folder)
+        self.folder = str(folder) + os.sep
         self.local = str(folder / (self._url.rpartition("/")[2] or "data"))
         self.shown = without_credentials(self._url)
 
