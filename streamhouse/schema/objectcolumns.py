@@ -75,7 +75,11 @@ def _check_types(what: str, wanted: str, column: Any, types: tuple[type, ...]) -
 
 def _values(column: Any) -> Sequence[Any]:
     """The objects, None for whatever pandas has for that."""
-    return column.where(column.notna(), None).tolist()  # type: ignore[no-any-return]
+    nulls = column.isna()
+    values: list[Any] = column.tolist()
+    return (
+        [None if null else value for value, null in zip(values, nulls, strict=True)] if any(nulls) else values
+    )
 
 
 def _columns(fields: Sequence[Field], values: Collection[Sequence[Any]]) -> dict[str, ArrowColumn]:
