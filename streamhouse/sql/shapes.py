@@ -2,8 +2,9 @@
 
 The parser tries a part of a text again for each way in which what is around it may be read. Each common
 table expression within another makes that five times as much, so that ninety characters can take all
-memory there is; long runs of operators, of brackets and of dots are quadratic. Nothing can end it: it holds
-the interpreter's lock, and knows no limit of time or memory. So the tokens of a text are looked at first.
+memory there is, and each DESCRIBE twice; long runs of operators, of brackets and of dots are quadratic.
+Nothing can end it: it holds the interpreter's lock, and knows no limit of time or memory. So the tokens of a
+text are looked at first.
 
 What is a token is for DuckDB to say, and a text where its tokens and its parser might not agree is refused.
 """
@@ -19,15 +20,19 @@ from streamhouse.sql.mentions import SPACES, unquoted, words
 
 _TEXT_BYTES_MAX: Final = 32 << 10
 _BRACKETS_MAX: Final = 100
-_TABLES_MAX: Final = 4
-_TRIES: Final = 5
+_TRIES_OF_TABLES: Final = 5
 """How often the parser may read what is in a common table expression."""
+_TRIES_OF_DESCRIBED: Final = 2
+"""How often it may read what is in brackets after DESCRIBE and the like."""
+_TRIES_MAX: Final = _TRIES_OF_TABLES**4
 _TOKENS_MAX: Final = 100_000
+"""How many it may read, each as often as it is."""
 _OPERATORS_MAX: Final = 50
 _NAME_PARTS_MAX: Final = 50
 
 _CLOSING: Final[Mapping[str, str]] = {"(": ")", "[": "]", "{": "}"}
 _BEFORE_TABLES: Final = frozenset(("as", "materialized"))
+_DESCRIBING: Final = frozenset(("describe", "desc", "summarize", "show"))
 _OPERATOR: Final = frozenset("+-*/%^<>=~!@#&|`?:")
 _PARSING: Final = frozenset(
     ("query", "json_serialize_sql", "json_serialize_plan", "json_execute_serialized_sql")
@@ -60,7 +65,7 @@ def check_shape(text: str) -> None:
         )
     found = _lowered(text)
     pairs = _pairs(found)
-    _check_tables(found, pairs)
+    _check_tries(found)
     _check_runs(found)
     _check_functions(found, pairs)
 
@@ -89,20 +94,26 @@ def _pairs(found: Sequence[str]) -> dict[int, int]:
     return pairs
 
 
-def _check_tables(found: Sequence[str], pairs: Mapping[int, int]) -> None:
-    """Refuse common table expressions that are nested too deeply, or have too much in them."""
-    ends: list[int] = []
+def _check_tries(found: Sequence[str]) -> None:
+    """Refuse what the parser reads too often: what is nested too deeply, or has too much in it."""
+    tries, described = [1], [False]  # of each bracket that is open
     read = 0
-    for at, (before, word) in enumerate(zip(["", *found], found, strict=False)):
-        while ends and at > ends[-1]:
-            ends.pop()
-        read += _TRIES ** len(ends)
-        if word == "(" and before in _BEFORE_TABLES:
-            ends.append(pairs[at])
-        if len(ends) > _TABLES_MAX or read > _TOKENS_MAX:
+    for before, word in zip(["", *found], found, strict=False):
+        read += tries[-1]
+        if word in _DESCRIBING:
+            described[-1] = True
+        elif word in _CLOSING:
+            of_table = _TRIES_OF_TABLES if before in _BEFORE_TABLES else 1
+            tries.append(tries[-1] * of_table * (_TRIES_OF_DESCRIBED if described[-1] else 1))
+            described.append(False)
+        elif word in _CLOSING.values():
+            tries.pop()
+            described.pop()
+        if tries[-1] > _TRIES_MAX or read > _TOKENS_MAX:
             raise QueryRefusedError(
-                f"a restricted session takes common table expressions up to {_TABLES_MAX} within each other, "
-                "and less text in inner ones; write them one after another: with a as (...), b as (...)"
+                "a restricted session takes common table expressions up to 4 within each other, DESCRIBE and "
+                "the like up to 9, and less text in inner ones; write them one after another: "
+                "with a as (...), b as (...)"
             )
 
 
@@ -139,5 +150,6 @@ def _check_types(name: str, call: Sequence[str]) -> None:
             f"in a restricted session the types for {name} have to be written out, as a text without \\"
         )
     found = _lowered(_QUOTING.sub(" ", text))
-    _check_tables(found, _pairs(found))
+    _pairs(found)
+    _check_tries(found)
     _check_runs(found)
