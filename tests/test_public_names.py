@@ -96,4 +96,5 @@ def test_results_have_the_same_names_in_asyncio() -> None:
             for member in dir(of_sql)
             if not member.startswith("_") and not hasattr(getattr(streamhouse.aio, name), member)
         }
-        assert missing == ({"run"} if name == "SqlSession" else {"interrupt"})  # cancel, there
+        # a task is cancelled there; the others are for what is within the package
+        assert missing == ({"run"} if name == "SqlSession" else {"interrupt", "open_stream"})
