@@ -81,6 +81,8 @@ class ConsumerGroups:
         if refusal is not None:
             return refusal
         member = self._members.find(beat.group, beat.member)
+        if member is not None and beat.epoch > member.epoch:
+            await self._parts.refresh()  # perhaps another gateway has told it so
         if member is not None and self._members.spoken_for_elsewhere(member):
             self._members.forget(member)  # what it was told meanwhile is not known here
             member = None
@@ -167,6 +169,8 @@ class ConsumerGroups:
     # --- news --------------------------------------------------------------------------------------
 
     async def _exchange(self, member: ConsumerMember, beat: Beat) -> News:
+        if beat.epoch > member.epoch:
+            return News(ErrorCode.fenced_member_epoch, f"{member.id} has not come to epoch {beat.epoch} yet")
         member.heard_at = self._parts.loop.time()
         wanted = self._take_in(member, beat)
         group = self._members.group_of(member)
@@ -254,7 +258,7 @@ class ConsumerGroups:
         else:
             member.revoking_since = None
             member.epoch = generation
-        same = shall_have == member.assigned and beat.epoch != 0
+        same = shall_have == member.assigned and beat.epoch != 0 and not beat.is_full
         member.assigned = shall_have
         return News(epoch=member.epoch, assignment=None if same else tuple(sorted(shall_have)))
 

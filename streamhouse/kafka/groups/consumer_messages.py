@@ -19,7 +19,7 @@ class Beat(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         group: The group.
         member: Its name, which it has made up itself.
-        epoch: The one it is in; 0 to join.
+        epoch: The one it is in; 0 to join, below 0 to leave.
         instance: Name of a static member, or empty.
         rebalance_seconds: How long it may take to give partitions back; ``None``: as said before.
         topics: Names it subscribes to; ``None``: as said before.
@@ -44,6 +44,12 @@ class Beat(msgspec.Struct, frozen=True, kw_only=True):
     owned: frozenset[Place] | None
     client_id: str
     host: str
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it says everything: a client that joins does, and one that has missed an answer."""
+        subscription = self.topics is not None or self.pattern is not None
+        return subscription and self.owned is not None and self.rebalance_seconds is not None
 
 
 class News(msgspec.Struct, frozen=True):

@@ -184,7 +184,7 @@ def consumer_beat(
     owned: Any = None,
     instance: str | None = None,
 ) -> Any:
-    """A heartbeat of the newer protocol; what is not said is as it was."""
+    """A heartbeat of the newer protocol; what is not said is as it was, and with topics it is a full one."""
     return ask(
         gateway,
         68,
@@ -194,7 +194,7 @@ def consumer_beat(
         member_epoch=epoch,
         instance_id=instance,
         rack_id=None,
-        rebalance_timeout=10_000 if epoch == 0 else -1,
+        rebalance_timeout=-1 if topics is None else 10_000,
         subscribed_topic_names=topics,
         subscribed_topic_regex=None,
         server_assignor=None,
