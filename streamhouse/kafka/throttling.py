@@ -20,6 +20,7 @@ from streamhouse.kafka.settings import GatewaySettings
 
 BURST_SECONDS: Final = 1.0
 _BUCKETS_MAX: Final = 10_000
+_WAIT_SECONDS_MAX: Final = (2**31 - 1) / 1000  # answers have 31 bits for it, in milliseconds
 _USER: Final = "User:"
 
 
@@ -93,7 +94,7 @@ class Throttle:
         if bucket is None:
             self._make_room(now)
             bucket = self._buckets[shared] = Bucket(limit.value, limit.value * BURST_SECONDS, now)
-        wait = bucket.take(size, limit.value, now)
+        wait = min(bucket.take(size, limit.value, now), _WAIT_SECONDS_MAX)
         if wait > 0:
             peer.muted_until = max(peer.muted_until, now + wait)
             self._metrics.throttled += 1

@@ -148,7 +148,7 @@ def _check_value(key: str, value: float) -> None:
     if key in _WHOLE:
         if value >= _RATE_MAX:
             raise InvalidInputError(f"Proposed value for {key} is too large for a LONG.")
-        if value % 1.0 > 1e-6:
+        if value < 1 or value % 1.0 > 1e-6:
             raise InvalidInputError(f"{key} cannot be a fractional value.")
 
 

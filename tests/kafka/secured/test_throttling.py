@@ -166,6 +166,17 @@ def test_quotas_of_users_hold_whatever_they_call_themselves(log: streamhouse.Log
         )
 
 
+def test_a_wait_that_has_no_end_is_the_longest_that_can_be_said(log: streamhouse.Log) -> None:
+    """Otherwise there would be no answer, and the client would send the same again and again."""
+    log.create_topic(TOPIC)
+    with (
+        streamhouse.kafka.serve(log, port=0, produce_bytes_per_second_max=1) as gateway,
+        Wire(gateway) as wire,
+    ):
+        assert produce(wire, 3_000_000) == 2**31 - 1
+        assert len(list(log.read(TOPIC))) == 1
+
+
 def test_the_gateways_own_quotas(log: streamhouse.Log) -> None:
     log.create_topic(TOPIC)
     with (

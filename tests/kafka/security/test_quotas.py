@@ -113,6 +113,8 @@ def test_an_entity_is_the_same_in_any_order() -> None:
         ([(KEY, math.nan)], "greater than 0"),
         ([(KEY, math.inf)], "greater than 0"),
         ([(KEY, 1.5)], "fractional"),
+        ([(KEY, 1e-7)], "fractional"),
+        ([(KEY, 1e-320)], "fractional"),
         ([(KEY, 2.0**63)], "too large"),
     ],
 )
