@@ -41,10 +41,9 @@ class OffsetHandlers:
     # --- ListOffsets -------------------------------------------------------------------------------
 
     async def list_offsets(self, request: Request) -> Fields:
-        """The first offset, the next one, or that of a time."""
+        """The first offset, the next one, or that of a time: as they are now, whoever writes."""
         body = request.body()
-        if any(part.timestamp == _LATEST for topic in body.topics for part in topic.partitions):
-            await self._parts.refresh()  # whoever asks where the end is wants to know it now
+        await self._parts.refresh()
         infos = await self._topics.find_all([topic.name for topic in body.topics])
         return {
             "throttle_time": 0,

@@ -109,7 +109,12 @@ def committed(gateway: Gateway, group: str, topic: str) -> int:
 
 def end_of(gateway: Gateway, topic: str) -> int:
     """Where the first partition ends."""
-    part = {"partition_index": 0, "timestamp": -1}
+    return offset_of(gateway, topic, -1)
+
+
+def offset_of(gateway: Gateway, topic: str, timestamp: int) -> int:
+    """The offset of a time in the first partition; -2: the first, -1: the end, -3: the largest time."""
+    part = {"partition_index": 0, "timestamp": timestamp}
     answer = ask(gateway, 2, 1, replica_id=-1, topics=({"name": topic, "partitions": (part,)},))
     offset: int = answer.topics[0].partitions[0].offset
     return offset

@@ -12,7 +12,7 @@ import streamhouse.kafka
 from streamhouse.format.operations import CommitOffsets, OffsetEntry
 from streamhouse.kafka import Gateway
 from streamhouse.kafka.protocol.errors import ErrorCode
-from tests.kafka.durable.asking import NO_ERROR, committed, create, end_of, produce
+from tests.kafka.durable.asking import NO_ERROR, committed, create, end_of, offset_of, produce
 from tests.kafka.wire import ask
 
 TURNS = 50
@@ -70,6 +70,31 @@ def test_the_end_is_not_an_older_one(logs: list[streamhouse.Log], end: Callable[
         for number in range(TURNS):
             assert produce(one, "t", [b"v"]) == (NO_ERROR, number)
             assert end(two) == number + 1
+
+
+@pytest.mark.parametrize("timestamp", [1_700_000_000_000, -3], ids=["time", "largest"])
+def test_a_record_that_was_just_written_is_found_by_its_time(
+    logs: list[streamhouse.Log], timestamp: int
+) -> None:
+    """Clients take "none" for the end, and pass over the record."""
+    with streamhouse.kafka.serve(logs[0], port=0) as gateway, logs[1].producer() as producer:
+        create(gateway, "t")
+        for number in range(TURNS):
+            producer.send("t", b"v", timestamp=1_700_000_000_000 + number)
+            producer.flush()
+            assert offset_of(gateway, "t", timestamp + number if timestamp > 0 else timestamp) == number
+
+
+def test_the_beginning_is_not_an_older_one(logs: list[streamhouse.Log]) -> None:
+    """What was removed elsewhere cannot be read any more."""
+    with streamhouse.kafka.serve(logs[0], port=0) as gateway, logs[1].producer() as producer:
+        create(gateway, "t")
+        for _ in range(TURNS):
+            producer.send("t", b"v")
+        producer.flush()
+        for number in range(TURNS):
+            logs[1].delete_records("t", {0: number + 1})
+            assert offset_of(gateway, "t", -2) == number + 1
 
 
 def test_committed_offsets_are_the_last(logs: list[streamhouse.Log]) -> None:
