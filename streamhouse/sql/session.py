@@ -131,28 +131,18 @@ class SqlSession:
             script = self._with_topics_shown(script, moment)
             mentions = find_mentions(script.text)
             reading = self._check_kinds(script.kinds, mentions)
-            with redirected(script, values, self._outside, self._evaluate) as copies:
-                own = copies.text == script.text
-                statements = script.parsed if own else tuple(self._database.parse(copies.text))
-                take = partial(self._capture, windows or {})
-                again = None if reading else self._moment_of
-                relations = Relations(mentions, moment, again, take, self._allowed, frame)
-                if reading:
-                    bound = self._bind(copies.text, statements, copies.values, relations)
-                    relation = bound.relation
-                else:
-                    if _TRANSACTION in script.kinds:
-                        relations.look_ahead(self._database.definitions())
-                    bound = self._perform(copies.text, statements, copies.values, relations)
-                    relation = bound.run.guard(partial(copies.deliver, bound.relation))
+            again = None if reading else self._moment_of
+            take = partial(self._capture, windows or {})
+            relations = Relations(mentions, moment, again, take, self._allowed, frame)
+            bound = self._bind(script, values, relations) if reading else self._run(script, values, relations)
         rows_max = None if self._limits is None else self._limits.rows_max
-        return Result(bound.query, bound.run, relation, entry, rows_max, bound.shape)
+        return Result(bound.query, bound.run, bound.relation, entry, rows_max, bound.shape)
 
-    def _bind(self, text: str, statements: tuple[Any, ...], values: Values, relations: Relations) -> _Bound:
+    def _bind(self, script: Script, values: Values, relations: Relations) -> _Bound:
         """A statement that only reads, with all that it mentions, on a cursor."""
         changes = self._known.changes
         while True:
-            query = self._query(text, statements, values, relations, repeatable=True)
+            query = self._query(script.text, script.parsed, values, relations, repeatable=True)
             key = key_of(query, relations.mentions)
             known = self._known.find(key)
             if known is not None:
@@ -172,10 +162,25 @@ class SqlSession:
                     self._known.keep(key, _known(bound), changes)
                 return bound
 
-    def _perform(
+    def _run(self, script: Script, values: Values, relations: Relations) -> _Bound:
+        """Statements that may change something, with what they write delivered."""
+        if _TRANSACTION in script.kinds:
+            relations.look_ahead(self._database.definitions())
+        with redirected(script, values, self._outside, self._evaluate) as copies:
+            own = copies.text == script.text
+            statements = script.parsed if own else tuple(self._database.parse(copies.text))
+            try:
+                bound = self._one_by_one(copies.text, statements, copies.values, relations)
+            finally:
+                self._known.forget()
+                self._database.forget_views()  # perhaps one that was made for a topic was dropped
+            relation = bound.run.guard(partial(copies.deliver, bound.relation))
+        return bound._replace(relation=relation)
+
+    def _one_by_one(
         self, text: str, statements: tuple[Any, ...], values: Values, relations: Relations
     ) -> _Bound:
-        """Statements that may change something: each runs once, on the same cursor.
+        """Each statement runs once, on the same cursor.
 
         One that DuckDB refused because it misses a relation has done nothing, and is given to it again.
         """
@@ -196,9 +201,6 @@ class SqlSession:
         except BaseException:
             run.close()
             raise
-        finally:
-            self._known.forget()
-            self._database.forget_views()  # perhaps one that was made for a topic was dropped
         return _Bound(query, run, *done)
 
     def close(self) -> None:

@@ -360,3 +360,11 @@ def test_topics_may_come_from_anything_that_has_them(shop: streamhouse.Log) -> N
 def test_limits_are_for_restricted_sessions(shop: streamhouse.Log) -> None:
     with pytest.raises(InvalidSettingError, match="rows_max: only a session with restricted=True"):
         shop.sql_session(rows_max=5)
+
+
+def test_show_tables_of_a_log_with_many_topics(log: streamhouse.Log) -> None:
+    names = [f"{'a-long-name-of-a-topic' * 4}-{number}" for number in range(400)]
+    for name in names:
+        log.create_topic(name)
+    with log.sql_session(restricted=True) as session:
+        assert session.sql("show tables").fetchall() == [(name,) for name in sorted(names)]
