@@ -16,6 +16,8 @@ OFFSET_METADATA_BYTES_MAX: Final = 4096  # Kafka's offset.metadata.max.bytes; th
 RECORD_BYTES_DEFAULT: Final = 16 * MIB
 RECORD_BYTES_MAX: Final = GIB  # block buffers use 32-bit offsets
 HEADERS_PER_RECORD_MAX: Final = 10_000
+TIMESTAMP_MS_MIN: Final = -62_135_596_800_000  # year 1
+TIMESTAMP_MS_MAX: Final = 253_402_300_799_999  # year 9999: microseconds by mistake lie above it
 JSON_DEPTH_MAX: Final = 100  # MySQL's; Python's stack ends at ten times that, with whoever reads on it
 
 BLOCK_BYTES_TARGET: Final = 2 * MIB  # raw bytes; one block is the unit of reading

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
+from streamhouse import limits
 from streamhouse.catalog.catalog import TopicInfo
 from streamhouse.commits.fold import NO_PRODUCER
 from streamhouse.commits.proposal import PartBlocks, append_operation
@@ -19,6 +20,7 @@ from streamhouse.commits.verdicts import Code
 from streamhouse.errors import InvalidRecordError, StreamhouseError
 from streamhouse.format.block import BLOCK_RECORDS_MAX, EncodedBlock, encode_block
 from streamhouse.format.columns import BinaryColumn, Columns, columns_from_lists, stamped
+from streamhouse.format.integers import int64s
 from streamhouse.format.joins import cut_columns
 from streamhouse.format.lists import binary_list
 from streamhouse.format.operations import AddToTransaction, Standing
@@ -147,6 +149,7 @@ class RecordSink:
     def _stamped(self, info: TopicInfo, columns: Columns) -> tuple[Columns, int]:
         """The records with the time that their topic wants them to have; that time, or -1."""
         if info.settings.timestamp_type != "append":
+            _refuse_outside_calendars(columns)
             return columns, -1
         now = self._parts.runtime.time_ms()
         return stamped(columns, now), now
@@ -247,6 +250,19 @@ class OpenedTransaction(msgspec.Struct, frozen=True):
     transactional_id: str
     number: int
     standing: Standing
+
+
+def _refuse_outside_calendars(columns: Columns) -> None:
+    """Refuse times that native producers cannot send either, and SQL cannot show."""
+    least, most = limits.TIMESTAMP_MS_MIN, limits.TIMESTAMP_MS_MAX
+    if least <= columns.timestamp_min and columns.timestamp_max <= most:
+        return
+    bad = [
+        (place, f"timestamp {time} is outside the years 1 to 9999: it is in milliseconds since 1970")
+        for place, time in enumerate(int64s(columns.timestamps))
+        if not least <= time <= most
+    ]
+    raise DeclinedError(ErrorCode.invalid_timestamp, bad[0][1], bad[:_BAD_RECORDS_SHOWN])
 
 
 def _refuse_without_keys(keys: BinaryColumn, count: int) -> None:

@@ -44,6 +44,7 @@ from streamhouse.sql.fields import columns_of
 from streamhouse.sql.intervals import Intervals
 from streamhouse.sql.plan import COLUMNS, BlockScan
 from streamhouse.sql.text import text_column, text_headers
+from streamhouse.sql.times import shown_times
 
 _RUNS_MAX: Final = 32  # an array costs some 50 us, copying a record 1 us
 _ROWS_KNOWN_MAX: Final = 1 << 17  # in one array
@@ -127,7 +128,7 @@ class Wrapper:
         if column == "offset":
             return array_of(INT64, count, [None, offset_buffer(scan.ref.base_offset, block, start, stop)])
         if column == "timestamp":
-            return array_of(TIME, count, [None, block.timestamps], start)
+            return array_of(TIME, count, [None, shown_times(block)], start)
         if column == "headers":
             headers = block.headers
             if headers is not None and not self._raw:

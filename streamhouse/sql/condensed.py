@@ -20,6 +20,7 @@ from streamhouse.sql.predicates import restrict
 from streamhouse.sql.scan import Workers
 from streamhouse.sql.snapshot import PartitionView, TopicView
 from streamhouse.sql.stats import ScanNotes
+from streamhouse.sql.times import shown_time
 
 CONDENSED: Final = ("topic", "partition", "offset", "timestamp", RECORDS)
 """The columns of a condensed topic."""
@@ -67,7 +68,7 @@ class CondensedScan:
             "topic": [None, stride_offsets(len(name), _ROWS), name * _ROWS],
             "partition": [None, array("i", [partition] * _ROWS).tobytes()],
             "offset": [None, array("q", ends.offsets).tobytes()],
-            "timestamp": [None, array("q", ends.times).tobytes()],
+            "timestamp": [None, array("q", map(shown_time, ends.times)).tobytes()],
             RECORDS: [None, array("q", [ends.records, 0]).tobytes()],
         }
         children = [array_of(_TYPES[column], _ROWS, columns[column]) for column in self._columns]

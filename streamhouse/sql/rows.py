@@ -14,6 +14,7 @@ from streamhouse.format.columns import binary_column
 from streamhouse.format.integers import bitmap
 from streamhouse.read.arrow import INT64, TEXT, TIME, array_of, binary_array
 from streamhouse.sql.tables import Row
+from streamhouse.sql.times import shown_time
 
 _FLOAT: Final = na.c_schema(na.float64())
 _TEXTS: Final = na.c_schema(na.list_(TEXT))
@@ -62,6 +63,10 @@ def _numbers(kind: Any, code: str) -> Callable[[Sequence[Any]], Any]:
     return build
 
 
+def _times(values: Sequence[Any]) -> Any:
+    return _numbers(TIME, "q")([None if value is None else shown_time(value) for value in values])
+
+
 def _texts(values: Sequence[Any]) -> Any:
     column = binary_column([None if value is None else value.encode() for value in values])
     return binary_array(TEXT, column, len(values))
@@ -75,7 +80,7 @@ def _text_lists(values: Sequence[Any]) -> Any:
 _KINDS: Final[Mapping[str, tuple[Any, Callable[[Sequence[Any]], Any]]]] = {
     "int": (INT64, _numbers(INT64, "q")),
     "float": (_FLOAT, _numbers(_FLOAT, "d")),
-    "time": (TIME, _numbers(TIME, "q")),
+    "time": (TIME, _times),
     "text": (TEXT, _texts),
     "texts": (_TEXTS, _text_lists),
 }

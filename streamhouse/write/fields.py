@@ -22,8 +22,6 @@ HeadersInput: TypeAlias = Mapping[str, bytes | str | None] | Iterable[tuple[str,
 BYTES_OR_NONE: Final = frozenset((bytes, type(None)))
 _EPOCH: Final = dt.datetime.fromtimestamp(0, tz=dt.UTC)
 _MILLISECOND: Final = dt.timedelta(milliseconds=1)
-_TIMESTAMP_MIN: Final = -62_135_596_800_000  # year 1
-_TIMESTAMP_MAX: Final = 253_402_300_799_999  # year 9999: microseconds by mistake lie above it
 
 
 def headers_tuple(headers: HeadersInput) -> Headers:
@@ -92,7 +90,7 @@ def timestamp_ms(timestamp: Any) -> int:
             f"a timestamp of type {type_name(timestamp)} cannot be stored: pass whole milliseconds since "
             "1970, or a datetime with a time zone"
         )
-    if not _TIMESTAMP_MIN <= timestamp <= _TIMESTAMP_MAX:
+    if not limits.TIMESTAMP_MS_MIN <= timestamp <= limits.TIMESTAMP_MS_MAX:
         raise InvalidRecordError(
             f"timestamp {timestamp} is outside the years 1 to 9999: it is in milliseconds since 1970"
         )
@@ -106,7 +104,8 @@ def timestamps_ms(timestamps: Sequence[Any]) -> Sequence[int]:
         InvalidRecordError: One is wrong; the message has its position.
     """
     if set(map(type, timestamps)) <= {int} and (
-        not timestamps or _TIMESTAMP_MIN <= min(timestamps) <= max(timestamps) <= _TIMESTAMP_MAX
+        not timestamps
+        or limits.TIMESTAMP_MS_MIN <= min(timestamps) <= max(timestamps) <= limits.TIMESTAMP_MS_MAX
     ):
         return timestamps
     return one_by_one(timestamp_ms, timestamps, "timestamps")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -27,8 +27,14 @@ def world() -> Iterator[World]:
         yield world
 
 
-def producing(*keys: bytes | None, topic: str = "t", value: bytes = b"v", timeout: int = 5000) -> Values:
-    parts = [{"index": 0, "records": batch(*keys, value=value)}]
+def producing(
+    *keys: bytes | None,
+    topic: str = "t",
+    value: bytes = b"v",
+    timeout: int = 5000,
+    times: Sequence[int] = (),
+) -> Values:
+    parts = [{"index": 0, "records": batch(*keys, value=value, times=times)}]
     return {"acks": -1, "timeout": timeout, "topic_data": [{"name": topic, "partition_data": parts}]}
 
 
@@ -96,6 +102,19 @@ def test_records_without_keys_are_named_one_by_one(world: World) -> None:
         assert [each.batch_index for each in part.record_errors] == [1, 2]
         assert all("key" in each.batch_index_error_message for each in part.record_errors)
     assert list(world.log.read("compacted")) == []
+
+
+@pytest.mark.parametrize("bad", [10**18, 253_402_300_800_000, -62_135_596_800_001, -(2**63)])
+def test_times_that_no_calendar_has_are_named_one_by_one(world: World, bad: int) -> None:
+    """Native producers cannot send them either, and SQL could not show most of them."""
+    sent = producing(b"a", b"b", times=[253_402_300_799_999, bad])
+    (part,) = world.ask(apis.PRODUCE, 9, sent).responses[0].partition_responses
+    assert part.error_code is ErrorCode.invalid_timestamp
+    assert [each.batch_index for each in part.record_errors] == [1]
+    assert str(bad) in part.error_message
+    world.log.alter_topic("t", timestamp_type="append")
+    assert errors(world.ask(apis.PRODUCE, 9, sent)) == NONE  # they get another time anyway
+    assert len(world.log.sql("SELECT * FROM t").fetchall()) == 5
 
 
 def test_a_record_of_a_schema_altered_elsewhere_fits(tmp_path: Path) -> None:

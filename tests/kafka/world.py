@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, get_args, get_origin
@@ -135,11 +135,12 @@ def errors(response: Any) -> set[ErrorCode]:
 NONE = {ErrorCode.none}
 
 
-def batch(*keys: bytes | None, value: bytes = b"v") -> bytes:
-    """A record batch; by default of one record."""
+def batch(*keys: bytes | None, value: bytes = b"v", times: Sequence[int] = ()) -> bytes:
+    """A record batch; by default of one record, with a time in 2023."""
     builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 1 << 30)
     for place, key in enumerate(keys or (b"k",)):
-        assert builder.append(place, 1_700_000_000_000, key, value, [("h", b"1")])
+        time = times[place] if times else 1_700_000_000_000
+        assert builder.append(place, time, key, value, [("h", b"1")])
     return bytes(builder.build())
 
 

@@ -22,7 +22,7 @@ _NO_FILES: Final = "No effect: there are no files and no indexes."
 _NO_FLUSHES: Final = "No effect: what is acknowledged is durable."
 _NO_TIERS: Final = "No effect: there is one store, for old and new records."
 _NO_LEVELS: Final = "No effect: batches for consumers are compressed at the codec's usual level."
-_NO_CHECK: Final = "No effect: a record may have any time."
+_NO_CHECK: Final = "No effect: a record may have any time in the years 1 to 9999."
 _NO_FORMATS: Final = "No effect: record batches have version 2."
 _PLACES: Final = r"\*|none|\d+:\d+"  # partition and broker
 
