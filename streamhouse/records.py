@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import operator
 from collections.abc import Mapping
 from typing import Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
@@ -84,6 +85,17 @@ class Record(msgspec.Struct, Generic[K, V], frozen=True, gc=False):
     def time(self) -> dt.datetime:
         """The timestamp as a ``datetime`` in UTC."""
         return dt.datetime.fromtimestamp(self.timestamp / 1000, tz=dt.UTC)
+
+
+def whole_number(value: Any) -> int:
+    """A whole number as plain ``int``, also one of NumPy or pandas.
+
+    Raises:
+        TypeError: It is none; truth values are not meant as numbers.
+    """
+    if isinstance(value, bool):
+        raise TypeError("a truth value is no number")
+    return operator.index(value)
 
 
 def describe_position(position: Any) -> str:

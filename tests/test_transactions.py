@@ -446,7 +446,7 @@ def test_a_named_producer_sends_in_transactions_only(log: streamhouse.Log) -> No
         for use in (lambda: producer.send("one", b""), lambda: producer.send_many("one", [b""])):
             with pytest.raises(TransactionError, match="in transactions only"):
                 use()
-    for name in ("", 5, "x" * 250):
+    for name in ("", 5, "x" * 250, "\ud800"):
         with pytest.raises(InvalidInputError, match="transactional_id"):
             log.producer(transactional_id=name)  # type: ignore[arg-type]
 

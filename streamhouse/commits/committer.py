@@ -306,14 +306,11 @@ class Committer:
                 self._placing.discard(seq)
 
     async def _create(self, seq: int, flush: PendingFlush) -> bool:
+        inner, body = flush.inline() if flush.uploaded is None else (flush.uploaded, ())
         exposed, flush.exposed = flush.exposed, True
         ours = False
         try:
-            if flush.uploaded is not None:
-                ours = await self._slots.create(seq, flush.agent, [flush.uploaded])
-            else:
-                inner, body = flush.inline()
-                ours = await self._slots.create(seq, flush.agent, [inner], body)
+            ours = await self._slots.create(seq, flush.agent, [inner], body)
         except StoreDurabilityError:
             raise
         except StoreError:

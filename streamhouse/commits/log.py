@@ -23,7 +23,8 @@ from streamhouse.config import Settings
 from streamhouse.errors import LOG_CLOSED, ClosedError, ForkedError
 from streamhouse.format import names
 from streamhouse.format.commit import Commit, decode_commit
-from streamhouse.format.operations import Operation
+from streamhouse.format.operations import Append, Operation
+from streamhouse.format.readback import read_back
 from streamhouse.runtime import Runtime, process_id
 from streamhouse.store.base import ObjectStore
 
@@ -113,6 +114,9 @@ class CommitLog:
         Returns:
             A future of the base offsets of all parts, for a transaction, or of the verdict. It raises what
             :meth:`append` says, TransactionError and StaleMemberError for a transaction.
+
+        Raises:
+            InvalidInputError: Something in it cannot be stored. Nothing was proposed; as for the others here.
         """
         return self._propose(operation, blocks, self.on_append, answered)
 
@@ -307,6 +311,8 @@ class CommitLog:
         on_append: AppendListener | None,
         answered: Callable[[Future[Any]], object] | None,
     ) -> Proposal:
+        if not isinstance(operation, Append):  # those are ours, of plain numbers, and many
+            operation = read_back(operation)
         deadline = self._runtime.monotonic() + self._settings.delivery_timeout_seconds
         proposal = Proposal(operation, blocks, deadline, on_append)
         if answered is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import operator
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -134,7 +135,8 @@ def append_operation(
     blocks: list[Block] = []
     for part in parts:
         number = first_block + len(blocks)
-        entries.append(AppendPart(part.partition, part.sequence, number, len(part.blocks)))
+        partition = operator.index(part.partition)  # a plain int: appends are not read back
+        entries.append(AppendPart(partition, part.sequence, number, len(part.blocks)))
         blocks.extend(part.blocks)
     return Append(topic, producer, epoch, tuple(entries)), blocks
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from operator import itemgetter
 from typing import Any, Final
 
 from streamhouse.catalog.catalog import Catalog, TopicInfo
 from streamhouse.commits.state import BlockRef
 from streamhouse.errors import (
+    InvalidInputError,
     InvalidPositionError,
     OffsetOutOfRangeError,
     PartitionNotFoundError,
@@ -17,7 +19,7 @@ from streamhouse.errors import (
 from streamhouse.format.integers import int64s
 from streamhouse.read.reader import BlockReader
 from streamhouse.read.window import first_at_time, offset_at, place
-from streamhouse.records import Position, Positions, describe_position
+from streamhouse.records import Position, Positions, describe_position, whole_number
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MILLISECOND: Final = dt.timedelta(milliseconds=1)
@@ -64,7 +66,7 @@ def resolve_end(
     """
     if until == "end":
         return catalog.high_watermark(topic.id, partition)
-    if isinstance(until, int):
+    if not isinstance(until, str | dt.datetime):
         return min(checked_offset(until), catalog.high_watermark(topic.id, partition))
     return resolve(catalog, reader, topic, partition, until)  # type: ignore[arg-type]
 
@@ -120,17 +122,25 @@ def checked_partitions(topic: TopicInfo, wanted: Iterable[int] | None) -> list[i
     """The partitions to read, all when nothing else is said.
 
     Raises:
+        InvalidInputError: It is no list of partitions.
         PartitionNotFoundError: The topic has no such partition.
     """
     if wanted is None:
         return list(range(topic.partitions))
-    numbers = list(dict.fromkeys(wanted))
-    for number in numbers:
-        if number not in range(topic.partitions):
-            raise PartitionNotFoundError(
-                f"topic {topic.name!r} has partitions 0 to {topic.partitions - 1}, not {number!r}"
-            )
-    return numbers
+    if not isinstance(wanted, Iterable):
+        raise InvalidInputError(f"partitions is a list of numbers, not {wanted!r}")
+    return list(dict.fromkeys([_checked_partition(topic, number) for number in wanted]))
+
+
+def _checked_partition(topic: TopicInfo, number: Any) -> int:
+    """As a plain number: it may be stored, where 0.0 and False would not be read back."""
+    with suppress(TypeError):
+        plain = whole_number(number)
+        if 0 <= plain < topic.partitions:
+            return plain
+    raise PartitionNotFoundError(
+        f"topic {topic.name!r} has partitions 0 to {topic.partitions - 1}, not {number!r}"
+    )
 
 
 def checked_offset(position: Any) -> int:
@@ -139,12 +149,14 @@ def checked_offset(position: Any) -> int:
     Raises:
         InvalidPositionError: It is not.
     """
-    if isinstance(position, bool) or not isinstance(position, int) or position < 0:
-        raise InvalidPositionError(
-            "a position is 'earliest', 'latest', an offset from 0 on or a datetime,"
-            f" not {describe_position(position)}"
-        )
-    return position
+    with suppress(TypeError):
+        offset = whole_number(position)
+        if offset >= 0:
+            return offset
+    raise InvalidPositionError(
+        "a position is 'earliest', 'latest', an offset from 0 on or a datetime,"
+        f" not {describe_position(position)}"
+    )
 
 
 def milliseconds(time: dt.datetime) -> int:

@@ -45,7 +45,7 @@ class Identity:
         name: The transactional id, or nothing.
 
     Raises:
-        InvalidInputError: The name is no text, empty or too long.
+        InvalidInputError: The name is no valid text, empty or too long.
     """
 
     def __init__(self, commits: CommitLog, runtime: Runtime, name: str | None) -> None:
@@ -157,4 +157,10 @@ def _checked(name: Any) -> str:
         raise InvalidInputError(
             f"a transactional_id is text of 1 to {_NAME_CHARS_MAX} characters, not {name!r}"
         )
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise InvalidInputError(
+            f"transactional_id {name!r} is no valid text (half a surrogate pair)"
+        ) from None
     return name

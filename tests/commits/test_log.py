@@ -15,6 +15,7 @@ from streamhouse.config import make_settings
 from streamhouse.errors import (
     ClosedError,
     CorruptionError,
+    InvalidInputError,
     PartitionNotFoundError,
     SequenceError,
     StateDivergedError,
@@ -27,6 +28,14 @@ from streamhouse.format import names
 from streamhouse.format.block import EncodedBlock, encode_block
 from streamhouse.format.columns import columns_from_lists
 from streamhouse.format.container import PREAMBLE_BYTES, Kind, pack
+from streamhouse.format.operations import (
+    CommitOffsets,
+    DeleteGroup,
+    OffsetEntry,
+    Operation,
+    Transaction,
+    Trim,
+)
 from streamhouse.runtime import SystemRuntime
 from streamhouse.store.memory import MemoryStore
 from streamhouse.testing.stores import FaultyStore, SlowStore
@@ -206,6 +215,46 @@ def test_a_full_disk_fails_what_waits_and_later_records_go_through(
         append(commits, topic, 1, b"lost")
     assert append(commits, topic, 1, b"after") == [1]
     assert catalog.high_watermark(topic, 0) == 2
+
+
+_HALF = CommitOffsets("\ud800", "", 0, (OffsetEntry(1, 0, 0),))
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        Trim(1, ((0.0, 1),)),  # type: ignore[arg-type]
+        Trim(1, ((False, 1),)),
+        Trim(1, ((0, 1 << 70),)),
+        DeleteGroup("\ud800"),
+        _HALF,
+        Transaction("", 7, 0, (), (_HALF,)),
+        Transaction("\ud800", 7, 0, (), ()),
+    ],
+)
+def test_what_nobody_could_read_fails_who_proposed_it_and_nobody_else(
+    open_log: Open, operation: Operation
+) -> None:
+    commits, catalog = open_log()
+    topic = catalog.create_topic("t", 1, exist_ok=False).id
+    others = commits.append(topic, 7, 0, [PartBlocks(0, 0, [block(b"x")])])
+    for propose in (commits.propose, commits.submit, lambda it: commits.prepare(it, (), print)):
+        with pytest.raises(InvalidInputError, match="cannot be stored"):
+            propose(operation)
+    assert others.result(timeout=30) == [0]
+    assert append(commits, topic, 1, b"y") == [1]
+    again, _ = open_log()
+    assert again.state.hash == commits.state.hash
+
+
+def test_a_partition_number_of_a_subclass_is_stored_as_a_number(open_log: Open) -> None:
+    class Number(int):
+        pass
+
+    commits, catalog = open_log()
+    topic = catalog.create_topic("t", 1, exist_ok=False).id
+    part = PartBlocks(Number(0), 0, [block(b"x")])
+    assert commits.append(topic, 7, 0, [part]).result(timeout=30) == [0]
 
 
 @pytest.mark.parametrize("kind", ["lost-answer", "late", "unavailable"])

@@ -1,18 +1,21 @@
 import datetime as dt
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamhouse.catalog.catalog import TopicInfo
 from streamhouse.errors import (
+    InvalidInputError,
     InvalidPositionError,
     OffsetOutOfRangeError,
     PartitionNotFoundError,
 )
 from streamhouse.format.operations import Trim
 from streamhouse.read.positions import (
+    checked_offset,
     checked_partitions,
     milliseconds,
     newest,
@@ -105,9 +108,21 @@ def test_positions_may_differ_per_partition() -> None:
 def test_partitions_are_checked(topic: TopicInfo) -> None:
     assert checked_partitions(topic, None) == [0, 1]
     assert checked_partitions(topic, [1, 1]) == [1]
-    for wrong in (2, -1, "0"):
+    for wrong in (2, -1, "0", 0.0, False, np.float64(0), np.bool_(False), None):
         with pytest.raises(PartitionNotFoundError, match="partitions 0 to 1, not"):
             checked_partitions(topic, [wrong])
+    with pytest.raises(InvalidInputError, match="partitions is a list of numbers, not 0"):
+        checked_partitions(topic, 0)  # type: ignore[arg-type]
+
+
+def test_partitions_and_offsets_of_numpy_become_numbers(topic: TopicInfo) -> None:
+    partitions = checked_partitions(topic, np.arange(2))
+    assert partitions == [0, 1]
+    assert set(map(type, partitions)) == {int}
+    assert type(checked_offset(np.int64(3))) is int
+    for wrong in (0.0, False, np.float64(0), np.bool_(False), None, "0", -1):
+        with pytest.raises(InvalidPositionError, match="a position is"):
+            checked_offset(wrong)
 
 
 @settings(max_examples=25, deadline=None)
