@@ -27,10 +27,12 @@ from streamhouse.format.operations import AddToTransaction, Standing
 from streamhouse.kafka.batches.errors import BatchError, BatchTooLargeError
 from streamhouse.kafka.batches.parse import Batch, parse_batch
 from streamhouse.kafka.configs.topics import batch_bytes_max
+from streamhouse.kafka.events import Place
 from streamhouse.kafka.parts import Parts
 from streamhouse.kafka.protocol.declined import DeclinedError
 from streamhouse.kafka.protocol.errors import ErrorCode, code_of
 from streamhouse.kafka.protocol.produce import PartResult, ProducePart
+from streamhouse.kafka.sequences import Sequences
 from streamhouse.kafka.server.peer import Peer
 from streamhouse.read.window import within_bytes
 from streamhouse.schema.rows import row_decoder
@@ -40,7 +42,6 @@ from streamhouse.schema.versions import schema_of
 _INLINE_BYTES_MAX: Final = 32 << 10
 _INLINE_RAW_BYTES_MAX: Final = 256 << 10  # a few bytes may become many, and take long
 _RATIO_MAX: Final = 16  # of records to the block that they became
-_SEQUENCES: Final = 1 << 31  # Kafka's numbers begin anew after that many
 _BAD_RECORDS_SHOWN: Final = 20
 _NO_RECORDS: Final = columns_from_lists(None, [], [], None)
 
@@ -65,6 +66,11 @@ class Ready(msgspec.Struct, frozen=True):
     append_time: int
 
     @property
+    def place(self) -> Place:
+        """Where they go."""
+        return self.info.id, self.part.partition
+
+    @property
     def stored_bytes(self) -> int:
         """Size of the records as they wait for the log."""
         return sum(block.size for block in self.blocks)
@@ -79,6 +85,7 @@ class RecordSink:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self._sequences = Sequences(parts)
 
     async def prepare(self, peer: Peer, part: ProducePart, info: TopicInfo, *, transactional: bool) -> Ready:
         """Decode, check and compress the records for a partition.
@@ -169,7 +176,8 @@ class RecordSink:
         producer, epoch, sequence = NO_PRODUCER, 0, 0
         if batch.producer_id >= 0:
             producer, epoch = batch.producer_id, batch.producer_epoch
-            sequence = self._sequence(ready)
+            sequence = self._sequences.first(batch, ready.place)
+            self._sequences.watch(batch, ready.place, answer)
         blocks = [PartBlocks(ready.part.partition, sequence, ready.blocks)]
         commits = self._parts.commits
         if transaction is None:
@@ -188,19 +196,6 @@ class RecordSink:
             commits.submit(add, flat, answered)
         return answer
 
-    def _sequence(self, ready: Ready) -> int:
-        """The number of the first record among its producer's, of which 31 bits were sent."""
-        batch, place = ready.batch, (ready.info.id, ready.part.partition)
-        with self._parts.commits.lock:
-            producer = self._parts.commits.state.producers.get(batch.producer_id)
-            known = producer is not None and producer.epoch == batch.producer_epoch
-            batches = producer.batches.get(place) if known and producer is not None else None
-            expected = batches[-1][0] + batches[-1][1] if batches else 0
-        ahead = (batch.base_sequence - expected) % _SEQUENCES
-        if ahead >= _SEQUENCES // 2:
-            ahead -= _SEQUENCES
-        return max(0, int(expected + ahead))
-
     async def result(self, ready: Ready, answer: asyncio.Future[Any]) -> PartResult:
         """What the log says to records that were proposed."""
         part = ready.part
@@ -208,27 +203,25 @@ class RecordSink:
         try:
             said = await answer
         except StreamhouseError as error:
-            return PartResult(part, self._code(ready, error), message=str(error), log_start=log_start)
+            code = self._precise(ready, code_of(error))
+            return PartResult(part, code, message=str(error), log_start=log_start)
         if isinstance(said, list):
             code = ErrorCode.none if said[0] >= 0 else ErrorCode.duplicate_sequence_number
             return PartResult(part, code, said[0], ready.append_time, log_start)
-        code = _OF_VERDICTS.get(said.code, ErrorCode.unknown_server_error)
+        code = self._precise(ready, _OF_VERDICTS.get(said.code, ErrorCode.unknown_server_error))
         lowest = said.values[0] if code is ErrorCode.none else -1
         return PartResult(part, code, lowest, ready.append_time, log_start)
+
+    def _precise(self, ready: Ready, code: ErrorCode) -> ErrorCode:
+        if code is not ErrorCode.out_of_order_sequence_number:
+            return code
+        return self._sequences.gap(ready.batch, ready.place)
 
     def _log_start(self, ready: Ready) -> int:
         try:
             return self._parts.catalog.log_start(ready.info.id, ready.part.partition)
         except StreamhouseError:
             return -1
-
-    def _code(self, ready: Ready, error: StreamhouseError) -> ErrorCode:
-        code = code_of(error)
-        if code is ErrorCode.out_of_order_sequence_number:
-            with self._parts.commits.lock:
-                known = ready.batch.producer_id in self._parts.commits.state.producers
-            return code if known else ErrorCode.unknown_producer_id
-        return code
 
 
 def _light(block: EncodedBlock) -> EncodedBlock:
