@@ -662,6 +662,24 @@ def test_open_transactions_give_their_memory_to_whoever_needs_it(tmp_path: Path)
             producer.close()
 
 
+@pytest.mark.parametrize("size", [300_000, 3_000_000])
+def test_a_forgotten_transaction_gives_its_memory_back(size: int) -> None:
+    with streamhouse.Log("memory://", buffer_bytes_max=1 << 20) as log:
+        make_topics(log)
+        for _ in range(3):
+            producer = log.producer()
+            delivery = producer.transaction().send("one", random.Random(1).randbytes(size))
+            producer._outbox.close(None)
+            del producer
+            gc.collect()
+        with log.producer() as producer:
+            producer.send("one", b"y" * 500_000, timeout=30)
+        assert values(log) == [b"y" * 500_000]
+        assert log._batcher.memory.used == 0
+        with pytest.raises(TransactionError, match="once its transaction is committed"):
+            delivery.result()
+
+
 def test_whoever_does_not_want_to_wait_is_told(log: streamhouse.Log) -> None:
     with streamhouse.Log("memory://", buffer_bytes_max=64 << 10) as log:
         make_topics(log)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from typing import Final
 
 from streamhouse import limits
@@ -56,6 +56,7 @@ class Draft:
         runtime: Clock.
 
     Attributes:
+        loan: The memory that it holds.
         topics: By id, in the order in which they were first sent to.
         counts: Records per topic and partition, as far as they are encoded.
         proposed: Whether the outcome is on its way, so that waiting for it makes sense.
@@ -80,10 +81,9 @@ class Draft:
         self._block_count = 0
         self._waiting: list[tuple[list[Block], int]] = []  # blocks that are not uploaded: list and index
         self._waiting_bytes = 0
-        self._held = 0
+        self.loan = outbox.borrow()
         self._left = 0  # of what is held, not used
         self._uploader: Uploader | None = None
-        self._lent = ExitStack()
         # Whoever keeps a delivery keeps its batch; the others need not be told the outcome.
         self._shipments: weakref.WeakSet[Shipment] = weakref.WeakSet()
 
@@ -98,17 +98,17 @@ class Draft:
         if size <= self._left:
             self._left -= size
             return
-        if self._waiting_bytes < self._segment_bytes and self._held + size <= self._held_max:
+        if self._waiting_bytes < self._segment_bytes and self.loan.size + size <= self._held_max:
             for wanted in (max(self._step, size), size):
                 if self._outbox.try_memory(wanted):
-                    self._held += wanted
+                    self.loan.size += wanted
                     self._left += wanted - size
                     return
         if timeout is not None and timeout <= 0:
             raise BufferFullError("the transaction has to upload first, or memory is short: allow it to wait")
         self.upload()
         self._outbox.take_memory(size, timeout)
-        self._held += size
+        self.loan.size += size
 
     def add(self, destination: Destination, pair: Pair, size: int) -> tuple[Batch, int]:
         """Add a record for which there is room; its batch and its position in that."""
@@ -255,13 +255,13 @@ class Draft:
         self._encode_all()
         if self._waiting:
             if self._uploader is None:
-                self._uploader = self._lent.enter_context(self._commits.uploaders.borrow())
+                self._uploader = self._commits.uploaders.take()
             stored = self._patiently(self._put)
             for (blocks, index), block in zip(self._waiting, stored, strict=True):
                 blocks[index] = block
             self._waiting.clear()
             self._waiting_bytes = 0
-        self._give(self._held)
+        self._give(self.loan.size)
 
     def _put(self) -> Sequence[Block]:
         assert self._uploader is not None
@@ -280,9 +280,9 @@ class Draft:
             pause = min(2 * pause, _RETRY_SECONDS_MAX)
 
     def _give(self, size: int) -> None:
-        size = min(size, self._held)
-        self._held -= size
-        self._left = min(self._left, self._held)
+        size = min(size, self.loan.size)
+        self.loan.size -= size
+        self._left = min(self._left, self.loan.size)
         self._outbox.give_memory(size)
 
     # --- the end -----------------------------------------------------------------------------------
@@ -308,7 +308,7 @@ class Draft:
 
     def settle(self, bases: dict[Place, int], error: BaseException | None) -> None:
         """Give back the memory and make the outcome known to whoever has a delivery."""
-        self._give(self._held)
+        self._give(self.loan.size)
         self._blocks.clear()
         self._waiting.clear()
         self._open.clear()
@@ -330,13 +330,16 @@ class Draft:
             used: What was uploaded is referred to now.
             doubtful: It may be, now or later. Otherwise it is deleted.
         """
-        if self._uploader is not None:
-            if used:
-                self._uploader.used()
-            elif doubtful:
-                self._uploader.taint()
+        uploader, self._uploader = self._uploader, None
+        if uploader is None:
+            return
+        if used:
+            uploader.used()
+        elif doubtful:
+            uploader.taint()
         with suppress(StoreError):  # what cannot be deleted now is collected some time
-            self._lent.close()
+            uploader.discard()
+        self._commits.uploaders.give_back(uploader)
 
 
 class DraftBatch(Batch):

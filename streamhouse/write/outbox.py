@@ -32,6 +32,7 @@ from streamhouse.write.batch import OPEN, RECORD_OVERHEAD_BYTES, SEALED, STALE, 
 from streamhouse.write.batcher import Batcher, Hoard
 from streamhouse.write.destination import Destination, Destinations
 from streamhouse.write.encoder import Encoder
+from streamhouse.write.memory import Loan
 from streamhouse.write.sequencer import Sequencer
 from streamhouse.write.shipment import Shipment
 
@@ -324,6 +325,10 @@ class Outbox:
     def give_memory(self, size: int) -> None:
         """Give back what was taken and not used."""
         self._memory.give(size)
+
+    def borrow(self) -> Loan:
+        """An account of what somebody takes who may be forgotten."""
+        return Loan(self._memory)
 
     def register(self, hoard: Hoard) -> None:
         """Ask that for memory when it runs out."""

@@ -9,6 +9,7 @@ given up leaves nothing behind.
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
@@ -116,6 +117,8 @@ class Transaction:
         self._doubtful = False
         self._result: TransactionMetadata | None = None
         outbox.register(self)
+        # Forgotten while open: its segments are collected some time, its memory somebody waits for.
+        weakref.finalize(self, self._draft.loan.forsake).atexit = False
 
     def __repr__(self) -> str:
         return f"<Transaction, {self._phase}>"

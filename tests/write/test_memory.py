@@ -9,7 +9,7 @@ import pytest
 
 from streamhouse.write import memory as memory_module
 from streamhouse.write.gate import Gate
-from streamhouse.write.memory import Memory
+from streamhouse.write.memory import Loan, Memory
 
 
 def eventually(condition: Callable[[], bool]) -> None:
@@ -73,6 +73,32 @@ def test_giving_up_lets_the_next_one_in() -> None:
     eventually(lambda: len(memory._line) == 1)
     assert memory.take(50, timeout=10)  # comes after the large one, which gives up
     large.join()
+    assert memory.used == 100
+
+
+def test_a_loan_is_found_by_whoever_asks_next() -> None:
+    memory = Memory(100)
+    loan = Loan(memory)
+    memory.try_take(60)
+    loan.size = 60
+    with memory._lock:  # as it is when the collector runs at a bad moment
+        loan.forsake()
+    loan.forsake()
+    assert memory.try_take(100)
+    assert memory.used == 100
+
+
+def test_a_loan_that_is_forsaken_lets_in_who_waits() -> None:
+    memory = Memory(100)
+    loan = Loan(memory)
+    memory.try_take(60)
+    loan.size = 60
+    thread = threading.Thread(target=memory.take, args=(100,))
+    thread.start()
+    eventually(lambda: len(memory._line) == 1)
+    with memory._lock:
+        loan.forsake()
+    thread.join()
     assert memory.used == 100
 
 
