@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, suppress
+from numbers import Real
 from types import TracebackType
 from typing import Any, Final, Generic
 
@@ -48,6 +49,7 @@ from streamhouse.runtime import Runtime, process_id
 
 _WAIT_SLICE_SECONDS: Final = 0.1  # Ctrl-C, close() and seek() of another thread get through
 _CLOSE_SECONDS: Final = 120.0
+_WANTED: Final = threading.Event()  # never set: whoever asked waits for the answer
 
 
 class Consumer(Generic[K, V]):
@@ -238,6 +240,39 @@ class Consumer(Generic[K, V]):
         while True:
             (handout,) = self._take_handout(None)
             yield from handout.iterator
+
+    # --- for those who may not wait for the end ----------------------------------------------------
+
+    def _take_handout(
+        self, timeout: float | None, given_up: threading.Event = _WANTED
+    ) -> list[Handout[Record[K, V]]]:
+        """Records for an iteration, as for :meth:`poll`: at most one hand-out.
+
+        Args:
+            timeout: As for :meth:`poll`.
+            given_up: Nobody wants them any more once this is set.
+        """
+        return self._wait_for(self._reading.take_handout, timeout, given_up)
+
+    def _offer_records(
+        self, timeout: float | None, max_records: int, given_up: threading.Event
+    ) -> list[Handout[Record[K, V]]]:
+        """Like :meth:`poll`, but only what is taken from the iterator has been handed out."""
+        check_count("max_records", max_records)
+        return self._wait_for(lambda: self._reading.offer_records(max_records), timeout, given_up)
+
+    def _offer_batches(
+        self, timeout: float | None, max_records: int | None, given_up: threading.Event
+    ) -> list[Handout[RecordBatch]]:
+        """Likewise :meth:`poll_batches`."""
+        if max_records is not None:
+            check_count("max_records", max_records)
+        return self._wait_for(lambda: self._reading.offer_batches(max_records), timeout, given_up)
+
+    def _give_up(self, given_up: threading.Event) -> None:
+        """Let the call come back that was made with this event."""
+        given_up.set()
+        self._catalog.wake()
 
     # --- positions ---------------------------------------------------------------------------------
 
@@ -578,20 +613,23 @@ class Consumer(Generic[K, V]):
             return self._session.new_cursor(name, start)
         return self._reading.new_cursor(name, position_for(start, name.partition))
 
-    def _wait_for(self, take: Callable[[], list[Any]], timeout: float | None) -> list[Any]:
+    def _wait_for(
+        self, take: Callable[[], list[Any]], timeout: float | None, given_up: threading.Event = _WANTED
+    ) -> list[Any]:
         """What ``take`` gives as soon as it gives something, or nothing after the time-out."""
-        if timeout is not None and not timeout >= 0:
-            raise InvalidInputError(f"timeout must be None or 0 seconds and more, not {timeout!r}")
+        check_timeout(timeout)
         self._check()  # for fork before the lock, for close() under it
         if self._session is None:
-            return self._wait(take, timeout)
+            return self._wait(take, timeout, given_up)
         self._session.enter()
         try:
-            return self._wait(take, timeout)
+            return self._wait(take, timeout, given_up)
         finally:
             self._session.exit()
 
-    def _wait(self, take: Callable[[], list[Any]], timeout: float | None) -> list[Any]:
+    def _wait(
+        self, take: Callable[[], list[Any]], timeout: float | None, given_up: threading.Event
+    ) -> list[Any]:
         deadline = None if timeout is None else self._runtime.monotonic() + timeout
         taken: list[Any] = []
         looked = None
@@ -600,6 +638,8 @@ class Consumer(Generic[K, V]):
             if looked != (version, self._reading.moves):  # thousands of idle partitions take a while
                 with self._lock:
                     self._check()
+                    if given_up.is_set():
+                        return []
                     if looked is None:
                         self._reading.settle()
                     looked = (version, self._reading.moves)
@@ -608,14 +648,10 @@ class Consumer(Generic[K, V]):
             pause = _WAIT_SLICE_SECONDS
             if deadline is not None:
                 pause = min(pause, deadline - self._runtime.monotonic())
-            if taken or pause <= 0:
+            if taken or pause <= 0 or given_up.is_set():
                 return taken
             self._catalog.wait(version, pause)
             self._check()
-
-    def _take_handout(self, timeout: float | None) -> list[Handout[K, V]]:
-        """Records for an iteration, as for :meth:`poll`: at most one hand-out."""
-        return self._wait_for(self._reading.take_handout, timeout)
 
     def _take(self, take: Callable[[], list[Any]]) -> list[Any]:
         self._reading.take_back()
@@ -642,6 +678,16 @@ def _default_reset(start: Positions, group: GroupOptions | None) -> Reset:
     if group is not None and start in ("earliest", "latest"):
         return "earliest" if start == "earliest" else "latest"
     return "error"
+
+
+def check_timeout(timeout: Any) -> None:
+    """Refuse what is no time to wait.
+
+    Raises:
+        InvalidInputError: It is neither ``None`` nor a number from 0 on.
+    """
+    if timeout is not None and not (isinstance(timeout, Real) and float(timeout) >= 0):
+        raise InvalidInputError(f"timeout must be None or 0 seconds and more, not {timeout!r}")
 
 
 def check_count(name: str, count: object) -> None:

@@ -24,7 +24,6 @@ import re
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from functools import partial
 from threading import Event
 from types import TracebackType
@@ -37,13 +36,14 @@ from streamhouse.aio.sql import Result, SqlSession, begun
 from streamhouse.aio.threads import run as _run
 from streamhouse.aio.topics import Topic
 from streamhouse.config import Settings
-from streamhouse.errors import InvalidInputError, StreamhouseError, TransactionError
+from streamhouse.errors import InvalidInputError, TransactionError
 from streamhouse.groups import admin as _admin
 from streamhouse.groups.description import GroupDescription
 from streamhouse.groups.offsets import Offset, What
 from streamhouse.process import Stop
 from streamhouse.producer import BatchDelivery, Delivery, TransactionMetadata
 from streamhouse.read.batch import RecordBatch
+from streamhouse.read.turns import Handout
 from streamhouse.records import OffsetAndMetadata, Position, Positions, Record, TopicPartition
 from streamhouse.sql.parameters import parameters_of
 from streamhouse.store.metered import StoreStats
@@ -53,7 +53,7 @@ T = TypeVar("T")
 
 _THREADS = 32  # waiting polls and blocked sends hold one each; idle ones cost nothing
 _READ_AT_ONCE = 500
-_POLL_SECONDS = 0.2  # how long a cancelled iteration may hold its thread
+_POLL_SECONDS = 0.2  # how long an iteration whose loop has ended may hold a thread
 
 
 async def open(  # noqa: A001 - as gzip.open and the like
@@ -191,7 +191,6 @@ class Log:
                 return asyncio.run_coroutine_threadsafe(result, loop).result()
             return result
 
-        await consumer._drop_polled()  # before it begins, for it knows the positions only
         running = loop.run_in_executor(
             self._threads,
             partial(self._log.process, consumer._consumer, producer._producer, call, stop=stop, **options),
@@ -427,33 +426,28 @@ class Consumer:
         consumer._polled_by_loop = True
         self._consumer = consumer
         self._threads = threads
-        self._polling: Future[list[Record[Any, Any]]] | None = None
+        self._turn = asyncio.Lock()
+        self._abandoned: Future[Any] | None = None  # a cancelled poll that may have something to tell
 
-    async def poll(self, timeout: float = 1.0, max_records: int = 500) -> list[Record[Any, Any]]:
+    async def poll(self, timeout: float | None = 1.0, max_records: int = 500) -> list[Record[Any, Any]]:
         """See :meth:`streamhouse.Consumer.poll`.
 
-        A poll that is cancelled loses nothing: what it fetched is the answer to the next one.
+        A poll that is cancelled loses nothing: what it fetched was not handed out, and comes again. Polls of
+        several tasks wait for each other.
         """
-        if self._polling is None:
-            self._polling = self._threads.submit(self._consumer.poll, timeout, max_records)
-        try:
-            records = await asyncio.shield(asyncio.wrap_future(self._polling))
-        except Exception:  # not when cancelled: then it is for the next poll
-            self._polling = None
-            raise
-        self._polling = None
-        return records
+        return await self._all_of(partial(self._consumer._offer_records, timeout, max_records))
 
-    async def poll_batches(self, timeout: float = 1.0) -> list[RecordBatch]:
-        """See :meth:`streamhouse.Consumer.poll_batches`."""
-        return await self._do(self._consumer.poll_batches, timeout)
+    async def poll_batches(
+        self, timeout: float | None = 1.0, max_records: int | None = None
+    ) -> list[RecordBatch]:
+        """See :meth:`streamhouse.Consumer.poll_batches`, and :meth:`poll` for being cancelled."""
+        return await self._all_of(partial(self._consumer._offer_batches, timeout, max_records))
 
     async def __aiter__(self) -> AsyncIterator[Record[Any, Any]]:
         while True:
-            if self._polling is not None:
-                for record in await self.poll():
-                    yield record
-            for handout in await self._do(self._consumer._take_handout, _POLL_SECONDS):
+            async with self._turn:
+                offered = await self._offered(partial(self._consumer._take_handout, _POLL_SECONDS))
+            for handout in offered:
                 for record in handout.iterator:  # ends early when the group has changed
                     yield record
 
@@ -501,12 +495,12 @@ class Consumer:
 
     async def assign(self, partitions: Iterable[TopicPartition]) -> None:
         """See :meth:`streamhouse.Consumer.assign`."""
-        await self._drop_polled()
+        self._abandoned = None
         await self._do(self._consumer.assign, partitions)
 
     async def seek(self, *args: Any, **options: Any) -> None:
         """See :meth:`streamhouse.Consumer.seek`."""
-        await self._drop_polled()
+        self._abandoned = None  # what was wrong where it was
         await self._do(self._consumer.seek, *args, **options)
 
     async def lag(self, *args: Any, **options: Any) -> Any:
@@ -540,11 +534,38 @@ class Consumer:
     ) -> None:
         await self._do(self._consumer.__exit__, kind, error, traceback)
 
-    async def _drop_polled(self) -> None:
-        """Forget what a cancelled poll fetched: the position is about to change."""
-        if self._polling is not None:
-            with suppress(StreamhouseError):  # what is still wrong comes again
-                await self.poll()
+    async def _all_of(self, offer: Callable[[Event], list[Handout[T]]]) -> list[T]:
+        """Take what is offered: from now on it has been handed out."""
+        async with self._turn:  # another poll would take it back before it is taken
+            while True:
+                offered = await self._offered(offer)
+                items = [item for handout in offered for item in handout.iterator]
+                if items or not offered:
+                    return items
+                # The group has changed, or a seek came in between, and it was taken back.
+
+    async def _offered(self, offer: Callable[[Event], list[Handout[T]]]) -> list[Handout[T]]:
+        """What a thread gets; who is cancelled leaves it there, to be taken back."""
+        await self._end_abandoned()
+        given_up = Event()
+        asked = self._threads.submit(offer, given_up)
+        try:
+            return await asyncio.wrap_future(asked)
+        except asyncio.CancelledError:
+            self._consumer._give_up(given_up)
+            if not asked.cancel():
+                self._abandoned = asked
+            raise
+
+    async def _end_abandoned(self) -> None:
+        """Wait for what a cancelled poll still does, and raise what it would have raised."""
+        if self._abandoned is not None:
+            try:
+                await asyncio.wrap_future(self._abandoned)
+            except Exception:  # not when cancelled: then it still has to end
+                self._abandoned = None
+                raise
+            self._abandoned = None
 
     async def _do(self, call: Callable[..., T], *args: Any, **options: Any) -> T:
         return await _run(self._threads, partial(call, *args, **options))

@@ -309,6 +309,11 @@ class Catalog:
             raise self._commits.failure
         return self.version
 
+    def wake(self) -> None:
+        """Let those who wait see whether they still should."""
+        with self._changed:
+            self._changed.notify_all()
+
     def refresh(self) -> None:
         """Read the log up to its present end."""
         self._commits.refresh()
@@ -338,8 +343,7 @@ class Catalog:
         self._commits.follow(change)
 
     def _notify(self, _applied: Applied, _commit: Commit) -> None:
-        with self._changed:
-            self._changed.notify_all()
+        self.wake()
 
 
 def _info(topic: TopicState) -> TopicInfo:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
-from typing import Final, Generic
+from typing import Any, Final, Generic, TypeVar
 
 from streamhouse.catalog.catalog import Catalog
 from streamhouse.errors import NotAssignedError
@@ -22,6 +22,8 @@ from streamhouse.read.positions import checked_partitions, resolve
 from streamhouse.read.reader import BlockReader
 from streamhouse.read.turns import Handout, Turns
 from streamhouse.records import K, Position, Record, TopicPartition, V
+
+T = TypeVar("T")
 
 _CHUNK_RECORDS: Final = 4096  # objects made at once for an iteration
 
@@ -53,7 +55,7 @@ class Reading(Generic[K, V]):
         self._catalog = catalog
         self._reader = reader
         self._keys, self._values = key, value
-        self._handout: Handout[K, V] | None = None  # what an iteration is busy with
+        self._handout: Handout[Any] | None = None  # what an iteration is busy with, or may yet be fetched
         self._in_hand: dict[TopicPartition, int] = {}  # first offset that may not be processed yet
         self._done: dict[TopicPartition, int] = {}  # all before it is, as the application said
         self._rounds = 0
@@ -121,32 +123,34 @@ class Reading(Generic[K, V]):
 
     def take_records(self, records_max: int) -> list[Record[K, V]]:
         """One round of records; all of them count as in hand."""
-        handout = self.turns.take_records(records_max)
-        self._hold(handout.first_offsets())
-        return handout.records
+        return self._held(self.turns.take_records(records_max)).items
 
     def take_batches(self, records_max: int | None) -> list[RecordBatch]:
         """One round of batches; all of them count as in hand."""
-        batches = self.turns.take_batches(records_max)
-        self._hold({TopicPartition(b.topic, b.partition): b.first_offset for b in batches})
-        return batches
+        return self._held(self.turns.take_batches(records_max)).items
 
-    def take_handout(self) -> list[Handout[K, V]]:
+    def offer_records(self, records_max: int) -> list[Handout[Record[K, V]]]:
+        """Likewise records, if there are any, for one who may not come for them.
+
+        Until all are taken from the iterator, they can be taken back.
+        """
+        return self._offer(self._held(self.turns.take_records(records_max)))
+
+    def offer_batches(self, records_max: int | None) -> list[Handout[RecordBatch]]:
+        """Likewise batches."""
+        return self._offer(self._held(self.turns.take_batches(records_max)))
+
+    def take_handout(self) -> list[Handout[Record[K, V]]]:
         """One round of records for an iteration, if there are any."""
-        handout = self.turns.take_records(_CHUNK_RECORDS)
-        if not handout.records:
-            return []
-        self.taker = threading.get_ident()
-        self._handout = handout
-        return [handout]
+        return self._offer(self.turns.take_records(_CHUNK_RECORDS))
 
     def take_back(self) -> None:
-        """Move the positions back to what an iteration has not handed out, and end it."""
+        """Move the positions back to what was offered and not handed out, and end the offer."""
         handout, self._handout = self._handout, None
         if handout is not None:
             last = handout.take_back()
             if last is not None:
-                self._in_hand[TopicPartition(last.topic, last.partition)] = last.offset
+                self._in_hand.setdefault(*last)  # in a poll, more than the last is in hand
 
     def stop(self) -> None:
         """Let an iteration come back for more after the record that it is busy with. Needs no lock."""
@@ -154,11 +158,18 @@ class Reading(Generic[K, V]):
         if handout is not None:
             handout.stop()
 
-    def _hold(self, first_offsets: dict[TopicPartition, int]) -> None:
-        if first_offsets:
+    def _held(self, handout: Handout[T]) -> Handout[T]:
+        for name, offset in handout.first_offsets().items():
             self.taker = threading.get_ident()
-            for name, offset in first_offsets.items():
-                self._in_hand.setdefault(name, offset)
+            self._in_hand.setdefault(name, offset)
+        return handout
+
+    def _offer(self, handout: Handout[T]) -> list[Handout[T]]:
+        if not handout.items:
+            return []
+        self.taker = threading.get_ident()
+        self._handout = handout
+        return [handout]
 
     # --- positions ---------------------------------------------------------------------------------
 

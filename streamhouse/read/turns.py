@@ -1,4 +1,4 @@
-"""Several partitions taking turns, and records on their way to the application.
+"""Several partitions taking turns, and records or batches on their way to the application.
 
 A round begins with the partition after the one that the last round ended with, so a partition with an
 endless backlog cannot keep the others waiting. When a partition fails, what the others have given in
@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from operator import itemgetter
-from typing import Final, Generic, cast
+from operator import attrgetter, itemgetter
+from typing import Final, Generic, TypeVar, cast
 
 from streamhouse.errors import DeserializationError, NotAssignedError
 from streamhouse.read.batch import RecordBatch
 from streamhouse.read.cursor import CHUNK_BYTES, Cursor
 from streamhouse.records import K, Record, TopicPartition, V
+
+T = TypeVar("T")
 
 _UNLIMITED: Final = 1 << 62
 
@@ -34,9 +36,9 @@ class Turns(Generic[K, V]):
         self.paused &= set(self.cursors)
         self._order = deque(self.cursors.values())
 
-    def take_records(self, records_max: int) -> Handout[K, V]:
+    def take_records(self, records_max: int) -> Handout[Record[K, V]]:
         """One round of records; the positions move over them."""
-        handout: Handout[K, V] = Handout()
+        handout: Handout[Record[K, V]] = Handout(attrgetter("offset"))
 
         def hand_out(cursor: Cursor, batch: RecordBatch) -> RecordBatch:
             try:
@@ -49,32 +51,37 @@ class Turns(Generic[K, V]):
             handout.add(cursor, records)
             return batch
 
+        self._fill(handout, hand_out, records_max, blocks_max=_UNLIMITED)
+        return handout
+
+    def take_batches(self, records_max: int | None) -> Handout[RecordBatch]:
+        """One round of batches, one of each partition; the positions move over them."""
+        handout: Handout[RecordBatch] = Handout(attrgetter("first_offset"))
+
+        def hand_out(cursor: Cursor, batch: RecordBatch) -> RecordBatch:
+            handout.add(cursor, [batch])
+            return batch
+
+        self._fill(handout, hand_out, records_max or _UNLIMITED, blocks_max=1)
+        return handout
+
+    def _fill(
+        self,
+        handout: Handout[T],
+        hand_out: Callable[[Cursor, RecordBatch], RecordBatch],
+        records_max: int,
+        blocks_max: int,
+    ) -> None:
+        """Let a hand-out have one round; an error only when it got nothing."""
         try:
-            self._go_round(hand_out, records_max, blocks_max=_UNLIMITED)
+            self._go_round(hand_out, records_max, blocks_max)
         except Exception:
-            if not handout.records:
+            if not handout.items:
                 self._order.rotate(-1)
                 raise
         except BaseException:
             handout.take_back()  # Ctrl-C: nobody will see them
             raise
-        return handout
-
-    def take_batches(self, records_max: int | None) -> list[RecordBatch]:
-        """One round of batches, one of each partition; the positions move over them."""
-        batches: list[RecordBatch] = []
-
-        def keep(_cursor: Cursor, batch: RecordBatch) -> RecordBatch:
-            batches.append(batch)
-            return batch
-
-        try:
-            self._go_round(keep, records_max or _UNLIMITED, blocks_max=1)
-        except Exception:
-            if not batches:
-                self._order.rotate(-1)
-                raise
-        return batches
 
     def _go_round(
         self,
@@ -106,46 +113,44 @@ class Turns(Generic[K, V]):
                 return
 
 
-class Handout(Generic[K, V]):
-    """Records on their way to the application, and how to take back those it did not get.
+class Handout(Generic[T]):
+    """Records, or batches, on their way to the application, and how to take back those it did not get.
 
     An iteration makes some thousand records at once, but the position is to be that of the record it
     has reached, whatever happens in the loop. Writing it down for each would cost as much as making
     the record; instead the iterator itself is asked how far it is. Another thread may end the iteration
     at any moment, without a lock: the list that it runs over is emptied, and ``enumerate`` still knows how
     many records it gave out.
+
+    Args:
+        offset_of: Offset of the first record of an item.
     """
 
-    def __init__(self) -> None:
-        self.records: list[Record[K, V]] = []
-        self._feed: list[Record[K, V]] = []
+    def __init__(self, offset_of: Callable[[T], int]) -> None:
+        self.items: list[T] = []
+        self._offset_of = offset_of
+        self._feed: list[T] = []
         self._parts: list[tuple[Cursor, int, int]] = []  # whose, from where to where in the list
         self._counter = enumerate(self._feed)
-        self.iterator: Iterator[Record[K, V]] = map(itemgetter(1), self._counter)
+        self.iterator: Iterator[T] = map(itemgetter(1), self._counter)
 
-    def add(self, cursor: Cursor, records: list[Record[K, V]]) -> None:
-        """Append records of one partition."""
-        begin = len(self.records)
-        self.records.extend(records)
-        self._feed.extend(records)
-        self._parts.append((cursor, begin, len(self.records)))
+    def add(self, cursor: Cursor, items: list[T]) -> None:
+        """Append items of one partition."""
+        begin = len(self.items)
+        self.items.extend(items)
+        self._feed.extend(items)
+        self._parts.append((cursor, begin, len(self.items)))
 
     @property
     def done(self) -> int:
         """How many were handed out."""
         return cast(int, self._counter.__reduce__()[1][1])
 
-    @property
-    def last(self) -> Record[K, V] | None:
-        """The one that was handed out last."""
-        done = self.done
-        return self.records[done - 1] if done else None
-
     def first_offsets(self) -> dict[TopicPartition, int]:
         """Offset of the first record of each partition."""
         first: dict[TopicPartition, int] = {}
         for cursor, begin, _ in self._parts:
-            first.setdefault(cursor.name, self.records[begin].offset)
+            first.setdefault(cursor.name, self._offset_of(self.items[begin]))
         return first
 
     def next_offset(self, cursor: Cursor) -> int | None:
@@ -153,28 +158,31 @@ class Handout(Generic[K, V]):
         return self._offset_from(self.done, cursor)
 
     def busy_offset(self, cursor: Cursor) -> int | None:
-        """The same, but the record handed out last does not count as handed out."""
+        """The same, but the item handed out last does not count as handed out."""
         return self._offset_from(max(0, self.done - 1), cursor)
 
     def _offset_from(self, index: int, cursor: Cursor) -> int | None:
         for owner, begin, end in self._parts:
             if owner is cursor and end > index:
-                return self.records[max(begin, index)].offset
+                return self._offset_of(self.items[max(begin, index)])
         return None
 
     def stop(self) -> None:
         """Hand out no more. May be called by any thread."""
         self._feed.clear()
 
-    def take_back(self) -> Record[K, V] | None:
+    def take_back(self) -> tuple[TopicPartition, int] | None:
         """Move the cursors back to what was not handed out, and end the iterator.
 
         Returns:
-            The record that was handed out last.
+            Partition and offset of what was handed out last.
         """
         self.stop()
         done = self.done
+        last = None
         for cursor, begin, end in reversed(self._parts):
             if end > done:
-                cursor.position = self.records[max(begin, done)].offset
-        return self.last
+                cursor.position = self._offset_of(self.items[max(begin, done)])
+            if begin < done <= end:
+                last = cursor.name, self._offset_of(self.items[done - 1])
+        return last
