@@ -112,6 +112,7 @@ class Reading(Generic[K, V]):
         offset = resolve(self._catalog, self._reader, cursor.topic, cursor.partition, position)
         cursor.position = cursor.begun_at = offset
         self._done.pop(cursor.name, None)
+        self._in_hand.pop(cursor.name, None)
 
     # --- taking records ----------------------------------------------------------------------------
 

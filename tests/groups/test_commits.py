@@ -91,6 +91,19 @@ def test_after_a_commit_by_hand_the_background_goes_on(memory: Log) -> None:
     consumer.close(finished=False)
 
 
+def test_after_a_seek_the_background_commits_the_new_position(memory: Log) -> None:
+    send(memory, 100)
+    consumer = member(memory, auto_commit_interval=0.01)
+    for _ in range(2):
+        consumer.poll(timeout=0, max_records=10)
+    consumer.commit()
+    for number in (0, 1):
+        consumer.seek("orders", number, 40)
+    until(lambda: offsets(memory) == {0: 40, 1: 40})
+    consumer.close(finished=False)
+    assert offsets(memory) == {0: 40, 1: 40}
+
+
 def test_an_exception_leaves_out_what_was_in_hand(memory: Log) -> None:
     send(memory, 20)
 
