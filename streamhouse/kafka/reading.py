@@ -44,6 +44,18 @@ class BuiltBatch(msgspec.Struct, frozen=True):
     data: bytes
 
 
+class Found(msgspec.Struct, frozen=True):
+    """What was read of a partition.
+
+    Attributes:
+        batches: One after the other.
+        next_offset: What comes after them.
+    """
+
+    batches: list[bytes]
+    next_offset: int
+
+
 class BatchCache:
     """Batches by where they come from; the least recently used go first. On the loop only.
 
@@ -93,7 +105,7 @@ class RecordSource:
         *,
         at_least_one: bool,
         codec: Codec,
-    ) -> list[bytes]:
+    ) -> Found:
         """Batches from an offset on.
 
         Args:
@@ -124,14 +136,15 @@ class RecordSource:
                         offset = ref.next_offset  # only gaps are left
                         break
                     if out and batch.first_offset < offset:
-                        return out  # blocks were merged meanwhile; clients skip at the beginning only
+                        # Blocks were merged meanwhile; clients skip at the beginning only.
+                        return Found(out, offset)
                     if len(batch.data) > left and (out or not at_least_one):
-                        return out
+                        return Found(out, offset)
                     out.append(batch.data)
                     left -= len(batch.data)
                     offset = batch.next_offset
             self._read_ahead(info, partition, offset)
-        return out
+        return Found(out, offset)
 
     def _read_ahead(self, info: TopicInfo, partition: int, offset: int) -> None:
         for ref in self._parts.catalog.blocks(info.id, partition, offset, self._parts.reader.prefetch_blocks):

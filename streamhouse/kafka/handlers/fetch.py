@@ -76,7 +76,7 @@ class FetchHandler:
         if body.session:
             return encode_fetch(request.header, (), 0, ErrorCode.fetch_session_id_not_found)
         results = await self._when_enough(request, body)
-        size = sum(len(data) for result in results for data in result.records)
+        size = sum(result.size for result in results)
         self._metrics.bytes_out += size
         return encode_fetch(request.header, results, self._throttle.fetched(request.peer, size))
 
@@ -90,8 +90,9 @@ class FetchHandler:
         }
         while True:
             with self._parts.events.waiter(places) as news:  # before looking, so that nothing is missed
-                results = await self._look(request, body, infos)
-                if self._enough(body, results):
+                room = self._room(request, body)
+                results = await self._look(request, body, infos, room)
+                if _enough(body, results, room):
                     return results
                 left = deadline - self._parts.loop.time()
                 if left <= 0:
@@ -102,11 +103,6 @@ class FetchHandler:
                 except TimeoutError:
                     if left <= _SLICE_SECONDS:
                         return results
-
-    def _enough(self, body: FetchRequest, results: Sequence[FetchResult]) -> bool:
-        if any(result.error is not ErrorCode.none for result in results) or not results:
-            return True
-        return sum(len(data) for result in results for data in result.records) >= max(0, body.bytes_min)
 
     async def _infos(self, body: FetchRequest) -> list[TopicInfo | None]:
         named = await self._topics.find_all({part.topic for part in body.parts if part.topic_id == NO_UUID})
@@ -122,20 +118,21 @@ class FetchHandler:
             ]
         return infos
 
-    async def _look(
-        self, request: Request, body: FetchRequest, infos: Sequence[TopicInfo | None]
-    ) -> list[FetchResult]:
+    def _room(self, request: Request, body: FetchRequest) -> int:
+        """How many bytes may be sent; the first batch may be larger."""
         most = min(self._parts.settings.fetch_bytes_max, self._memory.response_room)
-        left = min(max(0, body.bytes_max), most)
         allowed = self._throttle.fetchable_bytes(request.peer)
-        left = left if allowed is None else min(left, allowed)
-        results = []
+        return min(max(0, body.bytes_max), most if allowed is None else min(most, allowed))
+
+    async def _look(
+        self, request: Request, body: FetchRequest, infos: Sequence[TopicInfo | None], room: int
+    ) -> list[FetchResult]:
+        left, results = room, []
         nothing_yet = True
         for part, info in zip(body.parts, infos, strict=True):
             result = await self._part(request, part, info, left, first=nothing_yet)
-            size = sum(map(len, result.records))
-            left = max(0, left - size)
-            nothing_yet = nothing_yet and not size
+            left = max(0, left - result.size)
+            nothing_yet = nothing_yet and not result.size
             results.append(result)
         return results
 
@@ -155,7 +152,7 @@ class FetchHandler:
             if not low <= part.offset <= high:
                 result.error = ErrorCode.offset_out_of_range
             elif part.offset < high and (left > 0 or first):
-                result.records = await self._source.read(
+                found = await self._source.read(
                     info,
                     part.partition,
                     part.offset,
@@ -163,6 +160,9 @@ class FetchHandler:
                     at_least_one=first,
                     codec=_codec(request, info),
                 )
+                result.records, result.cut = found.batches, found.next_offset < high
+            else:
+                result.cut = part.offset < high
         except (TopicNotFoundError, PartitionNotFoundError):
             result.error = _unknown(part)
         except StreamhouseError as error:
@@ -185,6 +185,26 @@ class FetchHandler:
         if part.leader_epoch > LEADER_EPOCH:
             return ErrorCode.unknown_leader_epoch
         return ErrorCode.none
+
+
+def _enough(body: FetchRequest, results: Sequence[FetchResult], room: int) -> bool:
+    """Whether there is nothing to wait for: it is what was asked for, or all that may be sent."""
+    if any(result.error is not ErrorCode.none for result in results) or not results:
+        return True
+    size = sum(result.size for result in results)
+    if size >= max(0, body.bytes_min):
+        return True
+    # Batches are sent whole, so there may be some room, and nothing that fits.
+    return size > 0 and (size >= room or _is_used_up(results, room) or all(result.cut for result in results))
+
+
+def _is_used_up(results: Sequence[FetchResult], room: int) -> bool:
+    """Whether something was left out because of those before it, not by its own limit."""
+    for result in results:
+        if result.cut and room <= max(0, result.part.bytes_max):
+            return True
+        room -= result.size
+    return False
 
 
 def _codec(request: Request, info: TopicInfo) -> Codec:

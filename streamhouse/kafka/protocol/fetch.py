@@ -77,6 +77,7 @@ class FetchResult(msgspec.Struct):
         high_watermark: The offset that the next record will get; -1: not known.
         log_start: The oldest offset; -1: not known.
         records: Record batches, one after the other.
+        cut: Whether there are more records than there was room for.
     """
 
     part: FetchPart
@@ -84,6 +85,12 @@ class FetchResult(msgspec.Struct):
     high_watermark: int = -1
     log_start: int = -1
     records: Sequence[bytes] = ()
+    cut: bool = False
+
+    @property
+    def size(self) -> int:
+        """Bytes of the records."""
+        return sum(map(len, self.records))
 
 
 def decode_fetch(header: Header, frame: memoryview) -> FetchRequest:
