@@ -77,7 +77,8 @@ class TopicSettings(msgspec.Struct, array_like=True, frozen=True, kw_only=True, 
         min_compaction_lag_ms: Records younger than this are not compacted away.
         schemas: Versions of the schema of a typed topic, the present one last; see ``schema=`` of
             :meth:`~streamhouse.Log.create_topic`. Each is a text that ``streamhouse.schema`` understands.
-        dead_letter: Topic where records go that do not fit the schema; ``None``: they are refused.
+        dead_letter: Topic where records of native producers go that do not fit the schema; ``None``: they are
+            refused.
         timestamp_type: ``"create"``: records have the time that their sender gave them. ``"append"``: that at
             which they were stored, by the clock of the process that stores them.
         kafka_configs: What Kafka's clients have set that is no other setting of these, by name: see
