@@ -94,17 +94,31 @@ class ConsumerGroups:
         async with member.working:
             return await self._exchange(member, beat)
 
-    async def leave(self, group: str, member: str, *, returns: bool) -> News:
+    async def leave(self, beat: Beat) -> News:
         """A client goes; a static one that will be back keeps its place for its session."""
-        known = self._members.find(group, member)
-        if known is None and not self._members.is_in_log(group, member):
-            return News(ErrorCode.unknown_member_id, f"{member} is no member of {group}")
-        if returns and known is not None:
-            known.heard_at = self._parts.loop.time()
-            known.epoch = _AWAY
-            return News(epoch=_AWAY)
-        await self._expel(group, member)
+        known = self._members.find(beat.group, beat.member)
+        if known is None and not self._members.is_in_log(beat.group, beat.member):
+            return News(ErrorCode.unknown_member_id, f"{beat.member} is no member of {beat.group}")
+        if beat.epoch == _AWAY and beat.instance:
+            return await self._keep(beat)
+        await self._expel(beat.group, beat.member)
         return News(epoch=_GONE)
+
+    async def _keep(self, beat: Beat) -> News:
+        """Speak for a client while it is away, also if it was with another gateway before."""
+        member = self._members.find(beat.group, beat.member)
+        if member is None or self._members.spoken_for_elsewhere(member):
+            found = await self._enter(beat)
+            if isinstance(found, News):
+                return found
+            member = found
+            wanted = self._members.wanted(member)
+            news = await self._subscribe(member, beat, wanted, again=True)
+            if news is not None:
+                return news
+        member.heard_at = self._parts.loop.time()
+        member.epoch = _AWAY
+        return News(epoch=_AWAY)
 
     async def watch(self) -> None:
         """End the membership of clients that have fallen silent, for ever."""

@@ -20,7 +20,6 @@ from streamhouse.kafka.security.bindings import Operation, ResourceType
 from streamhouse.kafka.server.server import Request
 from streamhouse.kafka.topics import TopicDirectory
 
-_LEAVES: Final = -1
 _LEAVES_FOR_A_WHILE: Final = -2
 _NOT_ASKED_FOR: Final = -(1 << 31)
 _SECOND: Final = dt.timedelta(seconds=1)
@@ -97,9 +96,6 @@ class ConsumerGroupHandlers:
         return None
 
     async def _exchange(self, request: Request, body: Any, member: str) -> News:
-        if body.member_epoch in {_LEAVES, _LEAVES_FOR_A_WHILE}:
-            returns = body.member_epoch == _LEAVES_FOR_A_WHILE
-            return await self._groups.leave(body.group_id, member, returns=returns)
         rebalance = body.rebalance_timeout / _SECOND
         beat = Beat(
             group=body.group_id,
@@ -115,7 +111,7 @@ class ConsumerGroupHandlers:
             client_id=request.peer.client_id or "",
             host=request.peer.host,
         )
-        return await self._groups.heartbeat(beat)
+        return await (self._groups.leave(beat) if beat.epoch < 0 else self._groups.heartbeat(beat))
 
     def _places(self, topics: Iterable[Any]) -> Iterable[Place]:
         for topic in topics:

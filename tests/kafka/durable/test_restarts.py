@@ -174,3 +174,19 @@ def test_members_of_the_newer_protocol_go_on(serve: Serve) -> None:
         assert stranger.error_code is ErrorCode.unknown_member_id
         twin = consumer_beat(gateway, "g", "twin", 0, topics=("t",), owned=(), instance="one")
         assert twin.error_code is ErrorCode.unreleased_instance_id
+
+
+def test_a_static_member_of_the_newer_protocol_keeps_its_place_while_it_is_away(serve: Serve) -> None:
+    """Though the gateway that it says so to was started since it joined."""
+    with serve() as gateway:
+        create(gateway, "t", 2)
+        first = consumer_beat(gateway, "g", "me", 0, topics=("t",), owned=(), instance="one")
+        assert first.error_code is NO_ERROR
+    with serve() as gateway:
+        gone = consumer_beat(gateway, "g", "me", -2, instance="one")
+        assert (gone.error_code, gone.member_epoch) == (NO_ERROR, -2)
+        back = consumer_beat(gateway, "g", "anew", 0, topics=("t",), owned=(), instance="one")
+        assert back.error_code is NO_ERROR
+        assert back.member_epoch == first.member_epoch  # nobody else had to be disturbed
+        assert back.assignment == first.assignment
+        assert consumer_beat(gateway, "g", "me", first.member_epoch).error_code is ErrorCode.unknown_member_id

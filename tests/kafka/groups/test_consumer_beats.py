@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import streamhouse
+import streamhouse.kafka
 from streamhouse.kafka import Gateway
 from streamhouse.kafka.protocol.errors import ErrorCode
+from tests.kafka.clients.samples import until
 from tests.kafka.durable.asking import NO_ERROR, consumer_beat
+
+AWAY = -2
 
 
 def partitions(answer: Any) -> list[int] | None:
@@ -56,3 +60,19 @@ def test_an_epoch_that_was_not_given_is_fenced(log: streamhouse.Log, gateway: Ga
     assert consumer_beat(gateway, "g", "m", epoch).error_code is NO_ERROR
     anew = consumer_beat(gateway, "g", "m", 0, topics=("t",), owned=())
     assert partitions(anew) == [0]
+
+
+def test_a_static_member_that_does_not_come_back_is_out_at_last(log: streamhouse.Log) -> None:
+    log.create_topic("t")
+    with streamhouse.kafka.serve(log, port=0) as gateway:
+        consumer_beat(gateway, "g", "m", 0, topics=("t",), owned=(), instance="one")
+    with streamhouse.kafka.serve(log, port=0, consumer_session_timeout_ms=100) as gateway:
+        assert consumer_beat(gateway, "g", "m", AWAY, instance="one").error_code is NO_ERROR
+        until(lambda: not log.groups["g"].members)
+
+
+def test_who_has_no_name_of_its_own_has_no_place_to_keep(log: streamhouse.Log, gateway: Gateway) -> None:
+    log.create_topic("t")
+    consumer_beat(gateway, "g", "m", 0, topics=("t",), owned=())
+    assert consumer_beat(gateway, "g", "m", AWAY).error_code is NO_ERROR
+    assert log.groups["g"].members == ()
