@@ -395,7 +395,7 @@ class Consumer(Generic[K, V]):
     # --- transactions ------------------------------------------------------------------------------
 
     def _offsets_for_transaction(self) -> CommitOffsets:
-        """The positions, and who we are, for a transaction to commit.
+        """The positions, and who we are, for a transaction to commit. From now on only transactions do.
 
         Raises:
             TransactionError: The consumer reads without a group.
@@ -406,10 +406,11 @@ class Consumer(Generic[K, V]):
                 "this consumer has no group whose offsets could be committed: make it with "
                 "log.consumer(..., group=...)"
             )
+        self._commit_by_transactions()
         return self._session.transaction_offsets()
 
     def _commit_by_transactions(self) -> None:
-        """Commit nothing automatically from now on: transactions do, in :meth:`streamhouse.Log.process`."""
+        """Commit nothing automatically from now on: it would take back what a transaction has committed."""
         if self._session is not None:
             self._session.auto_commit = False
 

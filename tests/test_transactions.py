@@ -334,6 +334,20 @@ def test_bad_input_is_refused_and_the_rest_goes_on(log: streamhouse.Log, produce
             producer.transaction(transaction_timeout=bad)  # type: ignore[arg-type]
 
 
+def test_what_a_transaction_has_committed_is_not_taken_back(log: streamhouse.Log) -> None:
+    """By an automatic commit, which knows only of what was asked for since."""
+    with log.producer() as producer:
+        producer.send_many("one", [b"%d" % number for number in range(10)]).result()
+        with log.consumer("one", group="g", auto_commit_interval=0.01) as consumer:
+            consumer.poll(timeout=5, max_records=10)
+            with producer.transaction() as tx:
+                tx.commit_offsets(consumer)
+            time.sleep(0.1)
+            assert log.groups["g"].offsets["one", 0].offset == 10
+            consumer.close(finished=False)
+        assert log.groups["g"].offsets["one", 0].offset == 10
+
+
 def test_a_consumer_without_a_group_has_no_offsets_to_commit(
     log: streamhouse.Log, producer: Producer
 ) -> None:

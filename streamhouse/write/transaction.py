@@ -229,7 +229,7 @@ class Transaction:
 
         Args:
             consumer: Whose group; without ``offsets`` its positions are committed, which is after all the
-                records that it has handed out. When a rebalance takes partitions away before the
+                records that it has handed out, and its automatic commits end. When a rebalance takes partitions away before the
                 transaction is committed, all of it is refused (StaleMemberError).
             group: The name of a group without members, in place of a consumer.
             offsets: The next offset wanted, per ``(topic, partition)``; a pair of it and a note is
@@ -271,6 +271,7 @@ class Transaction:
         with self._lock:
             self._check()
             try:
+                self._commits.check_may_wait()
                 self._outbox.drain()
                 proposal = self._prepare()
             except BaseException as error:
