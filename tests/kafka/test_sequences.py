@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from confluent_kafka import KafkaException
 
 import streamhouse
 from streamhouse.commits.state import ProducerState, State
@@ -106,3 +107,26 @@ def test_librdkafka_goes_on_in_a_topic_that_was_made_anew(log: streamhouse.Log, 
         producer.produce("t", str(number).encode(), partition=0)
         assert producer.flush(30) == 0
     assert [record.value for record in log.read("t")] == [b"3", b"4", b"5"]
+
+
+def test_a_transaction_in_a_topic_that_was_made_anew_is_aborted_and_the_next_one_is_not(
+    log: streamhouse.Log, gateway: Gateway
+) -> None:
+    log.create_topic("t")
+    producer = confluent.new_producer(gateway.bootstrap, **{"transactional.id": "tx"})
+    producer.init_transactions(30)
+
+    def commit(value: bytes) -> None:
+        producer.begin_transaction()
+        producer.produce("t", value, partition=0)
+        producer.commit_transaction(30)
+
+    commit(b"before")
+    log.delete_topic("t")
+    log.create_topic("t")
+    with pytest.raises(KafkaException) as failed:
+        commit(b"refused")
+    assert failed.value.args[0].txn_requires_abort()
+    producer.abort_transaction(30)
+    commit(b"after")
+    assert [record.value for record in log.read("t")] == [b"after"]
