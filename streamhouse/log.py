@@ -668,6 +668,7 @@ class Log:
             StoreError: The store fails.
         """
         self._check()
+        self._commits.check_may_wait()
         return self._upkeep.thorough()
 
     def flush(self) -> None:
@@ -693,6 +694,7 @@ class Log:
         """Close; ``finished``: what consumers handed out last is processed."""
         if self._closed or self._process != process_id():
             return
+        self._commits.check_may_wait()
         self._closed = True
         _open_logs.discard(self)
         if timeout is None:

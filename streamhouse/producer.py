@@ -364,7 +364,7 @@ class Producer:
         timeout: float | None,
     ) -> BatchDelivery:
         destination, columns = self._inputs.columns(destination, frame, keys, headers, timestamps)
-        bulk = Bulk(destination.topic)
+        bulk = Bulk(destination.topic, self._outbox)
         bulk.counts = {}
         if not columns:
             bulk.settle(None)
@@ -404,7 +404,7 @@ class Producer:
         partition: int | None,
         timeout: float | None,
     ) -> BatchDelivery:
-        bulk = Bulk(destination.topic)
+        bulk = Bulk(destination.topic, self._outbox)
         bulk.counts = {}
         if not rows:
             bulk.settle(None)

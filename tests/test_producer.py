@@ -25,6 +25,7 @@ import streamhouse
 from streamhouse.errors import (
     ClosedError,
     ForkedError,
+    InvalidInputError,
     InvalidRecordError,
     InvalidSettingError,
     InvalidTopicNameError,
@@ -405,6 +406,105 @@ def test_a_callback_that_fails_hurts_nobody(producer: Producer, caplog: pytest.L
     producer.flush()
     producer.send("one", b"").result()
     assert "ZeroDivisionError" in caplog.text
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, asyncio.CancelledError, GeneratorExit])
+def test_a_callback_that_wants_to_end_everything_hurts_nobody(
+    producer: Producer, caplog: pytest.LogCaptureFixture, error: type[BaseException]
+) -> None:
+    def end(_: object) -> None:
+        raise error
+
+    delivery = producer.send("one", b"")
+    delivery.add_done_callback(end)
+    many = producer.send_many("one", [b""])
+    many.add_done_callback(end)
+    assert many.result(timeout=30).count == 1
+    producer.flush()
+    assert producer.send("one", b"").result(timeout=30).offset == 2
+    assert error.__name__ in caplog.text
+
+
+def _commit_a_transaction(log: streamhouse.Log, producer: Producer) -> None:
+    with producer.transaction() as tx:
+        tx.send("one", b"")
+
+
+def _fill_the_memory(log: streamhouse.Log, producer: Producer) -> None:
+    for _ in range(100):
+        producer.send("three", b"x" * 10_000)
+
+
+_WAITING: dict[str, Callable[[streamhouse.Log, Producer], object]] = {
+    "create_topic": lambda log, _: log.create_topic("new"),
+    "delete_topic": lambda log, _: log.delete_topic("three"),
+    "upkeep": lambda log, _: log.upkeep(),
+    "close": lambda log, _: log.close(),
+    "named producer": lambda log, _: log.producer(transactional_id="n"),
+    "transaction": _commit_a_transaction,
+    "flush": lambda log, _: log.flush(),
+    "full memory": _fill_the_memory,
+}
+
+
+@pytest.mark.parametrize("what", _WAITING)
+def test_a_callback_that_would_wait_for_its_own_thread_is_told(what: str) -> None:
+    with streamhouse.Log("memory://", buffer_bytes_max=128 << 10, delivery_timeout_seconds=20) as log:
+        log.create_topic("one")
+        log.create_topic("three", partitions=3)
+        with log.producer() as producer:
+            refused = threading.Event()
+
+            def call(_: object) -> None:
+                producer.send("three", b"pending")
+                with pytest.raises(InvalidInputError, match="hand it to another thread"):
+                    _WAITING[what](log, producer)
+                refused.set()
+
+            producer.send("one", b"").add_done_callback(call)
+            assert refused.wait(30)
+            producer.flush(timeout=30)
+            log.create_topic("later")
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        lambda producer: producer.send("three", b"").result(timeout=30),
+        lambda producer: producer.send("three", b"").exception(timeout=30),
+        lambda producer: producer.send_many("three", [b""]).result(timeout=30),
+        lambda producer: (producer.send("three", b""), producer.close()),
+    ],
+)
+def test_a_callback_may_not_wait_for_other_deliveries(
+    log: streamhouse.Log, wait: Callable[[Producer], object]
+) -> None:
+    with log.producer() as producer:
+        refused = threading.Event()
+
+        def call(_: object) -> None:
+            with pytest.raises(InvalidInputError, match="hand it to another thread"):
+                wait(producer)
+            refused.set()
+
+        producer.send("one", b"").add_done_callback(call)
+        assert refused.wait(30)
+        producer.flush(timeout=30)
+        producer.send("one", b"").result(timeout=30)
+
+
+def test_a_callback_may_ask_for_what_is_known_and_close_what_is_empty(log: streamhouse.Log) -> None:
+    done = threading.Event()
+    producer = log.producer()
+
+    def call(delivery: Delivery) -> None:
+        assert delivery.result().offset == 0
+        producer.flush()
+        producer.close()
+        done.set()
+
+    producer.send("one", b"").add_done_callback(call)
+    assert done.wait(30)
 
 
 def test_deliveries_and_their_callbacks_leave_no_garbage(producer: Producer) -> None:

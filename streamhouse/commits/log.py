@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import logging
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, Final, TypeVar
 
 from streamhouse.commits.collector import CollectReport
 from streamhouse.commits.committer import CommitterOptions
@@ -20,7 +22,7 @@ from streamhouse.commits.state import State
 from streamhouse.commits.tail import Listener
 from streamhouse.commits.verdicts import Verdict
 from streamhouse.config import Settings
-from streamhouse.errors import LOG_CLOSED, ClosedError, ForkedError
+from streamhouse.errors import LOG_CLOSED, ClosedError, ForkedError, InvalidInputError, StreamhouseError
 from streamhouse.format import names
 from streamhouse.format.commit import Commit, decode_commit
 from streamhouse.format.operations import Append, Operation
@@ -29,6 +31,8 @@ from streamhouse.runtime import Runtime, process_id
 from streamhouse.store.base import ObjectStore
 
 T = TypeVar("T")
+
+_log: Final = logging.getLogger("streamhouse")
 
 _LINGER_LOCAL_SECONDS = 0.005
 _LINGER_REMOTE_SECONDS = 0.25
@@ -147,6 +151,7 @@ class CommitLog:
 
     def propose(self, operation: Operation, blocks: Sequence[Block] = ()) -> Verdict:
         """Propose an operation other than an append or a transaction, and wait for the verdict."""
+        self.check_may_wait()
         future: Future[Verdict] = self._propose(operation, blocks)
         self.urge()
         return _wait(future)
@@ -202,6 +207,18 @@ class CommitLog:
         """Whether this thread may wait for the log: all but its own, which runs callbacks of deliveries."""
         return threading.current_thread() is not self._thread
 
+    def check_may_wait(self) -> None:
+        """Refuse to wait on the thread that would bring the answer: it would be for ever.
+
+        Raises:
+            InvalidInputError: This is that thread.
+        """
+        if not self.may_wait:
+            raise InvalidInputError(
+                "this would wait for the log, and runs on the thread that commits, as callbacks of deliveries"
+                " do; hand it to another thread"
+            )
+
     @property
     def recent_commits(self) -> tuple[tuple[int, Commit], ...]:
         """The last commits that this process has read, by number."""
@@ -252,6 +269,7 @@ class CommitLog:
         """Write what is pending and stop; whether all of it was written. Closing twice is fine."""
         if self._closed:
             return True
+        self.check_may_wait()
         self._closed = True
         try:
             self._drain_inbox()
@@ -316,7 +334,7 @@ class CommitLog:
         deadline = self._runtime.monotonic() + self._settings.delivery_timeout_seconds
         proposal = Proposal(operation, blocks, deadline, on_append)
         if answered is not None:
-            proposal.future.add_done_callback(answered)
+            proposal.future.add_done_callback(partial(_tell, answered))
         return proposal
 
     def _drain_inbox(self) -> None:
@@ -339,7 +357,8 @@ class CommitLog:
             raise ClosedError(LOG_CLOSED)
         try:
             self._check_process()
-        except ForkedError:
+            self.check_may_wait()
+        except StreamhouseError:
             work.close()
             raise
         return _wait(asyncio.run_coroutine_threadsafe(work, self._loop))
@@ -355,6 +374,14 @@ class CommitLog:
         self._thread.join()
         if self._executor is not None:
             self._executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _tell(answered: Callable[[Future[Any]], object], future: Future[Any]) -> None:
+    """Let somebody know; whatever comes of it, the commit thread goes on."""
+    try:
+        answered(future)
+    except BaseException:  # noqa: BLE001 - users' callbacks run in there, and some raise SystemExit
+        _log.exception("a callback failed")
 
 
 def _wait(future: Future[T]) -> T:

@@ -192,6 +192,7 @@ class Membership:
         self._commits.urge()
 
     def _propose(self, operation: JoinGroup | ReleasePartitions) -> Verdict:
+        self._commits.check_may_wait()
         future: Future[Verdict] = self._commits.submit(operation)
         self._commits.urge()
         return wait_for(future, self.check)

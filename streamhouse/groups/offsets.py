@@ -121,6 +121,7 @@ class GroupOffsets:
             GroupNotEmptyError: Nothing was noted: the group has members, and this is none.
             StreamhouseError: The store fails.
         """
+        self._commits.check_may_wait()
         future = self.submit(operation)
         self._commits.urge()
         wait_for(future, check)
@@ -143,8 +144,13 @@ class GroupOffsets:
         return outcome
 
     def urge(self) -> None:
-        """Somebody waits for what was submitted."""
+        """Somebody waits for what was submitted.
+
+        Raises:
+            InvalidInputError: He does so on the thread that commits.
+        """
         self._commits.urge()
+        self._commits.check_may_wait()
 
     def _operation(self, entries: list[OffsetEntry]) -> CommitOffsets:
         member, generation = self._who()

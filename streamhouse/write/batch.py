@@ -100,6 +100,9 @@ class Batch(Shipment):
         self._offsets: list[int] | None = None
         self._asked = 0
 
+    def check_waiting(self) -> None:
+        self.outbox.check_waiting()
+
     def hurry(self) -> None:
         self.outbox.hurry(self)
 

@@ -15,6 +15,9 @@ from streamhouse.write.shipment import Shipment
 if TYPE_CHECKING:
     import asyncio
 
+    from streamhouse.catalog.catalog import TopicInfo
+    from streamhouse.write.outbox import Outbox
+
 
 class Delivery(msgspec.Struct, gc=False, eq=False):
     """The outcome of one ``send``.
@@ -76,7 +79,8 @@ class Delivery(msgspec.Struct, gc=False, eq=False):
     def add_done_callback(self, callback: Callable[[Delivery], object]) -> None:
         """Call ``callback(delivery)`` once the outcome is known, at once if it is known already.
 
-        It runs on the thread that commits, so it must be quick and must not wait for other deliveries.
+        It runs on the thread that commits, so it must be quick. What would wait for the log there, such as
+        another delivery, raises InvalidInputError; an error that the callback raises is logged.
         """
         self._batch.add_callback(lambda: callback(self))
 
@@ -104,11 +108,19 @@ class Bulk(Shipment):
 
     Attributes:
         counts: Records per partition.
+        outbox: Whose it is.
     """
 
-    __slots__ = ("counts",)
+    __slots__ = ("counts", "outbox")
 
     counts: dict[int, int]
+
+    def __init__(self, topic: TopicInfo, outbox: Outbox) -> None:
+        super().__init__(topic)
+        self.outbox = outbox
+
+    def check_waiting(self) -> None:
+        self.outbox.check_waiting()
 
 
 class BatchDelivery(msgspec.Struct, gc=False, eq=False):
@@ -161,7 +173,8 @@ class BatchDelivery(msgspec.Struct, gc=False, eq=False):
     def add_done_callback(self, callback: Callable[[BatchDelivery], object]) -> None:
         """Call ``callback(delivery)`` once the outcome is known, at once if it is known already.
 
-        It runs on the thread that commits, so it must be quick and must not wait for other deliveries.
+        It runs on the thread that commits, so it must be quick. What would wait for the log there, such as
+        another delivery, raises InvalidInputError; an error that the callback raises is logged.
         """
         self._bulk.add_callback(lambda: callback(self))
 

@@ -145,7 +145,7 @@ class Draft:
             partition: For all of them, or ``None``.
             timeout: Seconds to wait for memory before the first are added.
         """
-        bulk = DraftBulk(self, destination.topic)
+        bulk = DraftBulk(self, self._outbox, destination.topic)
         if not rows:
             bulk.settle(None)
             return bulk
@@ -181,7 +181,7 @@ class Draft:
         timeout: float | None,
     ) -> DraftBulk:
         """Add records that come in columns; see :meth:`add_rows`."""
-        bulk = DraftBulk(self, destination.topic)
+        bulk = DraftBulk(self, self._outbox, destination.topic)
         if not columns:
             bulk.settle(None)
             return bulk
@@ -353,6 +353,7 @@ class DraftBatch(Batch):
 
     def check_waiting(self) -> None:
         _check_proposed(self.draft)
+        super().check_waiting()
 
 
 class DraftBulk(Bulk):
@@ -360,13 +361,14 @@ class DraftBulk(Bulk):
 
     __slots__ = ("draft",)
 
-    def __init__(self, draft: Draft, topic: TopicInfo) -> None:
-        super().__init__(topic)
+    def __init__(self, draft: Draft, outbox: Outbox, topic: TopicInfo) -> None:
+        super().__init__(topic, outbox)
         self.counts = {}
         self.draft = draft
 
     def check_waiting(self) -> None:
         _check_proposed(self.draft)
+        super().check_waiting()
 
 
 def _check_proposed(draft: Draft) -> None:

@@ -129,6 +129,7 @@ class Identity:
             self._spoilt = error is not None and (not self.name or isinstance(error, SequenceError))
 
     def _take_over(self, *, again: bool) -> None:
+        self._commits.check_may_wait()
         identity, _ = self._current
         with self._lock:
             self._current = identity, _NOBODY  # what is answered from here on is not about us

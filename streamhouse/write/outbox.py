@@ -308,10 +308,12 @@ class Outbox:
 
         Raises:
             BufferFullError: There was no room in time.
+            InvalidInputError: This is the thread that would make room.
         """
         if self._memory.try_take(size):
             return
         if timeout is None or timeout > 0:
+            self.check_waiting()
             self.seal_all()
             self._urge()
             self._batcher.relieve()
@@ -355,6 +357,14 @@ class Outbox:
 
     # --- waiting -----------------------------------------------------------------------------------
 
+    def check_waiting(self) -> None:
+        """Refuse to wait for what this very thread would bring, in a callback of a delivery.
+
+        Raises:
+            InvalidInputError: It is that thread.
+        """
+        self._commits.check_may_wait()
+
     def flush(self, timeout: float | None) -> None:
         """Wait until all that was sent is settled; raise the first error that nobody knows of yet."""
         self.drain(timeout)
@@ -364,6 +374,8 @@ class Outbox:
 
     def drain(self, timeout: float | None = None) -> None:
         """Wait until all that was sent is settled, one way or the other."""
+        if self._unsettled:
+            self.check_waiting()
         deadline = None if timeout is None else self._runtime.monotonic() + timeout
         self.seal_all()
         self._urge()
@@ -378,11 +390,18 @@ class Outbox:
 
     def close(self, timeout: float | None) -> None:
         """Take no more records, then flush. Closing twice is fine."""
+        if self._unsettled:
+            self.check_waiting()
         with self._lock:
             if not self.pending:
                 return
             self._closed = True
         self.flush(timeout)
+
+    @property
+    def _unsettled(self) -> bool:
+        """Whether there is anything to wait for."""
+        return bool(self.open) or not all(each.settled for each in self._sequencer.unsettled())
 
     def _urge(self) -> None:
         for shipment in self._sequencer.unsettled():

@@ -76,7 +76,11 @@ class Shipment:
         return self.parts is not None or self.error is not None
 
     def check_waiting(self) -> None:
-        """Refuse those who would wait for ever."""
+        """Refuse those who would wait for ever.
+
+        Raises:
+            StreamhouseError: Nothing could come of it.
+        """
 
     def hurry(self) -> None:
         """Somebody waits. A shipment that is not closed yet closes itself."""
@@ -86,6 +90,7 @@ class Shipment:
 
         Raises:
             DeliveryTimeoutError: It took longer than ``timeout`` seconds.
+            InvalidInputError: This is the thread that would settle it.
         """
         if self._gate.opened:
             return
@@ -125,5 +130,5 @@ class Shipment:
 def _call(callback: Callable[[], object]) -> None:
     try:
         callback()
-    except Exception:  # noqa: BLE001 - it is the users' code, on a thread that must go on
+    except BaseException:  # noqa: BLE001 - it is the users' code, on a thread that must go on
         _log.exception("a delivery callback failed")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
@@ -308,3 +309,28 @@ def test_a_fixed_assignment_is_refused_while_there_are_members(memory: Log) -> N
             fixed.close()
         with pytest.raises(InvalidInputError, match="given its partitions by its group"):
             member.assign([("orders", 0)])
+
+
+def test_a_delivery_callback_may_not_wait_for_a_group(memory: Log) -> None:
+    refused = threading.Event()
+    calls: list[Callable[[], object]] = []
+
+    def call(_: object) -> None:
+        for wait in calls:
+            with pytest.raises(InvalidInputError, match="hand it to another thread"):
+                wait()
+        refused.set()
+
+    with (
+        memory.consumer("orders", group="g") as consumer,
+        memory.consumer("orders", group="h") as fresh,
+        memory.producer() as producer,
+    ):
+        stored = producer.send_many("orders", ["a", "b"], partition=0).result()
+        assert stored.count == len(consumer.poll(timeout=30))
+        calls.extend([consumer.commit, lambda: fresh.poll(timeout=0), consumer.close])
+        producer.send("orders", "c", partition=0).add_done_callback(call)
+        assert refused.wait(30)
+        assert [record.value for record in fresh.poll(timeout=30)] == [b"a", b"b", b"c"]
+        memory.create_topic("later")
+    assert memory.groups["g"].offsets["orders", 0].offset == 2

@@ -47,6 +47,9 @@ class FakeCommits:
     def urge(self) -> None:
         self.urged += 1
 
+    def check_may_wait(self) -> None:
+        """Whoever waits is some other thread."""
+
     def append(
         self,
         topic_id: int,
