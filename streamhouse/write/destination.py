@@ -28,20 +28,26 @@ _LOOK_SECONDS: Final = 1.0  # a stream of bad records does not cost a request ea
 class Destination:
     """Where records go.
 
+    Args:
+        topic: The topic.
+        runtime: Clock and randomness.
+        topics: Knows what has become of it.
+
     Attributes:
         topic: The topic.
         decoder: What checks the values of a typed topic; ``None``: they are bytes.
     """
 
-    def __init__(self, topic: TopicInfo, runtime: Runtime) -> None:
+    def __init__(self, topic: TopicInfo, runtime: Runtime, topics: Destinations) -> None:
         self.topic = topic
+        self._topics = topics
         schema = schema_of(topic.settings)
         self.decoder = None if schema is None else row_decoder(schema)
         self._partitioner = Partitioner(topic.partitions)
         self._runtime = runtime
 
     def check_partition(self, partition: Any) -> None:
-        """Refuse a partition that the topic does not have.
+        """Refuse a partition that the topic does not have, also after a look at the log.
 
         Raises:
             InvalidRecordError: It is not even a number.
@@ -49,10 +55,19 @@ class Destination:
         """
         if isinstance(partition, bool) or not isinstance(partition, int):
             raise InvalidRecordError(f"a partition is a whole number, not {partition!r}")
-        if not 0 <= partition < self.topic.partitions:
+        if 0 <= partition < self.topic.partitions:
+            return
+        self._topics.look()
+        count = self._topics.current(self.topic).partitions
+        if not 0 <= partition < count:
             raise PartitionNotFoundError(
-                f"topic {self.topic.name!r} has partitions 0 to {self.topic.partitions - 1}, not {partition}"
+                f"topic {self.topic.name!r} has partitions 0 to {count - 1}, not {partition}"
             )
+
+    def check_keys(self, keys: Sequence[Any] | None) -> None:
+        """Look at the log if :meth:`assign` would refuse these: compaction may have been taken off."""
+        if self._lacks_keys(keys):
+            self._topics.look()
 
     @property
     def append_time(self) -> int | None:
@@ -71,7 +86,7 @@ class Destination:
         Raises:
             InvalidRecordError: There is no key, in a topic that keeps the latest record of each.
         """
-        if self.topic.settings.compacts and (rows.keys is None or None in rows.keys):
+        if self._lacks_keys(rows.keys) and self._topics.current(self.topic).settings.compacts:
             raise InvalidRecordError(
                 f"topic {self.topic.name!r} is compacted, so each of its records needs a key"
             )
@@ -80,6 +95,9 @@ class Destination:
         if rows.keys is None:
             return repeated(sticky, len(rows))
         return self._partitioner.assign(rows.keys, sticky)
+
+    def _lacks_keys(self, keys: Sequence[Any] | None) -> bool:
+        return self.topic.settings.compacts and (keys is None or None in keys)
 
 
 class Topics(Protocol):
@@ -116,29 +134,25 @@ class Destinations:
             now = self._catalog.current(known.topic)
             if now is known.topic:
                 return known
-            known = self._known[name] = Destination(now, self._runtime)  # partitions were added, for one
+            # Partitions were added, for one.
+            known = self._known[name] = Destination(now, self._runtime, self)
             return known
         try:
             topic = self._catalog.topic(name)
         except TopicNotFoundError:
             self._catalog.refresh()
             topic = self._catalog.topic(name)
-        return self._known.setdefault(name, Destination(topic, self._runtime))
+        return self._known.setdefault(name, Destination(topic, self._runtime, self))
 
     def newer(self, known: Destination) -> Destination | None:
-        """A typed topic as it is by now; ``None``: as it was known.
-
-        Nobody tells a process that neither commits nor reads of what others do, so a record that does not fit
-        may be one of a schema that it has not heard of. Reads the log to its end for that, at most once a
-        second; without a word when the store fails, as what was known counts then.
+        """A typed topic as it is by now, after a :meth:`look`; ``None``: as it was known.
 
         Raises:
             TopicNotFoundError: It was deleted.
         """
         if known.decoder is None:
             return None
-        if self._catalog.may_wait:
-            self._look()
+        self.look()
         name = known.topic.name
         if self._catalog.topic(name) == known.topic:
             return None
@@ -149,7 +163,19 @@ class Destinations:
         """Look it up again the next time: it was deleted, perhaps made anew."""
         self._known.pop(name, None)
 
-    def _look(self) -> None:
+    def current(self, topic: TopicInfo) -> TopicInfo:
+        """The same topic, as far as the log was read."""
+        return self._catalog.current(topic)
+
+    def look(self) -> None:
+        """Read the log to its end before something is refused, at most once a second.
+
+        Nobody tells a process that neither commits nor reads of what others do, so what does not fit may be
+        meant for a topic that somebody has altered. Without a word when the store fails, as what was known
+        counts then, and where nobody may wait.
+        """
+        if not self._catalog.may_wait:
+            return
         with self._looking:  # nobody is told that there is no news while somebody else is fetching it
             if self._runtime.monotonic() >= self._next_look:
                 with suppress(StoreError):

@@ -1,6 +1,7 @@
 """The arguments of ``send`` and ``send_many``, checked and made storable.
 
-What does not fit the schema of its topic is tried once more, if the schema is another one by now.
+What does not fit the schema of its topic is tried once more, if the schema is another one by now. Before a
+record without a key is refused, the log is asked whether the topic is still compacted.
 """
 
 from __future__ import annotations
@@ -91,6 +92,8 @@ class Inputs:
         if dead:
             partition = None
         pair: Pair = self._serializers.key(key), stored_value
+        if pair[0] is None:
+            destination.check_keys(None)
         size = len(pair[0] or b"") + len(pair[1] or b"")
         if headers is not None or partition is not None or timestamp is not None:
             stored = headers_tuple(headers)
@@ -116,7 +119,7 @@ class Inputs:
             destination = self._topics.newer(destination) or destination
         elif isinstance(keys, Iterable) and not isinstance(keys, str):
             keys = listed("keys", keys)
-        return self._newest(
+        destination, columns = self._newest(
             destination,
             lambda present: (
                 present,
@@ -125,6 +128,9 @@ class Inputs:
                 ),
             ),
         )
+        if any(each.key.validity for each in columns):
+            destination.check_keys(None)
+        return destination, columns
 
     def lists(
         self,
@@ -191,6 +197,7 @@ class Inputs:
         decoder = destination.decoder
         trust = trust and decoder is None
         rows = make_rows(self._serializers, values, keys, headers, stamps, trust=trust, decoder=decoder)
+        destination.check_keys(rows.keys)
         return [*made, (destination, rows)]
 
     def _newest(

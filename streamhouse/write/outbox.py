@@ -285,6 +285,7 @@ class Outbox:
         if rows is None:
             return
         try:
+            batch.destination.check_keys(rows.keys)
             batch.begun = self.encoder.begin(rows, batch.place, batch.raw_bytes)
         except Exception as error:  # noqa: BLE001 - likewise
             batch.error = error
