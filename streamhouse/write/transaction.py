@@ -229,8 +229,9 @@ class Transaction:
 
         Args:
             consumer: Whose group; without ``offsets`` its positions are committed, which is after all the
-                records that it has handed out, and its automatic commits end. When a rebalance takes partitions away before the
-                transaction is committed, all of it is refused (StaleMemberError).
+                records that it has handed out, and its automatic commits end. When a rebalance takes
+                partitions away before the transaction is committed, all of it is refused
+                (StaleMemberError).
             group: The name of a group without members, in place of a consumer.
             offsets: The next offset wanted, per ``(topic, partition)``; a pair of it and a note is
                 possible.
