@@ -12,6 +12,7 @@ import msgspec
 
 from streamhouse import limits, markup
 from streamhouse.catalog.catalog import Catalog, PartitionInfo, TopicInfo
+from streamhouse.catalog.offsets import check_group_name
 from streamhouse.config import TopicSettings, make_topic_settings
 from streamhouse.errors import (
     InvalidInputError,
@@ -21,7 +22,6 @@ from streamhouse.errors import (
     TopicNotFoundError,
     topic_deleted,
 )
-from streamhouse.groups.options import check_group_name
 from streamhouse.notebook import require_extra
 from streamhouse.notebook.throughput import Measure, plot
 from streamhouse.records import Positions

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any
 
-from streamhouse import limits
 from streamhouse.catalog.catalog import Catalog
+from streamhouse.catalog.offsets import check_end, check_metadata, checked_offset, checked_place
 from streamhouse.commits.groups import OffsetState
 from streamhouse.commits.log import CommitLog
 from streamhouse.commits.verdicts import Code, Verdict
@@ -15,7 +15,6 @@ from streamhouse.errors import (
     GroupError,
     GroupNotEmptyError,
     InvalidInputError,
-    OffsetOutOfRangeError,
     StaleMemberError,
 )
 from streamhouse.format.operations import CommitOffsets, OffsetEntry
@@ -92,11 +91,11 @@ class GroupOffsets:
             )
         entries = []
         for place, wanted in what.items():
-            topic, partition = _checked_place(place)
-            offset, note = _checked_offset(place, wanted, metadata)
+            topic, partition = checked_place(place)
+            offset, note = checked_offset(place, wanted, metadata)
             cursor = cursors.get((topic, partition))
             topic_id = self._catalog.topic(topic).id if cursor is None else cursor.topic.id
-            self._check_end(topic, topic_id, partition, offset)
+            check_end(self._catalog, topic, topic_id, partition, offset)
             entries.append(OffsetEntry(topic_id, partition, offset, note))
         return self._operation(entries)
 
@@ -156,16 +155,6 @@ class GroupOffsets:
         member, generation = self._who()
         return CommitOffsets(self.group, member, generation, tuple(entries))
 
-    def _check_end(self, topic: str, topic_id: int, partition: int, offset: int) -> None:
-        end = self._catalog.high_watermark(topic_id, partition)
-        if offset > end:
-            self._catalog.refresh()
-            end = self._catalog.high_watermark(topic_id, partition)
-        if offset > end:
-            raise OffsetOutOfRangeError(
-                f"partition {partition} of {topic!r} ends at offset {end}; {offset} cannot be committed"
-            )
-
     def _refusal(self, verdict: Verdict, operation: CommitOffsets) -> GroupError | None:
         code = verdict.code
         if code is Code.ACCEPTED:
@@ -202,39 +191,3 @@ class GroupOffsets:
 def as_offset(found: OffsetState) -> OffsetAndMetadata:
     """A committed offset as users see it."""
     return OffsetAndMetadata(found.offset, found.metadata, found.time_ms)
-
-
-def check_metadata(metadata: object) -> None:
-    """Refuse what cannot be noted with an offset.
-
-    Raises:
-        InvalidInputError: It is no text, or too long.
-    """
-    if not isinstance(metadata, str):
-        raise InvalidInputError(f"metadata must be text, not {metadata!r}")
-    try:
-        size = len(metadata.encode())
-    except UnicodeEncodeError:
-        raise InvalidInputError(f"metadata {metadata!r} is no valid text") from None
-    if size > limits.OFFSET_METADATA_BYTES_MAX:
-        raise InvalidInputError(
-            f"metadata may have {limits.OFFSET_METADATA_BYTES_MAX} bytes, not {size:,}; keep it elsewhere"
-        )
-
-
-def _checked_place(place: object) -> tuple[str, int]:
-    match place:
-        case (str() as topic, int() as partition) if not isinstance(partition, bool):
-            return topic, partition
-    raise InvalidInputError(f"a partition is a pair of topic and number, not {place!r}")
-
-
-def _checked_offset(place: object, wanted: object, metadata: str) -> tuple[int, str]:
-    offset, note = wanted[:2] if isinstance(wanted, tuple) and len(wanted) > 1 else (wanted, metadata)
-    if isinstance(offset, bool) or not isinstance(offset, int) or offset < 0:
-        raise InvalidInputError(
-            f"the offset of {place!r} must be a whole number from 0 on, perhaps in a pair with metadata,"
-            f" not {wanted!r}"
-        )
-    check_metadata(note)
-    return offset, note

@@ -10,6 +10,7 @@ import msgspec
 
 from streamhouse import limits
 from streamhouse.assignors import ASSIGNORS
+from streamhouse.catalog.offsets import check_encodable, check_group_name
 from streamhouse.errors import InvalidInputError, nearest
 from streamhouse.read.cursor import Reset
 from streamhouse.records import TopicPartition
@@ -64,19 +65,6 @@ def make_group_options(group: str | None, values: dict[str, Any]) -> GroupOption
     return GroupOptions(group=group, **values)
 
 
-def check_group_name(name: object) -> None:
-    """Refuse what is no name of a group.
-
-    Raises:
-        InvalidInputError: It is not text of 1 to 255 characters.
-    """
-    if not isinstance(name, str) or not 1 <= len(name) <= limits.GROUP_NAME_CHARS_MAX:
-        raise InvalidInputError(
-            f"a group is named by 1 to {limits.GROUP_NAME_CHARS_MAX} characters of text, not {name!r}"
-        )
-    _check_encodable("group", name)
-
-
 def check_reset(reset: object) -> Reset | None:
     """What to do where a position fell below the log start, if anything was said.
 
@@ -123,14 +111,7 @@ def _check_text(name: str, value: object) -> None:
         raise InvalidInputError(
             f"{name} must be text of 1 to {limits.GROUP_NAME_CHARS_MAX} characters, not {value!r}"
         )
-    _check_encodable(name, value)
-
-
-def _check_encodable(name: str, value: str) -> None:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise InvalidInputError(f"{name} {value!r} is no valid text (half a surrogate pair)") from None
+    check_encodable(name, value)
 
 
 def _check_seconds(name: str, value: object, low: float, high: float = 31_536_000.0) -> None:

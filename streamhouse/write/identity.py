@@ -15,6 +15,7 @@ from __future__ import annotations
 import threading
 from typing import Any, Final
 
+from streamhouse.catalog.offsets import check_encodable
 from streamhouse.commits.log import CommitLog
 from streamhouse.commits.verdicts import Code
 from streamhouse.errors import InvalidInputError, ProducerFencedError, SequenceError
@@ -158,10 +159,5 @@ def _checked(name: Any) -> str:
         raise InvalidInputError(
             f"a transactional_id is text of 1 to {_NAME_CHARS_MAX} characters, not {name!r}"
         )
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        raise InvalidInputError(
-            f"transactional_id {name!r} is no valid text (half a surrogate pair)"
-        ) from None
+    check_encodable("transactional_id", name)
     return name
