@@ -25,6 +25,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from itertools import islice
 from threading import Event
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -167,7 +168,8 @@ class Log:
         records = await self._do(
             self._log.read, topic, start=start, until=until, partitions=partitions, **options
         )
-        while chunk := await self._do(_take, records):
+        chunks = _Chunks(records)
+        while chunk := await self._do(chunks.take):
             for record in chunk:
                 yield record
 
@@ -253,8 +255,25 @@ class Log:
         return await _run(self._threads, partial(call, *args, **options))
 
 
-def _take(records: Iterator[Record[Any, Any]]) -> list[Record[Any, Any]]:
-    return [record for _, record in zip(range(_READ_AT_ONCE), records, strict=False)]
+class _Chunks:
+    """Some records of an iterator at a time. An error comes after the records before it."""
+
+    def __init__(self, records: Iterator[Record[Any, Any]]) -> None:
+        self._records = records
+        self._error: Exception | None = None
+
+    def take(self) -> list[Record[Any, Any]]:
+        """The next ones; an empty list at the end."""
+        if self._error is not None:
+            raise self._error
+        chunk: list[Record[Any, Any]] = []
+        try:
+            chunk.extend(islice(self._records, _READ_AT_ONCE))
+        except Exception as error:
+            if not chunk:
+                raise
+            self._error = error
+        return chunk
 
 
 async def _collect(results: AsyncIterator[Any]) -> list[Any]:
@@ -281,6 +300,10 @@ class Producer:
 
     async def send(self, topic: str, value: Any = None, **options: Any) -> Delivery:
         """Hand over a record; awaits only while the buffer is full.
+
+        The loop stands still for one request to the store with the first record of a topic that this process
+        has not heard of, and at most once a second with a record that does not fit its topic: before it is
+        refused, the topic is looked up.
 
         Returns:
             The delivery, itself awaitable: ``await (await producer.send(...))`` is a durable write.
