@@ -22,6 +22,7 @@ from streamhouse.errors import (
 )
 from streamhouse.format.commit import Commit
 from streamhouse.format.operations import AlterTopic, CreateTopic, DeleteTopic, Trim
+from streamhouse.runtime import process_id
 
 _NO_RECORDS = PartitionState()
 
@@ -326,11 +327,13 @@ class Catalog:
     @contextmanager
     def follow(self) -> Iterator[None]:
         """While this is held, commits of other processes are looked for in the background."""
+        process = process_id()
         self._count(+1)
         try:
             yield
         finally:
-            self._count(-1)
+            if process_id() == process:  # a forked child follows nothing
+                self._count(-1)
 
     @property
     def followed(self) -> bool:

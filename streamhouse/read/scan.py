@@ -7,13 +7,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from streamhouse.catalog.catalog import Catalog
-from streamhouse.errors import DeserializationError
+from streamhouse.errors import DeserializationError, ForkedError
 from streamhouse.read.batch import RecordBatch
 from streamhouse.read.cursor import Cursor
 from streamhouse.read.deserializers import Deserializer, list_deserializer
 from streamhouse.read.positions import checked_partitions, position_for, resolve, resolve_end
 from streamhouse.read.reader import BlockReader
 from streamhouse.records import Position, Positions, Record
+from streamhouse.runtime import process_id
 
 _CHUNK_RECORDS: Final = 4096  # objects made at once
 
@@ -59,11 +60,13 @@ def scan(
         end = resolve_end(catalog, reader, info, partition, until)
         begin = resolve(catalog, reader, info, partition, position_for(start, partition))
         spans.append((Cursor(catalog, reader, info, partition, begin, keys, values), end))
-    return _records(spans)
+    return _records(spans, process_id())
 
 
-def _records(spans: deque[tuple[Cursor, int]]) -> Iterator[Record[Any, Any]]:
+def _records(spans: deque[tuple[Cursor, int]], process: int) -> Iterator[Record[Any, Any]]:
     while spans:
+        if process_id() != process:
+            raise ForkedError("this read was begun before fork; open the log again in this process")
         cursor, end = spans.popleft()
         batch = cursor.next_batch(_CHUNK_RECORDS, until=end)
         if batch is not None:

@@ -54,6 +54,35 @@ consumer.close(); producer.close(); log.close()
     assert done.stdout.strip() == "8 [b'before', b'child', b'after']", done.stderr
 
 
+def test_a_forked_child_goes_on_with_no_read_and_ends_quietly(tmp_path: Path) -> None:
+    code = """
+import os, sys, warnings
+warnings.simplefilter("ignore", DeprecationWarning)
+import streamhouse
+from streamhouse.errors import ForkedError
+with streamhouse.Log(sys.argv[1]) as log, log.producer() as producer:
+    log.create_topic("t", partitions=2)
+    for partition in range(2):
+        producer.send("t", str(partition), partition=partition).result()
+    reads = [iter(log.read("t")), iter(log.read("t"))]
+    next(reads[0])
+    consumer = log.consumer("t")
+    consumer.poll(timeout=0)
+    if (child := os.fork()) == 0:
+        for read in reads:
+            try:
+                print("read", [record.value for record in read])
+            except ForkedError:
+                print("refused")
+        sys.exit()
+    os.waitpid(child, 0)
+    print([len(list(read)) for read in reads])
+    consumer.close()
+"""
+    done = run(code, str(tmp_path / "log"))
+    assert (done.stdout, done.stderr) == ("refused\nrefused\n[1, 2]\n", "")
+
+
 def test_interpreter_exit_with_batches_in_flight_neither_hangs_nor_lies(tmp_path: Path) -> None:
     code = """
 import sys, streamhouse
