@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,6 +27,7 @@ from streamhouse.errors import (
     DeliveryTimeoutError,
     InvalidInputError,
     InvalidRecordError,
+    OffsetOutOfRangeError,
     PartitionNotFoundError,
     ProducerFencedError,
     StoreDurabilityError,
@@ -35,6 +37,7 @@ from streamhouse.errors import (
 )
 from streamhouse.format import names
 from streamhouse.producer import Producer
+from streamhouse.records import OffsetAndMetadata
 from streamhouse.store.memory import MemoryStore
 from streamhouse.testing.clock import ManualRuntime
 from streamhouse.testing.s3server import FakeS3Server
@@ -325,10 +328,26 @@ def test_bad_input_is_refused_and_the_rest_goes_on(log: streamhouse.Log, produce
             {"group": "g", "offsets": {("one", 0): True}},
             {"group": "g", "offsets": {("one", 0): (1, 2)}},
             {"group": "g", "consumer": object(), "offsets": {}},
+            {"group": "g", "offsets": {"one": 5}},
+            {"group": "g", "offsets": {("one", False): 0}},
+            {"group": "g", "offsets": {("one", 0.0): 0}},
+            {"group": "g", "offsets": {("one", 0): (1,)}},
+            {"group": "g", "offsets": {("one", 0): (1, "a", "b")}},
+            {"group": "g", "offsets": [("one", 0)]},
+            {"group": "g", "offsets": {("one", 0): (0, "x" * 5000)}},
+            {"group": "g", "offsets": {("one", 0): (0, "\ud800")}},
+            {"group": "g" * 256, "offsets": {("one", 0): 0}},
+            {"group": "\ud800", "offsets": {("one", 0): 0}},
         ):
             with pytest.raises(InvalidInputError):
                 tx.commit_offsets(**arguments)
+        for beyond in (1, 1 << 62, 1 << 70):
+            with pytest.raises(OffsetOutOfRangeError, match="ends at offset 0"):
+                tx.commit_offsets(group="g", offsets={("one", 0): beyond})
+        with pytest.raises(PartitionNotFoundError):
+            tx.commit_offsets(group="g", offsets={("one", 1): 0})
     assert values(log) == [b"good"]
+    assert list(log.groups) == []
     for bad in (0, -1, 901, True, "9"):
         with pytest.raises(InvalidInputError, match="transaction_timeout"):
             producer.transaction(transaction_timeout=bad)  # type: ignore[arg-type]
@@ -346,6 +365,33 @@ def test_what_a_transaction_has_committed_is_not_taken_back(log: streamhouse.Log
             assert log.groups["g"].offsets["one", 0].offset == 10
             consumer.close(finished=False)
         assert log.groups["g"].offsets["one", 0].offset == 10
+
+
+def test_offsets_may_come_with_a_note_and_of_numpy(log: streamhouse.Log, producer: Producer) -> None:
+    with producer.transaction() as tx:
+        place = "three", np.int64(2)
+        tx.commit_offsets(group=np.str_("g"), offsets={place: (np.int64(0), np.str_("note"))})
+        tx.commit_offsets(group="h", offsets={("one", 0): OffsetAndMetadata(0, "theirs", 7)})
+    assert log.groups["g"].offsets["three", 2].metadata == "note"
+    assert log.groups["h"].offsets["one", 0].metadata == "theirs"
+
+
+def test_a_bad_transaction_fails_nobody_else(tmp_path: Path) -> None:
+    with streamhouse.Log(tmp_path / "log", linger_seconds=0.5) as log:
+        make_topics(log)
+        with log.producer() as good, log.producer() as bad:
+
+            def spoil(group: str, offset: Any) -> None:
+                with bad.transaction() as tx:
+                    tx.send("one", b"bad")
+                    tx.commit_offsets(group=group, offsets={("two", 0): offset})
+
+            deliveries = [good.send("one", b"%d" % n) for n in range(3)]
+            for group, offset in (("\ud800", 0), ("g", 1 << 70), ("g", (0, "\ud800"))):
+                with pytest.raises((InvalidInputError, OffsetOutOfRangeError)):
+                    spoil(group, offset)
+            assert [delivery.result().offset for delivery in deliveries] == [0, 1, 2]
+        assert values(log) == [b"0", b"1", b"2"]
 
 
 def test_a_consumer_without_a_group_has_no_offsets_to_commit(

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol, TypeAlias
 
+import msgspec
+
+from streamhouse.catalog.offsets import check_end, check_group_name, checked_offset, checked_place
 from streamhouse.errors import InvalidInputError
 from streamhouse.format.operations import CommitOffsets, OffsetEntry
 from streamhouse.write.outbox import Outbox
@@ -31,19 +34,34 @@ class TransactionOffsets:
         self._outbox = outbox
         self._noted: dict[tuple[str, str], tuple[int, dict[tuple[int, int], OffsetEntry]]] = {}
 
-    def note(self, consumer: OffsetSource | None, group: str | None, offsets: Offsets | None) -> None:
-        """Note offsets; see :meth:`streamhouse.Transaction.commit_offsets`."""
+    def asked(
+        self, consumer: OffsetSource | None, group: str | None, offsets: Offsets | None
+    ) -> CommitOffsets:
+        """What somebody wants noted; see :meth:`streamhouse.Transaction.commit_offsets`."""
         if (consumer is None) == (group is None) or (consumer is None and offsets is None):
             raise InvalidInputError(
                 "pass a consumer, or the name of a group together with offsets: "
                 'tx.commit_offsets(group="billing", offsets={("orders", 0): 42})'
             )
-        given = None if offsets is None else [self._entry(*item) for item in offsets.items()]
-        who = CommitOffsets(_checked_name(group), "", 0, ()) if consumer is None else _asked(consumer)
-        _, entries = self._noted.get((who.group, who.member), (0, {}))
-        for entry in who.offsets if given is None else given:
-            entries[entry.topic, entry.partition] = entry
-        self._noted[who.group, who.member] = who.generation, entries
+        if offsets is not None and not isinstance(offsets, Mapping):
+            raise InvalidInputError(
+                "offsets is a mapping of (topic, partition) to an offset or to a pair of offset and note,"
+                f" not {offsets!r}"
+            )
+        given = None if offsets is None else tuple([self._entry(*item) for item in offsets.items()])
+        if group is None:
+            who = _asked(consumer)
+        else:
+            check_group_name(group)
+            who = CommitOffsets(group, "", 0, ())
+        return who if given is None else msgspec.structs.replace(who, offsets=given)
+
+    def note(self, wanted: CommitOffsets) -> None:
+        """Note offsets; of each partition the last ones count."""
+        who = wanted.group, wanted.member
+        _, entries = self._noted.get(who, (0, {}))
+        entries.update({(entry.topic, entry.partition): entry for entry in wanted.offsets})
+        self._noted[who] = wanted.generation, entries
 
     def operations(self) -> tuple[CommitOffsets, ...]:
         """All of it, as part of a transaction."""
@@ -55,16 +73,14 @@ class TransactionOffsets:
     def __bool__(self) -> bool:
         return bool(self._noted)
 
-    def _entry(self, place: tuple[str, int], wanted: Any) -> OffsetEntry:
-        topic, partition = place
-        destination = self._outbox.destination(topic)
+    def _entry(self, place: object, wanted: object) -> OffsetEntry:
+        name, partition = checked_place(place)
+        offset, note = checked_offset(place, wanted, "")
+        destination = self._outbox.destination(name)
         destination.check_partition(partition)
-        offset, note = wanted if isinstance(wanted, tuple) else (wanted, "")
-        if isinstance(offset, bool) or not isinstance(offset, int) or offset < 0:
-            raise InvalidInputError(f"an offset is a whole number from 0 on, not {offset!r}")
-        if not isinstance(note, str):
-            raise InvalidInputError(f"the note beside an offset is text, not {note!r}")
-        return OffsetEntry(destination.topic.id, partition, offset, note)
+        topic = destination.topic
+        check_end(self._outbox.catalog, topic.name, topic.id, partition, offset)
+        return OffsetEntry(topic.id, partition, offset, note)
 
 
 def _asked(consumer: Any) -> CommitOffsets:
@@ -74,9 +90,3 @@ def _asked(consumer: Any) -> CommitOffsets:
         raise InvalidInputError(f"a consumer of this log is needed, not {consumer!r}") from None
     asked: CommitOffsets = ask()
     return asked
-
-
-def _checked_name(group: Any) -> str:
-    if not isinstance(group, str) or not group:
-        raise InvalidInputError(f"a group is named by text, not by {group!r}")
-    return group

@@ -47,6 +47,7 @@ class Outbox:
     """The writing side of one producer. Any thread may use it.
 
     Attributes:
+        catalog: Where topics are looked up.
         open: The open batch of each topic.
         plain: Likewise of topics without a schema. Senders look into it without a lock.
     """
@@ -61,6 +62,7 @@ class Outbox:
     ) -> None:
         self.open: dict[str, Batch] = {}
         self.plain: dict[str, Batch] = {}
+        self.catalog = catalog
         self._commits = commits
         self._batcher = batcher
         self._memory = batcher.memory

@@ -233,11 +233,12 @@ class Transaction:
                 partitions away before the transaction is committed, all of it is refused
                 (StaleMemberError).
             group: The name of a group without members, in place of a consumer.
-            offsets: The next offset wanted, per ``(topic, partition)``; a pair of it and a note is
-                possible.
+            offsets: The next offset wanted, per ``(topic, partition)``; a pair of it and a note of at most
+                4096 bytes is possible.
 
         Raises:
-            InvalidInputError: Neither a consumer nor a group with offsets.
+            InvalidInputError: Neither a consumer nor a group with offsets, or they make no sense.
+            OffsetOutOfRangeError: The partition ends before that offset.
             TransactionError: The transaction has ended, or the consumer has no group.
             TopicNotFoundError: There is no such topic.
             PartitionNotFoundError: The topic has no such partition.
@@ -245,7 +246,10 @@ class Transaction:
         """
         with self._lock:
             self._check()
-            self._offsets.note(consumer, group, offsets)
+        wanted = self._offsets.asked(consumer, group, offsets)  # without the lock, as in send
+        with self._lock:
+            self._check()
+            self._offsets.note(wanted)
 
     # --- the end -----------------------------------------------------------------------------------
 
