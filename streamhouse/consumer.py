@@ -8,12 +8,12 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, suppress
-from numbers import Real
 from types import TracebackType
 from typing import Any, Final, Generic
 
 from streamhouse import markup
 from streamhouse.catalog.catalog import Catalog
+from streamhouse.catalog.offsets import checked_place
 from streamhouse.errors import (
     ClosedError,
     DeliveryTimeoutError,
@@ -45,7 +45,7 @@ from streamhouse.records import (
     TopicPartition,
     V,
 )
-from streamhouse.runtime import Runtime, process_id
+from streamhouse.runtime import Runtime, check_wait, process_id
 
 _WAIT_SLICE_SECONDS: Final = 0.1  # Ctrl-C, close() and seek() of another thread get through
 _CLOSE_SECONDS: Final = 120.0
@@ -148,7 +148,7 @@ class Consumer(Generic[K, V]):
         self._session: Session | None = None
         self._subscribed = group is not None and bool(names) and partitions is None
         catalog.refresh()
-        wanted = None if partitions is None else list(partitions)
+        wanted = list(partitions) if isinstance(partitions, Iterable) else partitions
         infos = [catalog.topic(name) for name in names if isinstance(name, str)]
         if group is not None and agent is not None:
             subscription = names if self._subscribed else None
@@ -300,20 +300,18 @@ class Consumer(Generic[K, V]):
             TopicNotFoundError: There is no such topic.
             PartitionNotFoundError: The topic has no such partition.
             OffsetOutOfRangeError: ``start`` is an offset that a partition does not have.
-            InvalidInputError: A group says what this consumer reads.
+            InvalidInputError: A group says what this consumer reads, or these are no pairs.
         """
         self._check()
         if self._subscribed:
             raise InvalidInputError(
                 "this consumer is given its partitions by its group; make one without topics to assign them"
             )
+        names = _named(partitions)
         self._catalog.refresh()
         with self._lock:
             self._moved()
-            self._place(
-                [TopicPartition(*pair) for pair in partitions],
-                self._start if start is None else start,
-            )
+            self._place(names, self._start if start is None else start)
 
     def seek(self, topic: str, partition: int, position: Position) -> None:
         """Read on from there.
@@ -527,7 +525,9 @@ class Consumer(Generic[K, V]):
             DeliveryTimeoutError: In a group: the store gave no answer in time, or another thread was in a
                 poll or a callback all the time.
             StreamhouseError: The offsets could not be committed; the consumer is closed all the same.
+            InvalidInputError: ``timeout`` is no time; it is not closed.
         """
+        check_wait(timeout)
         if self._closed or self._closer or self._process != process_id():
             return
         self._closer = threading.get_ident()
@@ -600,7 +600,7 @@ class Consumer(Generic[K, V]):
     def _names(self, partitions: Iterable[tuple[str, int]] | None) -> list[TopicPartition]:
         if partitions is None:
             return list(self._reading.cursors)
-        return [self._reading.cursor(*pair).name for pair in partitions]
+        return [self._reading.cursor(*name).name for name in _named(partitions)]
 
     def _place(self, names: list[TopicPartition], start: Positions) -> None:
         """Make the cursors for an assignment, all or none."""
@@ -618,7 +618,7 @@ class Consumer(Generic[K, V]):
         self, take: Callable[[], list[Any]], timeout: float | None, given_up: threading.Event = _WANTED
     ) -> list[Any]:
         """What ``take`` gives as soon as it gives something, or nothing after the time-out."""
-        check_timeout(timeout)
+        check_wait(timeout)
         self._check()  # for fork before the lock, for close() under it
         if self._session is None:
             return self._wait(take, timeout, given_up)
@@ -681,14 +681,15 @@ def _default_reset(start: Positions, group: GroupOptions | None) -> Reset:
     return "error"
 
 
-def check_timeout(timeout: Any) -> None:
-    """Refuse what is no time to wait.
+def _named(partitions: object) -> list[TopicPartition]:
+    """Pairs of topic and number.
 
     Raises:
-        InvalidInputError: It is neither ``None`` nor a number from 0 on.
+        InvalidInputError: They are none.
     """
-    if timeout is not None and not (isinstance(timeout, Real) and float(timeout) >= 0):
-        raise InvalidInputError(f"timeout must be None or 0 seconds and more, not {timeout!r}")
+    if not isinstance(partitions, Iterable):
+        raise InvalidInputError(f"partitions are pairs of topic and number, not {partitions!r}")
+    return [TopicPartition(*checked_place(pair)) for pair in partitions]
 
 
 def check_count(name: str, count: object) -> None:

@@ -40,7 +40,7 @@ from streamhouse.read.positions import trim_offsets
 from streamhouse.read.reader import BlockReader
 from streamhouse.read.scan import scan
 from streamhouse.records import K, Position, Positions, Record, V
-from streamhouse.runtime import Runtime, SystemRuntime, process_id
+from streamhouse.runtime import Runtime, SystemRuntime, check_wait, process_id
 from streamhouse.schema.declare import SchemaInput, declared
 from streamhouse.sql.engine import SqlEngine
 from streamhouse.sql.limits import make_limits
@@ -687,7 +687,11 @@ class Log:
 
         Args:
             timeout: Seconds to wait for the store; ``delivery_timeout_seconds`` by default.
+
+        Raises:
+            InvalidInputError: ``timeout`` is no time; it is not closed.
         """
+        check_wait(timeout)
         self._shut(timeout, finished=True)
 
     def _shut(self, timeout: float | None, *, finished: bool) -> None:

@@ -12,7 +12,7 @@ from streamhouse.catalog.catalog import Catalog
 from streamhouse.commits.log import CommitLog
 from streamhouse.config import Settings
 from streamhouse.errors import InvalidRecordError, TransactionError
-from streamhouse.runtime import Runtime
+from streamhouse.runtime import Runtime, check_wait
 from streamhouse.schema.frames import is_frame
 from streamhouse.write.batch import RECORD_OVERHEAD_BYTES
 from streamhouse.write.batcher import Batcher
@@ -288,8 +288,10 @@ class Producer:
             DeliveryTimeoutError: It is not in time; it stays on its way.
             DeliveryError: Some records were not written and nobody has looked at their deliveries. The
                 first such error is raised, once. It may also be a StoreError or TopicNotFoundError.
+            InvalidInputError: ``timeout`` is no time.
             ClosedError: The producer is closed.
         """
+        check_wait(timeout)
         self._outbox.check()
         self._outbox.flush(timeout)
 
@@ -301,7 +303,9 @@ class Producer:
 
         Raises:
             DeliveryError: As in :meth:`flush`. The producer is closed all the same.
+            InvalidInputError: ``timeout`` is no time; it is not closed.
         """
+        check_wait(timeout)
         if self._transaction is not None and self._transaction.open:
             self._transaction.abort()
         self._outbox.close(timeout)

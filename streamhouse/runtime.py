@@ -10,7 +10,10 @@ import os
 import random
 import time
 from collections.abc import Mapping
-from typing import Protocol
+from numbers import Real
+from typing import Any, Protocol
+
+from streamhouse.errors import InvalidInputError
 
 
 class Runtime(Protocol):
@@ -51,6 +54,16 @@ class SystemRuntime:
 
     def uniform(self, low: float, high: float) -> float:
         return self._random.uniform(low, high)
+
+
+def check_wait(timeout: Any) -> None:
+    """Refuse what is no time to wait.
+
+    Raises:
+        InvalidInputError: It is neither ``None`` nor a number of seconds from 0 on.
+    """
+    if timeout is not None and not (isinstance(timeout, Real) and float(timeout) >= 0):
+        raise InvalidInputError(f"timeout must be None or 0 seconds and more, not {timeout!r}")
 
 
 def environment() -> Mapping[str, str]:

@@ -363,6 +363,7 @@ def test_what_is_not_read_cannot_be_asked_about(
     [
         (["order"], {}, TopicNotFoundError),
         (["orders"], {"partitions": [5]}, PartitionNotFoundError),
+        (["orders"], {"partitions": 0}, InvalidInputError),
         (["orders"], {"start": 31}, OffsetOutOfRangeError),
         (["orders"], {"start": "newest"}, InvalidPositionError),
         (["orders"], {"start": {0: 1}}, InvalidPositionError),
@@ -385,6 +386,7 @@ def test_a_consumer_that_makes_no_sense_is_not_made(
         lambda c: c.poll(max_records=True),
         lambda c: c.poll(timeout=-1),
         lambda c: c.poll(timeout=float("nan")),
+        lambda c: c.poll(timeout="a"),
         lambda c: c.poll_batches(max_records=0),
     ],
 )
@@ -393,6 +395,28 @@ def test_a_poll_that_makes_no_sense_is_refused(
 ) -> None:
     with pytest.raises(InvalidInputError):
         poll(log.consumer("orders"))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda c: c.assign([("orders",)]),
+        lambda c: c.assign([("orders", 0, 1)]),
+        lambda c: c.assign([(0, "orders")]),
+        lambda c: c.assign(7),
+        lambda c: c.pause([("orders",)]),
+        lambda c: c.resume("orders"),
+        lambda c: c.close("x"),
+        lambda c: c.close(-1),
+    ],
+)
+def test_what_makes_no_sense_is_refused_and_changes_nothing(
+    log: MiniLog, topic: TopicInfo, call: Callable[[Consumer], Any]
+) -> None:
+    consumer = log.consumer("orders")
+    with pytest.raises(InvalidInputError):
+        call(consumer)
+    assert len(drain(consumer)) == 35
 
 
 # --- trouble ------------------------------------------------------------------------------------------

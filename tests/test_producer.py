@@ -742,6 +742,16 @@ def test_a_producer_that_failed_to_come_up_does_not_warn(log: streamhouse.Log) -
         gc.collect()
 
 
+@pytest.mark.parametrize("timeout", ["x", -1, float("nan")])
+def test_what_is_no_time_to_wait_is_refused_and_closes_nothing(log: streamhouse.Log, timeout: Any) -> None:
+    producer = log.producer()
+    for call in (producer.flush, producer.close, log.close):
+        with pytest.raises(InvalidInputError, match="timeout"):
+            call(timeout)
+    producer.send("one", b"sent").result()
+    producer.close()
+
+
 def test_closed(log: streamhouse.Log) -> None:
     producer = log.producer()
     assert repr(producer) == "<Producer>"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -183,13 +183,15 @@ class Group:
             GroupNotEmptyError: It has members that are alive; stop them first.
             GroupNotFoundError: It was deleted.
             TopicNotFoundError: There is no such topic.
-            InvalidInputError: Neither ``to`` nor ``shift`` was given, or both.
+            InvalidInputError: Neither ``to`` nor ``shift`` was given, or both; or ``topics`` are no names.
             InvalidPositionError: ``to`` is no position.
         """
         if (to is None) == (shift is None):
             raise InvalidInputError("reset takes either a position or shift=, for example reset('earliest')")
         if shift is not None and (isinstance(shift, bool) or not isinstance(shift, int)):
             raise InvalidInputError(f"shift must be a whole number of offsets, not {shift!r}")
+        if topics is not None and not isinstance(topics, Iterable):
+            raise InvalidInputError(f"topics are names, not {topics!r}")
         described = self.describe()
         self._vacate(described, dry_run=dry_run)
         new: dict[tuple[TopicInfo, int], int] = {}

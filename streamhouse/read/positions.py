@@ -124,9 +124,12 @@ def checked_partitions(topic: TopicInfo, wanted: Iterable[int] | None) -> list[i
     Raises:
         InvalidInputError: It is no list of partitions.
         PartitionNotFoundError: The topic has no such partition.
+        InvalidInputError: These are no numbers at all.
     """
     if wanted is None:
         return list(range(topic.partitions))
+    if not isinstance(wanted, Iterable):
+        raise InvalidInputError(f"partitions are a list of numbers, not {wanted!r}")
     if not isinstance(wanted, Iterable):
         raise InvalidInputError(f"partitions is a list of numbers, not {wanted!r}")
     return list(dict.fromkeys([_checked_partition(topic, number) for number in wanted]))

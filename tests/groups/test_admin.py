@@ -151,6 +151,7 @@ def test_what_was_reset_is_where_members_begin(log: Log, group: Group) -> None:
         ({"to": -1}, InvalidPositionError),
         ({"to": dt.datetime(2026, 1, 1)}, InvalidPositionError),  # noqa: DTZ001 - without a zone
         ({"to": "earliest", "topics": "ordres"}, TopicNotFoundError),
+        ({"to": "earliest", "topics": 5}, InvalidInputError),
     ],
 )
 def test_a_reset_that_makes_no_sense(group: Group, arguments: Any, error: type[Exception]) -> None:

@@ -7,6 +7,7 @@ from streamhouse.catalog.catalog import TopicInfo
 from streamhouse.errors import (
     CorruptionError,
     DeserializationError,
+    InvalidInputError,
     InvalidPositionError,
     InvalidSettingError,
     OffsetOutOfRangeError,
@@ -101,6 +102,7 @@ def test_records_before_a_bad_one_come_first(log: MiniLog) -> None:
     [
         ("order", {}, TopicNotFoundError),
         ("orders", {"partitions": [3]}, PartitionNotFoundError),
+        ("orders", {"partitions": 0}, InvalidInputError),
         ("orders", {"start": 31}, OffsetOutOfRangeError),
         ("orders", {"start": "newest"}, InvalidPositionError),
         ("orders", {"until": "newest"}, InvalidPositionError),
