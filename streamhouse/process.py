@@ -94,6 +94,11 @@ class Process:
         if not batch_seconds > 0:
             raise InvalidInputError(f"batch_seconds must be above 0, not {batch_seconds!r}")
         check_count("batch_records", batch_records)
+        for name, log_id in (("consumer", consumer._catalog.log_id), ("producer", producer._commits.log_id)):
+            if log_id != commits.log_id:
+                raise InvalidInputError(
+                    f"the {name} is of another log than this; a transaction does not span two"
+                )
         if not producer.transactional_id:
             raise TransactionError(
                 "process needs a producer with a name, so that what it began before a crash cannot take "

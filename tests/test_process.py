@@ -175,6 +175,20 @@ def test_it_needs_a_name_and_a_group(log: streamhouse.Log) -> None:
             log.process(lonely, producer, echo)
 
 
+def test_consumer_and_producer_are_of_this_log(log: streamhouse.Log) -> None:
+    with streamhouse.Log("memory://") as other:
+        other.create_topic("in")
+        with (
+            ready(log) as (consumer, producer),
+            other.consumer("in", group="g") as their_consumer,
+            other.producer(transactional_id="p") as their_producer,
+        ):
+            with pytest.raises(InvalidInputError, match="the consumer is of another log"):
+                log.process(their_consumer, producer, echo)
+            with pytest.raises(InvalidInputError, match="the producer is of another log"):
+                log.process(consumer, their_producer, echo)
+
+
 # --- how much at a time ------------------------------------------------------------------------------
 
 

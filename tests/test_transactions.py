@@ -405,6 +405,27 @@ def test_a_consumer_without_a_group_has_no_offsets_to_commit(
         tx.commit_offsets(consumer)
 
 
+def test_a_transaction_does_not_span_two_logs(tmp_path: Path) -> None:
+    here, there = str(tmp_path / "here"), str(tmp_path / "there")
+    with streamhouse.Log(here) as log, streamhouse.Log(there) as other, streamhouse.Log(here) as same:
+        for each in (log, other):
+            make_topics(each)
+        with (
+            other.consumer("one", group="g") as theirs,
+            same.consumer("one", group="g") as ours,
+            log.producer() as producer,
+        ):
+            theirs.poll(timeout=0)
+            ours.poll(timeout=0)
+            with producer.transaction() as tx:
+                for offsets in (None, {("one", 0): 0}):
+                    with pytest.raises(InvalidInputError, match="does not span two"):
+                        tx.commit_offsets(theirs, offsets=offsets)
+                tx.commit_offsets(ours)
+        assert log.groups["g"].offsets["one", 0].offset == 0
+        assert list(other.groups["g"].offsets) == [("one", 0)]  # by the consumer's own commit
+
+
 def test_closing_the_producer_or_the_log_aborts() -> None:
     with streamhouse.Log("memory://") as log:
         make_topics(log)

@@ -89,6 +89,11 @@ class Catalog:
         self._followers = 0
         commits.listen(self._notify)
 
+    @property
+    def log_id(self) -> str:
+        """Of which log it is."""
+        return self._commits.log_id
+
     # --- topics ------------------------------------------------------------------------------------
 
     def topic(self, name: object) -> TopicInfo:

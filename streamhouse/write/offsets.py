@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeAlias
 
 import msgspec
 
+from streamhouse.catalog.catalog import Catalog
 from streamhouse.catalog.offsets import check_end, check_group_name, checked_offset, checked_place
 from streamhouse.errors import InvalidInputError
 from streamhouse.format.operations import CommitOffsets, OffsetEntry
@@ -18,6 +19,8 @@ Offsets: TypeAlias = Mapping[tuple[str, int], int | tuple[int, str]]
 
 class OffsetSource(Protocol):
     """A consumer, as far as transactions know it."""
+
+    _catalog: Catalog
 
     def _offsets_for_transaction(self) -> CommitOffsets:
         """Group, membership and positions."""
@@ -50,7 +53,7 @@ class TransactionOffsets:
             )
         given = None if offsets is None else tuple([self._entry(*item) for item in offsets.items()])
         if group is None:
-            who = _asked(consumer)
+            who = self._asked(consumer)
         else:
             check_group_name(group)
             who = CommitOffsets(group, "", 0, ())
@@ -82,11 +85,14 @@ class TransactionOffsets:
         check_end(self._outbox.catalog, topic.name, topic.id, partition, offset)
         return OffsetEntry(topic.id, partition, offset, note)
 
-
-def _asked(consumer: Any) -> CommitOffsets:
-    try:
-        ask = consumer._offsets_for_transaction
-    except AttributeError:
-        raise InvalidInputError(f"a consumer of this log is needed, not {consumer!r}") from None
-    asked: CommitOffsets = ask()
-    return asked
+    def _asked(self, consumer: Any) -> CommitOffsets:
+        try:
+            log_id, ask = consumer._catalog.log_id, consumer._offsets_for_transaction
+        except AttributeError:
+            raise InvalidInputError(f"a consumer of this log is needed, not {consumer!r}") from None
+        if log_id != self._outbox.catalog.log_id:
+            raise InvalidInputError(
+                "the consumer is of another log than the producer; a transaction does not span two"
+            )
+        asked: CommitOffsets = ask()
+        return asked

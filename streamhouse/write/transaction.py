@@ -237,7 +237,8 @@ class Transaction:
                 4096 bytes is possible.
 
         Raises:
-            InvalidInputError: Neither a consumer nor a group with offsets, or they make no sense.
+            InvalidInputError: Neither a consumer nor a group with offsets, or they make no sense, or the
+                consumer is of another log.
             OffsetOutOfRangeError: The partition ends before that offset.
             TransactionError: The transaction has ended, or the consumer has no group.
             TopicNotFoundError: There is no such topic.
