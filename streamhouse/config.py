@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -108,6 +108,8 @@ class TopicSettings(msgspec.Struct, array_like=True, frozen=True, kw_only=True, 
 
 _SET_ELSEWHERE = frozenset(("schemas", "kafka_configs"))
 
+_TOPIC_NUMBER_MAX: Final = (1 << 62) - 1
+
 _BOUNDS: dict[str, tuple[float, float]] = {
     "linger_seconds": (0.0, 60.0),
     "buffer_bytes_max": (64 * limits.KIB, 64 * limits.GIB),
@@ -141,7 +143,7 @@ def make_settings(values: dict[str, Any]) -> Settings:
             )
     try:
         settings = msgspec.convert(values, Settings)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:
         raise InvalidSettingError(f"invalid setting: {error}") from None
     for name, (low, high) in _BOUNDS.items():
         value = getattr(settings, name)
@@ -162,7 +164,7 @@ def make_topic_settings(values: dict[str, Any], base: TopicSettings | None = Non
 
     Raises:
         InvalidSettingError: For an unknown name (with the nearest known one), a value of a wrong
-            type or one that is negative.
+            type or one that is negative or too large.
     """
     known = tuple(name for name in TopicSettings.__struct_fields__ if name not in _SET_ELSEWHERE)
     for name, value in values.items():
@@ -170,10 +172,12 @@ def make_topic_settings(values: dict[str, Any], base: TopicSettings | None = Non
             raise InvalidSettingError(
                 f"unknown topic setting {name!r}{nearest(name, known)}; known are {', '.join(known)}"
             )
-        if isinstance(value, bool) or (isinstance(value, int) and not 0 <= value < 1 << 62):
-            raise InvalidSettingError(f"topic setting {name}={value!r} must be a whole number from 0 on")
+        if isinstance(value, bool) or (isinstance(value, int) and not 0 <= value <= _TOPIC_NUMBER_MAX):
+            raise InvalidSettingError(
+                f"topic setting {name} must be a whole number from 0 to {_TOPIC_NUMBER_MAX:,}, not {value!r}"
+            )
     fields = msgspec.structs.asdict(base or TopicSettings()) | values
     try:
         return msgspec.convert(tuple(fields[name] for name in TopicSettings.__struct_fields__), TopicSettings)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:
         raise InvalidSettingError(f"invalid topic setting: {error}") from None
