@@ -31,6 +31,7 @@ def types_within(info: Any) -> Iterator[Any]:
             pending.extend(field.type for field in each.fields)
         else:
             pending.extend(getattr(each, "types", ()))
+            pending.extend(getattr(each, "item_types", ()))
             pending.extend(getattr(each, name) for name in _WITHIN if hasattr(each, name))
         yield each
 

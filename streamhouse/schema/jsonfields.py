@@ -19,6 +19,7 @@ from streamhouse.format.columns import ArrowColumn
 from streamhouse.format.lists import binary_list
 from streamhouse.limits import JSON_DEPTH_MAX
 from streamhouse.schema.model import Field
+from streamhouse.schema.objects import complete
 from streamhouse.schema.rowtypes import attribute
 
 _SHOWN_BYTES: Final = 80
@@ -87,11 +88,7 @@ def _text_or_none(path: str, trust: bool, value: Any) -> bytes | None:
     if value is None:
         return None
     try:
-        text = _encode(value)
-        if not trust:
-            check_json_text(path, text)
-            if b"null" in text:  # which is also what becomes of NaN
-                _check_plain(path, msgspec.to_builtins(value, str_keys=True, enc_hook=_of_raw))
+        text = _encode(value) if trust else _checked(path, value)
     except RecursionError:
         raise _too_deep(path) from None
     except (TypeError, ValueError, OverflowError) as error:
@@ -99,6 +96,26 @@ def _text_or_none(path: str, trust: bool, value: Any) -> bytes | None:
             raise
         raise InvalidRecordError(f"field {path}: the value cannot be stored: {error}") from None
     return None if text.strip() == b"null" else text  # which may be that of a msgspec.Raw
+
+
+def _checked(path: str, value: Any) -> bytes:
+    text = _encode(value)
+    if not _is_same(check_json_text(path, text), value):  # a Struct leaves its defaults out
+        value = complete(value)
+        text = _encode(value)
+        check_json_text(path, text)
+    if b"null" in text:  # which is also what becomes of NaN
+        _check_plain(path, msgspec.to_builtins(value, str_keys=True, enc_hook=_of_raw))
+    return text
+
+
+def _is_same(decoded: Any, value: Any) -> bool:
+    try:
+        return bool(decoded == value)
+    except RecursionError:
+        raise
+    except Exception:  # noqa: BLE001 - it is the users' code
+        return False
 
 
 def check_json_column(path: str, column: ArrowColumn) -> None:
@@ -118,12 +135,15 @@ def check_json_column(path: str, column: ArrowColumn) -> None:
         check_json_text(path, text)
 
 
-def check_json_text(path: str, text: bytes) -> None:
+def check_json_text(path: str, text: bytes) -> Any:
     """See that a text is JSON.
 
     Args:
         path: The field.
         text: Of its value.
+
+    Returns:
+        The value.
 
     Raises:
         InvalidRecordError: It is not, or is too deep.
@@ -137,6 +157,7 @@ def check_json_text(path: str, text: bytes) -> None:
         raise InvalidRecordError(f"field {path}: {shown!r} is no JSON: {error}") from None
     if may_be_deep(text):
         _check_plain(path, value)
+    return value
 
 
 def _check_plain(path: str, value: Any) -> None:

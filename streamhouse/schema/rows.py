@@ -19,7 +19,7 @@ import msgspec
 from streamhouse.errors import InvalidRecordError, nearest
 from streamhouse.schema.jsonfields import json_texts, may_be_deep
 from streamhouse.schema.model import INTEGERS, Field, Schema, Type
-from streamhouse.schema.objects import plain
+from streamhouse.schema.objects import WITH_TIME_SPANS, plain
 from streamhouse.schema.rowtypes import attribute, packed_type, row_type
 
 _SHOWN_MAX: Final = 80
@@ -89,9 +89,9 @@ class RowDecoder:
             return msgspec.convert(value, self.row)
         except msgspec.ValidationError as error:
             try:
-                fields = plain(value)
-            except TypeError:
-                raise error from None
+                fields = plain(value, WITH_TIME_SPANS)
+            except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError):
+                raise error from None  # what is wrong with that field, not with another one
         return msgspec.convert(fields, self.row)
 
     def _of_object(self, value: Any) -> Any:

@@ -7,8 +7,9 @@ import datetime as dt
 import enum
 import math
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
+import attrs
 import msgspec
 import numpy as np
 import pytest
@@ -18,6 +19,8 @@ from streamhouse.schema.assemble import dicts
 from streamhouse.schema.declare import declared
 from streamhouse.schema.rows import RowDecoder
 from streamhouse.schema.shred import shred
+
+T = TypeVar("T")
 
 EAST = dt.timezone(dt.timedelta(hours=14))
 
@@ -81,6 +84,32 @@ class Account(msgspec.Struct, omit_defaults=True):
 class Keeper(msgspec.Struct):
     holder: Holder | None = None
     unset: int | msgspec.UnsetType = msgspec.UNSET
+
+
+class Base(msgspec.Struct):
+    n: int = 1
+
+
+class Derived(Base, omit_defaults=True):
+    m: int = 7
+
+
+@attrs.define
+class Owner:
+    limits: Limits
+    _own: int = 1
+
+
+class Pair(msgspec.Struct, array_like=True, tag="pair"):
+    limits: Limits
+
+
+class Box(msgspec.Struct, Generic[T]):
+    content: T
+
+
+class Lasting(msgspec.Struct):
+    d: Annotated[dt.timedelta, msgspec.Meta(extra={"type": "VARCHAR"})]
 
 
 class Sides(msgspec.Struct):
@@ -198,6 +227,80 @@ def test_what_a_struct_leaves_out_of_json_is_stored() -> None:
     types = {"holder": declared(Keeper).types["holder"], "unset": "BIGINT"}
     assert read_back(types, Keeper(Holder(Limits()))) == {"holder": {"limits": limits}, "unset": None}
     assert read_back(Account, {"user": "ann"})["limit"] is None
+
+
+def event(kind: Any) -> Any:
+    """A Struct with a field of that type."""
+    return msgspec.defstruct("Event", [("field", kind)])
+
+
+@pytest.mark.parametrize("kind", [Any, object, list, Holder | list | Owner, tuple[Limits, int], Pair])
+@pytest.mark.parametrize("holder", [Holder, Owner, lambda limits: [limits], Pair])
+def test_defaults_are_stored_whatever_the_class_says(kind: Any, holder: Any) -> None:
+    limits = {"perDay": 5, "tags": [], "type": "limits"}
+    value = event(kind)(holder(Limits()))
+    expected: Any = {Holder: {"limits": limits}, Owner: {"limits": limits}, Pair: ["pair", limits]}
+    assert read_back({"field": "JSON"}, value) == {"field": expected.get(holder, [limits])}
+    assert read_back({"field": "JSON"}, {"field": value.field}) == {"field": expected.get(holder, [limits])}
+
+
+def test_defaults_of_subclasses_are_stored() -> None:
+    types = {"field": "STRUCT(n INT, m INT)"}
+    assert read_back(types, event(Base)(Derived())) == {"field": {"n": 1, "m": 7}}
+    boxed = event(Box[Base])(Box(Derived()))
+    assert read_back({"field": "JSON"}, boxed) == {"field": {"content": {"n": 1, "m": 7}}}
+
+    class Late(Sides, omit_defaults=True):
+        pass
+
+    kind = event(Sides)
+    types = {"field": "STRUCT(color VARCHAR, kind VARCHAR)"}
+    for value in (Sides(Color.RED), Late(Color.RED)):
+        assert read_back(types, kind(value)) == {"field": {"color": "red", "kind": "a"}}
+
+
+def test_json_keeps_defaults_of_objects_that_compare_as_they_like() -> None:
+    class Odd(msgspec.Struct, omit_defaults=True, eq=False):
+        n: int = 7
+
+        def __eq__(self, other: object) -> bool:
+            return bool(self.n == other.n)  # type: ignore[attr-defined]
+
+    assert read_back({"field": "JSON"}, {"field": [Odd()]}) == {"field": [{"n": 7}]}
+
+
+def cycle() -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    value["x"] = value
+    return value
+
+
+@pytest.mark.parametrize("type_", ["JSON", "INT[]"])
+@pytest.mark.parametrize(
+    "other", [np.array([1, 2]), msgspec.Raw(b"{bad"), cycle(), object(), np.datetime64("12000-01-01")]
+)
+def test_what_is_wrong_is_not_hidden_by_another_field(type_: str, other: Any) -> None:
+    decoder = RowDecoder(declared({"q": "INT", "p": type_}))
+    with pytest.raises(InvalidRecordError, match=r"^field q: Expected `int \| null`, got `str`"):
+        decoder.pack({"q": "bad", "p": other})
+    with pytest.raises(InvalidRecordError, match="unknown field `r`"):
+        decoder.pack({"q": 1, "r": other})
+
+
+def test_what_numpy_has_in_dicts() -> None:
+    types = {"n": "INT[]", "at": "TIMESTAMP", "day": "DATE"}
+    at = np.datetime64("1969-12-31T23:59:59.999999999")
+    assert read_back(types, {"n": np.array([1, 2]), "at": at, "day": np.datetime64("2024-01-01")}) == {
+        "n": [1, 2],
+        "at": dt.datetime(1969, 12, 31, 23, 59, 59, 999_999),
+        "day": dt.date(2024, 1, 1),
+    }
+
+
+def test_time_spans_of_classes_are_text() -> None:
+    assert read_back(Lasting, Lasting(dt.timedelta(seconds=90))) == {"d": "PT90S"}
+    with pytest.raises(InvalidRecordError, match=r"^field d: Expected `str`"):
+        read_back(Lasting, {"d": dt.timedelta(seconds=90)})
 
 
 def test_members_of_enums_are_their_values_in_dicts_too() -> None:
