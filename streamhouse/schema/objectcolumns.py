@@ -7,10 +7,7 @@ or bytes all over, which pandas before version 3 has as objects, is left to Duck
 
 from __future__ import annotations
 
-import datetime as dt
-import uuid
-from collections.abc import Collection, Mapping, Sequence
-from decimal import Decimal
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -18,6 +15,7 @@ import msgspec
 from streamhouse.errors import InvalidRecordError
 from streamhouse.format.columns import ArrowColumn
 from streamhouse.schema.model import Field, Schema
+from streamhouse.schema.pandasvalues import plain_values
 from streamhouse.schema.rows import row_decoder
 from streamhouse.schema.shred import shred
 
@@ -82,17 +80,16 @@ def _values(column: Any) -> Sequence[Any]:
     )
 
 
-def _columns(fields: Sequence[Field], values: Collection[Sequence[Any]]) -> dict[str, ArrowColumn]:
+def _columns(fields: Sequence[Field], values: Sequence[Sequence[Any]]) -> dict[str, ArrowColumn]:
     schema = Schema(tuple(fields))
     decoder = row_decoder(schema)
     names = [field.name for field in fields]
-    rows = [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
     try:
-        packed = list(map(decoder.pack, _plain(rows)))
+        packed = list(map(decoder.pack, _rows(fields, values)))
     except InvalidRecordError:
-        for index, row in enumerate(rows):
+        for index, row in enumerate(zip(*values, strict=True)):
             try:
-                decoder.pack(_plain(row))
+                decoder.pack(*_rows(fields, [[value] for value in row]))
             except InvalidRecordError as error:
                 raise InvalidRecordError(f"values[{index}]: {error}") from None
         raise
@@ -100,21 +97,14 @@ def _columns(fields: Sequence[Field], values: Collection[Sequence[Any]]) -> dict
     return dict(zip(names, struct.children, strict=True))
 
 
-def _plain(value: Any) -> Any:
-    """With values of Python's own for those of NumPy and pandas."""
+def _rows(fields: Sequence[Field], values: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
+    names = [field.name for field in fields]
+    columns = [_plain(field, column) for field, column in zip(fields, values, strict=True)]
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _plain(field: Field, values: Sequence[Any]) -> list[Any]:
     try:
-        return msgspec.to_builtins(value, builtin_types=_BUILTINS, enc_hook=_builtin)
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise InvalidRecordError(f"the value cannot be stored: {error}") from None
-
-
-def _builtin(value: Any) -> Any:
-    module = type(value).__module__.partition(".")[0]
-    if module == "pandas" and isinstance(value, dt.datetime):
-        return value.to_pydatetime(warn=False)  # type: ignore[attr-defined]
-    if module == "numpy" and value.dtype.kind not in "mM":  # of times it makes numbers
-        return value.tolist()
-    raise TypeError(f"a {type(value).__qualname__} is no value")
-
-
-_BUILTINS: Final = (bytes, bytearray, dt.datetime, dt.date, dt.time, uuid.UUID, Decimal)
+        return plain_values(field.type, values)
+    except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
+        raise InvalidRecordError(f"field {field.name}: the value cannot be stored: {error}") from None

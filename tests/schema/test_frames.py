@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import io
 import os
 import subprocess
 import sys
@@ -13,10 +14,12 @@ from decimal import Decimal
 from typing import Any
 
 import duckdb
+import msgspec
 import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -428,6 +431,10 @@ def test_large_frames_become_large_blocks(tmp_path: Any) -> None:
         assert sum(value["n"] for value in values(log)) == count * (count - 1) // 2
 
 
+class Point(msgspec.Struct, omit_defaults=True):
+    x: int = 7
+
+
 def objects(usual: Any, odd: Any) -> pd.Series:
     """A column in which DuckDB's usual sample of 1,000 finds nothing odd."""
     column = pd.Series([usual] * 5000, dtype=object)
@@ -437,6 +444,8 @@ def objects(usual: Any, odd: Any) -> pd.Series:
 
 ZONE = dt.timezone(dt.timedelta(hours=5))
 NAIVE, AWARE = dt.datetime(2024, 1, 1), dt.datetime(2024, 1, 1, tzinfo=ZONE)
+BEFORE = dt.datetime(1969, 12, 31, 23, 59, 59, 999_999)
+NAN = float("nan")
 
 
 @pytest.mark.parametrize(
@@ -476,6 +485,89 @@ def test_objects_of_pandas_keep_what_they_are(
     assert found[4321] == {"v": stored, "n": 4321}
     assert found[5000 + 4321] == {"v": stored, "n": None}
     assert found[4320]["v"] == (None if pd.api.types.is_scalar(usual) and pd.isna(usual) else found[0]["v"])
+
+
+def times(*texts: str, unit: str = "ns") -> Any:
+    return np.array(texts, dtype=f"datetime64[{unit}]")
+
+
+@pytest.mark.parametrize(
+    ("type_", "cell", "stored"),
+    [
+        ("TIMESTAMP[]", [pd.NaT, pd.Timestamp(NAIVE)], [None, NAIVE]),
+        ("TIMESTAMPTZ[]", [pd.NaT, pd.Timestamp(AWARE)], [None, AWARE]),
+        ("STRUCT(a INT)", {"a": pd.NA}, {"a": None}),
+        ("STRUCT(a INT, b VARCHAR)", {"a": NAN, "b": NAN}, {"a": None, "b": None}),
+        ("DOUBLE[]", [NAN, 1.0], [None, 1.0]),
+        ("DOUBLE[]", np.array([NAN, 1.0]), [None, 1.0]),
+        ("DOUBLE[][]", np.array([[NAN], [1.0]]), [[None], [1.0]]),
+        ("DECIMAL(4,1)[]", [Decimal("NaN"), Decimal(1)], [None, Decimal("1.0")]),
+        ("MAP(VARCHAR, FLOAT)", {"a": NAN, "b": 1.0}, {"a": None, "b": 1.0}),
+        ("JSON", [pd.NA, pd.NaT, 1], [None, None, 1]),
+        ("TIMESTAMP", dt.date(2024, 1, 1), NAIVE),
+        ("TIMESTAMP_S", dt.date(2024, 1, 1), NAIVE),
+        ("TIMESTAMP", np.datetime64("2024-01-01"), NAIVE),
+        ("TIMESTAMP", np.datetime64("1969-12-31T23:59:59.999999999"), BEFORE),
+        ("TIMESTAMP[]", times("1969-12-31T23:59:59.999999999", "NaT"), [BEFORE, None]),
+        ("TIMESTAMP[]", times("2024-01-01", unit="s"), [NAIVE]),
+        ("TIMESTAMP[]", times("2024-01-01", unit="D"), [NAIVE]),
+        ("DATE[]", times("2024-01-01", unit="D"), [dt.date(2024, 1, 1)]),
+        ("BIGINT", 1.0, 1),
+        ("BIGINT", Decimal("1.00"), 1),
+        ("UBIGINT", Decimal(2**64 - 1), 2**64 - 1),
+        ("BIGINT[]", np.array([1.0, NAN]), [1, None]),
+        ("STRUCT(x INT)", Point(), {"x": 7}),
+        ("STRUCT(x INT)[]", np.array([Point()], dtype=object), [{"x": 7}]),
+        ("JSON", {"p": Point()}, {"p": {"x": 7}}),
+    ],
+)
+def test_what_pandas_has_for_the_values_of_a_type(
+    log: streamhouse.Log, type_: str, cell: Any, stored: Any
+) -> None:
+    log.create_topic("trades", schema={"v": type_})
+    with log.producer() as producer:
+        producer.send_many("trades", pd.DataFrame({"v": pd.Series([None, cell], dtype=object)})).result()
+    assert values(log) == [{"v": None}, {"v": stored}]
+
+
+def test_nulls_in_the_lists_of_parquet(log: streamhouse.Log) -> None:
+    lists = {"n": [[1, None]], "x": [[1.5, None]], "at": [[NAIVE, None]]}
+    file = io.BytesIO()
+    pq.write_table(pa.table(lists), file)
+    file.seek(0)
+    log.create_topic("trades", schema={"n": "BIGINT[]", "x": "DOUBLE[]", "at": "TIMESTAMP[]"})
+    with log.producer() as producer:
+        producer.send_many("trades", pd.read_parquet(file)).result()
+    assert values(log) == [{name: cells[0] for name, cells in lists.items()}]
+
+
+@pytest.mark.parametrize(
+    ("type_", "cell", "message"),
+    [
+        ("TIMESTAMP[]", times("12000-01-01", unit="s"), "the value cannot be stored: .* years 1 to 9999"),
+        ("TIMESTAMP", np.datetime64("-0001-01-01"), "the value cannot be stored: .* years 1 to 9999"),
+        ("JSON", [np.datetime64("12000-01-01")], "the value cannot be stored: .* years 1 to 9999"),
+        ("BIGINT[]", [np.timedelta64(1, "s")], "the value cannot be stored: .* time spans"),
+        ("BIGINT", np.sin, "the value cannot be stored: a ufunc is no value"),
+        ("BIGINT", Decimal("1.5"), "Expected `int"),
+        ("BIGINT", Decimal("1E+999999"), "Expected `int"),
+        ("BIGINT", 2.0**70, "Expected `int"),
+        ("BIGINT", float("inf"), "Expected `int"),
+        ("TIMESTAMPTZ", dt.date(2024, 1, 1), "Expected `datetime"),
+        ("DATE", NAIVE, "Expected `date"),
+    ],
+)
+def test_objects_of_pandas_are_refused_with_the_name_of_the_field(
+    log: streamhouse.Log, type_: str, cell: Any, message: str
+) -> None:
+    log.create_topic("trades", schema={"v": type_, "w": "JSON"})
+    frame = pd.DataFrame({"v": pd.Series([None, cell], dtype=object), "w": [{}, {}]})
+    with (
+        log.producer() as producer,
+        pytest.raises(InvalidRecordError, match=rf"^values\[1\]: field v: {message}"),
+    ):
+        producer.send_many("trades", frame)
+    assert values(log) == []
 
 
 @pytest.mark.parametrize(
