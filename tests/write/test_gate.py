@@ -43,6 +43,8 @@ def test_ctrl_c_ends_a_wait_and_leaves_no_lock_behind() -> None:
     over = threading.Event()
 
     def press() -> None:
+        while not gate._waiters:
+            time.sleep(0.001)
         for delay in (0.05, 10):  # Python loses a signal that comes just before a wait begins
             if not over.wait(delay):
                 signal.pthread_kill(main, signal.SIGINT)
