@@ -106,7 +106,7 @@ def test_a_topic_that_was_made_anew_is_another(log: streamhouse.Log) -> None:
     log.delete_topic("t")
     new = log.create_topic("t")
     assert new.id != old.id
-    with pytest.raises(TopicNotFoundError):
+    with consumer, pytest.raises(TopicNotFoundError):
         consumer.poll(timeout=0)
     with pytest.raises(TopicNotFoundError):
         old.alter(partitions=2)
