@@ -8,11 +8,11 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 from streamhouse.errors import QueryError
 from streamhouse.runtime import Runtime
-from streamhouse.sql.stats import QueryStats, Reads
+from streamhouse.sql.stats import Reads
 from streamhouse.sql.tables import Row
 
 _KEPT_MAX: Final = 1000
@@ -36,7 +36,7 @@ class Entry:
         self._seconds: float | None = None
         self._error: str | None = None
         self._reads: Reads | None = None
-        self._stats: QueryStats | None = None  # in the end
+        self._read: _Read | None = None  # in the end
 
     @contextmanager
     def running(self, reads: Reads | None = None, *, then: str = "done") -> Iterator[None]:
@@ -55,7 +55,11 @@ class Entry:
         except BaseException as error:
             self._end(reads, "failed", f"{type(error).__name__}: {error}")
             raise
-        self._end(reads, then)
+        else:
+            self._end(reads, then)
+        finally:
+            if reads is self._reads:
+                self._reads = None  # which knows the name of every object that was read
 
     @contextmanager
     def handing_out(self, reads: Reads) -> Iterator[None]:
@@ -80,27 +84,25 @@ class Entry:
         Args:
             reads: Knows what it read.
         """
-        self._reads, self._state, self._stats = reads, "done", reads.stats
+        self._state, self._read = "done", _read_by(reads)
 
     def row(self) -> Row:
         """The row of the table."""
-        stats = self._stats
-        if stats is None and self._reads is not None:
-            stats = self._reads.stats
+        read = self._read
+        if read is None and self._reads is not None:
+            read = _read_by(self._reads)
         return (
             self._text,
             self.session,
             self._started_ms,
             self._state,
             self._seconds,
-            None if stats is None else stats.commit,
-            None if stats is None else stats.blocks_read,
-            None if stats is None else stats.bytes_read,
+            *(_NOTHING if read is None else read),
             self._error,
         )
 
     def _begin(self, reads: Reads | None) -> None:
-        self._reads, self._stats, self._error = reads, None, None
+        self._reads, self._read, self._error = reads, None, None
         self._state, self._began, self._seconds = "running", self._runtime.monotonic(), None
 
     def _end(self, reads: Reads | None, state: str, error: str | None = None) -> None:
@@ -108,7 +110,7 @@ class Entry:
         if reads is self._reads:
             self._state, self._error = state, error
             self._seconds = self._runtime.monotonic() - self._began
-            self._stats = None if reads is None else reads.stats
+            self._read = None if reads is None else _read_by(reads)
 
     def _over(self, reads: Reads, error: str | None) -> None:
         """An Arrow stream is over; one that failed is told of twice."""
@@ -116,6 +118,20 @@ class Entry:
             self._end(reads, "failed", f"{QueryError.__name__}: {error}")
         elif self._state == "running":
             self._end(reads, "done")
+
+
+class _Read(NamedTuple):
+    commit: int | None
+    blocks: int | None
+    bytes: int | None
+
+
+_NOTHING: Final = _Read(None, None, None)
+
+
+def _read_by(reads: Reads) -> _Read:
+    stats = reads.stats
+    return _Read(stats.commit, stats.blocks_read, stats.bytes_read)
 
 
 class Journal:
