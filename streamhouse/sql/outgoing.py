@@ -32,7 +32,10 @@ def schema_of(relation: Any) -> Any:
     Raises:
         duckdb.Error: DuckDB refuses the query.
     """
-    return c_array_stream(relation.limit(0)).get_schema()
+    schema = c_array_stream(relation.limit(0)).get_schema()
+    # As a query of its own it gives names that differ, which the stream does not.
+    columns = zip(schema.children, relation.columns, strict=True)
+    return schema.modify(children=[child.modify(name=name) for child, name in columns])
 
 
 def collected(relation: Any) -> CArrayStream:

@@ -163,6 +163,7 @@ class Run:
         self._closed = False
         self._sources: dict[str, TopicSource] = {}
         self._placed: set[str] = set()  # names that are registered
+        self._careful = False
         self._reusable = False
         self._streams = False
         kinds = query.kinds
@@ -194,6 +195,11 @@ class Run:
         """Make more relations known: the same query has turned out to mention them."""
         self._query = query
         self.guard(self.register)
+
+    def be_careful(self) -> None:
+        """Give statements a ``->>`` that DuckDB can have anywhere; see ``database.py``."""
+        self._reusable, self._careful = False, True
+        self.guard(lambda: engine.use_careful_json(self.cursor))
 
     def execute(self, statement: Any) -> None:
         """Run a statement before the last one, whose result nobody sees.
@@ -389,10 +395,9 @@ class Run:
         try:
             return perform(work)
         except QueryError as error:
-            if error.__cause__ is None or not engine.needs_careful_json(error):
+            if self._careful or error.__cause__ is None or not engine.needs_careful_json(error):
                 raise
-            self._reusable = False
-            engine.use_careful_json(self.cursor)
+            self.be_careful()
             return perform(work)
 
     def _place(self, name: str, topic: TopicView, *, raw: bool) -> None:

@@ -164,37 +164,41 @@ class SqlSession:
 
     def _run(self, script: Script, values: Values, relations: Relations) -> _Bound:
         """Statements that may change something, with what they write delivered."""
-        if _TRANSACTION in script.kinds:
+        in_transaction = _TRANSACTION in script.kinds
+        if in_transaction:
             relations.look_ahead(self._database.definitions())
         with redirected(script, values, self._outside, self._evaluate) as copies:
             own = copies.text == script.text
             statements = script.parsed if own else tuple(self._database.parse(copies.text))
             try:
-                bound = self._one_by_one(copies.text, statements, copies.values, relations)
+                query = self._query(copies.text, statements, copies.values, relations, repeatable=False)
+                bound = self._one_by_one(query, relations, in_transaction=in_transaction)
             finally:
                 self._known.forget()
                 self._database.forget_views()  # perhaps one that was made for a topic was dropped
             relation = bound.run.guard(partial(copies.deliver, bound.relation))
         return bound._replace(relation=relation)
 
-    def _one_by_one(
-        self, text: str, statements: tuple[Any, ...], values: Values, relations: Relations
-    ) -> _Bound:
+    def _one_by_one(self, query: Query, relations: Relations, *, in_transaction: bool) -> _Bound:
         """Each statement runs once, on the same cursor.
 
-        One that DuckDB refused because it misses a relation has done nothing, and is given to it again.
+        One that DuckDB refused because it misses a relation has done nothing, and is given to it again. In a
+        transaction that is too late: a statement that is refused ends it.
         """
-        query = self._query(text, statements, values, relations, repeatable=False)
         run = query.open()
-        works: list[Callable[[], Any]] = [partial(run.execute, each) for each in statements[:-1]]
+        works: list[Callable[[], Any]] = [partial(run.execute, each) for each in query.statements[:-1]]
         try:
+            if in_transaction:
+                run.be_careful()
             for work in (*works, run.bind):
                 while True:
                     try:
                         done = work()
                     except QueryError as error:
                         relations.find(error)
-                        query = self._query(text, statements, values, relations, repeatable=False)
+                        query = self._query(
+                            query.text, query.statements, query.values, relations, repeatable=False
+                        )
                         run.extend(query)
                     else:
                         break

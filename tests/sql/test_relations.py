@@ -159,3 +159,20 @@ def test_a_view_over_views(shop: streamhouse.Log) -> None:
     assert len(shop.sql("from c").fetchall()) == 36
     shop.sql("create macro totals() as table select count(*) as n from b")
     assert shop.sql("from totals()").fetchall() == [(12,)]
+
+
+def test_fields_of_aggregates_in_a_transaction(shop: streamhouse.Log) -> None:
+    """Where a statement that is refused could not be tried again."""
+    shop.sql("begin; create table kept as select max(value)->>'user' as user from orders; commit")
+    assert shop.sql("from kept").fetchall() == [("u2",)]
+    shop.sql("begin; insert into kept select min(value)->>'user' from orders; select 1; commit")
+    assert len(shop.sql("from kept").fetchall()) == 2
+    with pytest.raises(QueryError, match="UNNEST not supported here"):
+        shop.sql("begin; select 1 from orders where unnest([value]) = 'x'; commit")
+
+
+def test_a_result_with_columns_of_one_name_is_a_relation(shop: streamhouse.Log) -> None:
+    twice = shop.sql("select key, value, key from orders where key < 'k10' order by all")
+    assert pa.schema(twice) == pa.table(twice).schema
+    assert pa.schema(twice).names == ["key", "value", "key"]
+    assert shop.sql("select count(*) from twice").fetchall() == [(len(twice.fetchall()),)]
