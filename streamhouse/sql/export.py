@@ -144,7 +144,7 @@ class Exporter:
         progress = self._progress()
         begun = bool(progress.pending)
         run = progress.last_run if begun else max(progress.last_run, last) + 1
-        if begun and not self._options.partition_by and self._names_of(run):
+        if progress.pending_records and not self._options.partition_by and self._names_of(run):
             # Its only file, as a whole, also with records that were removed from the log meanwhile.
             names, records = [file_name(self._topic.name, run)], progress.pending_records
         else:

@@ -40,7 +40,7 @@ class Note(msgspec.Struct, frozen=True, omit_defaults=True):
         run: Number of the last run that had to do with the partition.
         how: A digest of what is exported in which way.
         until: Where that run ends, while it is not known to have ended.
-        records: How many that run has, of all partitions, likewise.
+        records: How many that run has, of all partitions, likewise; 0 in the notes of earlier versions.
     """
 
     run: int
