@@ -368,6 +368,8 @@ class Producer:
         timeout: float | None,
     ) -> BatchDelivery:
         destination, columns = self._inputs.columns(destination, frame, keys, headers, timestamps)
+        if partition is not None:
+            destination.check_partition(partition)  # of the topic as it is by now
         bulk = Bulk(destination.topic, self._outbox)
         bulk.counts = {}
         if not columns:
@@ -392,39 +394,34 @@ class Producer:
         self, made: Sequence[tuple[Destination, Rows]], partition: int | None, timeout: float | None
     ) -> BatchDelivery:
         """Send what :meth:`Inputs.rows` made; the delivery of those that were no dead letters."""
-        raw_bytes = [payload_bytes(rows, self._inputs.record_bytes_max) for _, rows in made]
-        *letters, last = [
-            (destination, rows, size) for (destination, rows), size in zip(made, raw_bytes, strict=True)
-        ]
-        for destination, rows, size in letters:
-            self._ship_rows(destination, rows, size, None, timeout)
-        return self._ship_rows(*last, partition, timeout)
+        destination, _ = made[-1]
+        if partition is not None:
+            destination.check_partition(partition)  # of the topic as it is by now
+        bulks = [self._bulk(target, rows) for target, rows in made]
+        last = bulks[-1]
+        if not last.size:
+            last.settle(None)
+        full = [(bulk, *each) for bulk, each in zip(bulks, made, strict=True) if bulk.size]
+        if not full:
+            return BatchDelivery(last)
+        self._outbox.seal_all()  # what was sent before comes before
+        self._outbox.take_memory(sum([bulk.size for bulk in bulks]), timeout)
+        try:
+            # None is shipped before all are encoded, for that may fail.
+            for bulk, target, rows in full:
+                self._encode(bulk, target, rows, partition if bulk is last else None)
+            for bulk, _, _ in full:
+                self._outbox.ship(bulk)
+        except BaseException:
+            self._outbox.give_memory(sum([bulk.size for bulk, _, _ in full if not self._outbox.owns(bulk)]))
+            raise
+        return BatchDelivery(last)
 
-    def _ship_rows(
-        self,
-        destination: Destination,
-        rows: Rows,
-        raw_bytes: int,
-        partition: int | None,
-        timeout: float | None,
-    ) -> BatchDelivery:
+    def _bulk(self, destination: Destination, rows: Rows) -> Bulk:
         bulk = Bulk(destination.topic, self._outbox)
         bulk.counts = {}
-        if not rows:
-            bulk.settle(None)
-            return BatchDelivery(bulk)
-        size = raw_bytes + RECORD_OVERHEAD_BYTES * len(rows)
-        self._outbox.seal_all()  # what was sent before comes before
-        self._outbox.take_memory(size, timeout)
-        try:
-            self._encode(bulk, destination, rows, partition, raw_bytes)
-            bulk.size = size
-            self._outbox.ship(bulk)
-        except BaseException:
-            if not self._outbox.owns(bulk):
-                self._outbox.give_memory(size)
-            raise
-        return BatchDelivery(bulk)
+        bulk.size = payload_bytes(rows, self._inputs.record_bytes_max) + RECORD_OVERHEAD_BYTES * len(rows)
+        return bulk
 
     def _encode(
         self,
@@ -432,9 +429,9 @@ class Producer:
         destination: Destination,
         rows: Rows,
         partition: int | None,
-        raw_bytes: int,
     ) -> None:
         begin = self._outbox.encoder.begin
+        raw_bytes = bulk.size - RECORD_OVERHEAD_BYTES * len(rows)
         destination.stamp(rows)
         if partition is not None:
             parts = begin(rows, lambda piece: repeated(partition, len(piece)), raw_bytes, spread=1).finish()

@@ -83,12 +83,7 @@ class Inputs:
             RecordTooLargeError: The record exceeds ``record_bytes_max``.
             PartitionNotFoundError: The topic has no such partition.
         """
-        routed = self._newest(
-            destination,
-            lambda present: route(self._serializers, present, value, headers, self._topics),
-            lambda routed: not routed.dead,
-        )
-        destination, stored_value, headers, dead = routed
+        destination, stored_value, headers, dead = self._routed(destination, value, headers)
         if dead:
             partition = None
         pair: Pair = self._serializers.key(key), stored_value
@@ -174,29 +169,36 @@ class Inputs:
             lambda made: len(made) == 1,
         )
 
+    def _routed(
+        self, destination: Destination, value: Any, headers: HeadersInput
+    ) -> tuple[Destination, bytes | None, Any, bool]:
+        """See :class:`~streamhouse.write.letters.Routed`."""
+        try:
+            return destination, self._serializers.stored(value, destination.decoder), headers, False
+        except InvalidRecordError:
+            pass
+        return self._newest(
+            destination,
+            lambda present: route(self._serializers, present, value, headers, self._topics),
+            lambda routed: not routed.dead,
+        )
+
     def _sorted_rows(
         self, destination: Destination, lists: Lists, trust: bool
     ) -> list[tuple[Destination, Rows]]:
-        made = []
         values, keys, headers, stamps = lists
-        dead = sort_out(self._serializers, destination, values, headers, self._topics)
-        if dead is not None:
-            letters = make_rows(
-                self._serializers.for_keys,
-                dead.values,
-                None if keys is None else dead.drop(keys),
-                dead.headers,
-                dead.drop(stamps) if isinstance(stamps, Sequence) else stamps,
-                trust=False,
-            )
-            made.append((dead.destination, letters))
-            values = dead.keep(values)
-            keys = None if keys is None else dead.keep(keys)
-            headers = dead.keep(headers) if isinstance(headers, Sequence) else headers
-            stamps = dead.keep(stamps) if isinstance(stamps, Sequence) else stamps
         decoder = destination.decoder
-        trust = trust and decoder is None
-        rows = make_rows(self._serializers, values, keys, headers, stamps, trust=trust, decoder=decoder)
+        made: list[tuple[Destination, Rows]] = []
+        sorted_out = sort_out(self._serializers, destination, values, self._topics)
+        if sorted_out is None:
+            trust = trust and decoder is None
+            rows = make_rows(self._serializers, values, keys, headers, stamps, trust=trust, decoder=decoder)
+        else:
+            shells = [None] * len(values)
+            rows = make_rows(self._serializers.for_keys, shells, keys, headers, stamps, trust=False)
+            if sorted_out.destination is not None:
+                made.append((sorted_out.destination, sorted_out.dropped(rows)))
+            rows = sorted_out.kept(rows, decoder)
         destination.check_keys(rows.keys)
         return [*made, (destination, rows)]
 

@@ -6,15 +6,18 @@ more: ``error`` says why it is there, and ``topic`` where it should have gone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import compress
+from collections.abc import Sequence
+from itertools import compress, repeat
+from operator import add, not_
 from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
 from streamhouse.errors import InvalidRecordError
 from streamhouse.records import Headers
+from streamhouse.schema.rows import RowDecoder
 from streamhouse.write.destination import Destination, Topics
+from streamhouse.write.encoder import Rows
 from streamhouse.write.fields import headers_tuple
 from streamhouse.write.serializers import Serializers
 
@@ -44,23 +47,52 @@ class Sorted(NamedTuple):
 
     Attributes:
         fitting: A flag for each.
-        destination: The topic that the others go to.
-        values: Their values.
-        headers: Their headers.
+        stored: The values that fit, as they wait for their block.
+        destination: The topic that the others go to; ``None``: there are none.
+        letters: Their values.
+        notes: More headers for each of these, which say why.
     """
 
     fitting: Sequence[bool]
-    destination: Destination
-    values: list[bytes]
-    headers: list[Headers]
+    stored: list[bytes | None]
+    destination: Destination | None
+    letters: list[bytes]
+    notes: list[Headers]
 
-    def keep(self, items: Sequence[T]) -> list[T]:
-        """Of one item per record those of the records that fit."""
+    def kept(self, rows: Rows, decoder: RowDecoder | None) -> Rows:
+        """The rows that fit.
+
+        Args:
+            rows: Keys, times and headers of all.
+            decoder: That of the topic.
+        """
+        return Rows(
+            self.stored,
+            None if rows.keys is None else self._keep(rows.keys),
+            rows.timestamps if isinstance(rows.timestamps, int) else self._keep(rows.timestamps),
+            None if rows.headers is None else self._keep(rows.headers),
+            decoder=decoder,
+        )
+
+    def dropped(self, rows: Rows) -> Rows:
+        """The others.
+
+        Args:
+            rows: Keys, times and headers of all.
+        """
+        own = repeat(()) if rows.headers is None else self._drop(rows.headers)
+        return Rows(
+            self.letters,
+            None if rows.keys is None else self._drop(rows.keys),
+            rows.timestamps if isinstance(rows.timestamps, int) else self._drop(rows.timestamps),
+            list(map(add, own, self.notes)),
+        )
+
+    def _keep(self, items: Sequence[T]) -> list[T]:
         return list(compress(items, self.fitting))
 
-    def drop(self, items: Sequence[T]) -> list[T]:
-        """Of one item per record those of the others."""
-        return [item for item, fits in zip(items, self.fitting, strict=True) if not fits]
+    def _drop(self, items: Sequence[T]) -> list[T]:
+        return list(compress(items, map(not_, self.fitting)))
 
 
 def route(
@@ -78,36 +110,37 @@ def route(
         letter = _letter_destination(destination, topics)
         if letter is None:
             raise
-        return Routed(letter, *_letter(destination, value, headers, error), dead=True)
+        noted = (*headers_tuple(headers), *_notes(destination, error))
+        return Routed(letter, _letter(value, error), noted, dead=True)
 
 
 def sort_out(
-    serializers: Serializers, destination: Destination, values: Sequence[Any], headers: Any, topics: Topics
+    serializers: Serializers, destination: Destination, values: Sequence[Any], topics: Topics
 ) -> Sorted | None:
-    """Which of many records fit; ``None``: all of them, or the topic has no dead-letter topic.
+    """Which of many records fit; ``None``: the topic has no dead-letter topic, so all of them have to.
 
     Raises:
-        InvalidRecordError: A value cannot even be stored as a dead letter.
+        InvalidRecordError: A value cannot even be stored as a dead letter; the message has its position.
         TopicNotFoundError: The dead-letter topic was deleted.
     """
     if destination.topic.settings.dead_letter is None or destination.decoder is None:
         return None
     fitting: list[bool] = []
-    dead: list[bytes] = []
-    why: list[Headers] = []
-    many = headers is not None and not isinstance(headers, Mapping)
+    stored: list[bytes | None] = []
+    letters: list[bytes] = []
+    notes: list[Headers] = []
     for index, value in enumerate(values):
         try:
-            serializers.stored(value, destination.decoder)
-        except InvalidRecordError as error:
-            letter, noted = _letter(destination, value, headers[index] if many else headers, error)
-            dead.append(letter)
-            why.append(noted)
-            fitting.append(False)
-        else:
+            stored.append(serializers.stored(value, destination.decoder))
             fitting.append(True)
-    letter_destination = _letter_destination(destination, topics) if dead else None
-    return None if letter_destination is None else Sorted(fitting, letter_destination, dead, why)
+        except InvalidRecordError as error:
+            letters.append(_letter(value, error, f"values[{index}]: "))
+            notes.append(_notes(destination, error))
+            fitting.append(False)
+    letter_destination = _letter_destination(destination, topics) if letters else None
+    if letters and letter_destination is None:
+        return None
+    return Sorted(fitting, stored, letter_destination, letters, notes)
 
 
 def _letter_destination(destination: Destination, topics: Topics) -> Destination | None:
@@ -119,19 +152,16 @@ def _letter_destination(destination: Destination, topics: Topics) -> Destination
     return found if found.decoder is None else None
 
 
-def _letter(
-    destination: Destination, value: Any, headers: Any, error: InvalidRecordError
-) -> tuple[bytes, Headers]:
-    noted = (
-        *headers_tuple(headers),
-        ("error", str(error).encode()),
-        ("topic", destination.topic.name.encode()),
-    )
+def _notes(destination: Destination, error: InvalidRecordError) -> Headers:
+    return ("error", str(error).encode()), ("topic", destination.topic.name.encode())
+
+
+def _letter(value: Any, error: InvalidRecordError, which: str = "") -> bytes:
     if isinstance(value, bytes | bytearray | memoryview):
-        return bytes(value), noted
+        return bytes(value)
     if isinstance(value, str):
-        return value.encode("utf-8", "surrogatepass"), noted
+        return value.encode("utf-8", "surrogatepass")
     try:
-        return _to_json(value), noted
+        return _to_json(value)
     except Exception:  # noqa: BLE001 - then not even that; the reason is the first one
-        raise error from None
+        raise InvalidRecordError(f"{which}{error}") from None

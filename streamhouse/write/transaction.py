@@ -366,13 +366,19 @@ class Transaction:
             destination.check_partition(partition)
         if is_frame(values):
             destination, columns = self._inputs.columns(destination, values, keys, headers, timestamps)
+            if partition is not None:
+                destination.check_partition(partition)  # of the topic as it is by now
             return [partial(self._draft.add_columns, destination, columns, partition, timeout)]
         made = self._inputs.rows(destination, self._inputs.lists(values, keys, headers, timestamps))
+        if partition is not None:
+            made[-1][0].check_partition(partition)
         adds: list[Callable[[], DraftBulk]] = []
         for target, rows in made:
             raw_bytes = payload_bytes(rows, self._inputs.record_bytes_max)
             chosen = partition if rows is made[-1][1] else None
-            adds.append(partial(self._draft.add_rows, target, rows, raw_bytes, chosen, timeout))
+            adds.append(
+                partial(self._draft.add_rows, target, rows, raw_bytes, chosen, None if adds else timeout)
+            )
         return adds
 
     def _check(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import streamhouse
-from streamhouse.errors import InvalidRecordError, InvalidSettingError, TopicNotFoundError
+from streamhouse.errors import BufferFullError, InvalidRecordError, InvalidSettingError, TopicNotFoundError
 
 
 @pytest.fixture
@@ -130,9 +130,66 @@ def test_a_dead_letter_topic_that_became_a_typed_one_gets_none(log: streamhouse.
 
 
 @pytest.mark.parametrize("within", [False, True])
-def test_no_letter_is_written_where_the_others_cannot_be(log: streamhouse.Log, within: bool) -> None:
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"keys": ["a", "b", {}]}, r"^keys\[2\]: "),
+        ({"keys": [{}, "b", "c"]}, r"^keys\[0\]: "),
+        ({"headers": [None, {"h": 1}, None]}, r"^headers\[1\]: "),
+        ({"headers": [{"h": 1}, None, None]}, r"^headers\[0\]: "),
+        ({"timestamps": [1, "x", 2]}, r"^timestamps\[1\]: "),
+        ({"timestamps": ["x", 1, 2]}, r"^timestamps\[0\]: "),
+    ],
+)
+def test_no_letter_is_written_where_an_argument_is_bad(
+    log: streamhouse.Log, within: bool, options: Any, message: str
+) -> None:
     with log.producer() as producer:
         sender = producer.transaction() if within else producer
-        with pytest.raises(InvalidRecordError, match=r"^keys\[1\]: "):
-            sender.send_many("trades", [{"n": "x"}, {"n": 1}, {"n": 2}], keys=["a", "b", {}])
+        with pytest.raises(InvalidRecordError, match=message):
+            sender.send_many("trades", [{"n": "x"}, {"n": 1}, {"n": 2}], **options)
     assert (letters(log), numbers(log)) == ([], [])
+
+
+@pytest.mark.parametrize("within", [False, True])
+def test_what_is_not_even_a_letter_is_told_by_its_position(log: streamhouse.Log, within: bool) -> None:
+    with log.producer() as producer:
+        sender = producer.transaction() if within else producer
+        with pytest.raises(InvalidRecordError, match=r"^values\[1\]: field n: "):
+            sender.send_many("trades", [{"n": 1}, {"n": object()}])
+    assert (letters(log), numbers(log)) == ([], [])
+
+
+def test_no_letter_is_sent_where_the_others_are_refused(log: streamhouse.Log) -> None:
+    log.create_topic(
+        "latest", partitions=3, schema={"n": "INTEGER"}, dead_letter="dead", cleanup_policy="compact"
+    )
+    with log.producer() as producer:
+        with pytest.raises(InvalidRecordError, match="needs a key"):
+            producer.send_many("latest", [{"n": "bad"}, {"n": 1}], keys=["a", None])
+        assert log._batcher.memory.used == 0
+    assert letters(log) == []
+
+
+def test_no_letter_is_sent_where_there_is_no_memory_for_the_others() -> None:
+    with streamhouse.Log("memory://", buffer_bytes_max=128 << 10) as log:
+        log.create_topic("dead")
+        log.create_topic("texts", schema={"text": "VARCHAR"}, dead_letter="dead")
+        memory = log._batcher.memory
+        with log.producer() as producer:
+            assert memory.try_take(64 << 10)
+            with pytest.raises(BufferFullError):
+                producer.send_many("texts", [{"text": 1}, {"text": "x" * (64 << 10)}], timeout=0)
+            assert memory.used == 64 << 10
+            assert producer.send_many("texts", [{"text": 1}, {"text": "x"}], timeout=0).result().count == 1
+            memory.give(64 << 10)
+        assert len(letters(log)) == 1
+
+
+def test_letters_in_a_transaction_are_followed_by_the_others() -> None:
+    with streamhouse.Log("memory://", buffer_bytes_max=128 << 10) as log:
+        log.create_topic("dead")
+        log.create_topic("texts", schema={"text": "VARCHAR"}, dead_letter="dead")
+        with log.producer() as producer, producer.transaction() as tx:
+            sent = tx.send_many("texts", [{"text": 1}, {"text": "x" * (100 << 10)}], timeout=0)
+        assert sent.result().count == len(letters(log)) == 1

@@ -101,3 +101,16 @@ def test_what_nobody_has_altered_is_refused_with_a_look_once_a_second(two: Two) 
         two.producer.send("plain", "value", partition=3)
     for way in [*PARTITION.values(), *KEYLESS.values()]:
         way(two.producer)
+
+
+@pytest.mark.parametrize("frame", [False, True])
+@pytest.mark.parametrize("within", [False, True])
+def test_a_topic_made_anew_with_fewer_partitions_is_named(tmp_path: Any, frame: bool, within: bool) -> None:
+    with Log(tmp_path) as elsewhere, Log(tmp_path) as log, log.producer() as producer:
+        elsewhere.create_topic("again", partitions=4, schema={"a": "BIGINT"})
+        producer.send("again", {"a": 1}, partition=3).result()
+        elsewhere.delete_topic("again")
+        elsewhere.create_topic("again", partitions=2, schema={"a": "VARCHAR"})
+        sender = producer.transaction() if within else producer
+        with pytest.raises(PartitionNotFoundError, match="topic 'again' has partitions 0 to 1, not 3"):
+            sender.send_many("again", pa.table({"a": ["x"]}) if frame else [{"a": "x"}], partition=3)
