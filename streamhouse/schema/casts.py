@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from streamhouse.errors import InvalidSchemaError
-from streamhouse.schema.declare import type_of_sql
 from streamhouse.schema.model import INTEGERS, Type, quoted
 
 FRACTIONAL: Final = frozenset(("FLOAT", "DOUBLE", "DECIMAL"))
@@ -92,8 +90,8 @@ def fits(path: str, source: str, target: Type) -> bool:
         if kind != "list":
             return False
         return fits(path, _item(source), target.fields[0].type)
-    if kind in {"struct", "map"} and base in {"STRUCT", "MAP"}:
-        return _nested_fits(path, source, target)
+    if kind in {"struct", "map"}:
+        return base == kind.upper() and _nested_fits(path, source, target)
     if kind in INTEGERS:
         return base in _WHOLE
     if kind in {"float", "double", "decimal"}:
@@ -124,7 +122,7 @@ def cut(expression: str, source: str, target: Type, depth: int = 0) -> str:
     if target.kind == "struct" and source != '"NULL"':
         return _cut_struct(expression, source, target, depth)
     if target.kind == "map" and source != '"NULL"':
-        theirs = type_of_sql("", source).fields[1].type.sql
+        theirs = _children(source)["value"]
         values = f"map_values({expression})"
         inner = cut(values, f"{theirs}[]", Type("list", fields=target.fields[1:]), depth)
         return expression if inner == values else f"map(map_keys({expression}), {inner})"
@@ -132,16 +130,10 @@ def cut(expression: str, source: str, target: Type, depth: int = 0) -> str:
 
 
 def _nested_fits(path: str, source: str, target: Type) -> bool:
-    try:
-        parsed = type_of_sql(path, source)
-    except InvalidSchemaError:
-        return False
-    if parsed.kind != target.kind:
-        return False
-    theirs = {field.name: field.type for field in parsed.fields}
+    theirs = _children(source)
     mine = {field.name: field for field in target.fields}
     return theirs.keys() <= mine.keys() and all(
-        fits(f"{path}.{name}", theirs[name].sql, field.type) if name in theirs else field.optional
+        fits(f"{path}.{name}", theirs[name], field.type) if name in theirs else field.optional
         for name, field in mine.items()
     )
 
@@ -150,11 +142,11 @@ def _cut_struct(expression: str, source: str, target: Type, depth: int) -> str:
     mine = {field.name: field.type for field in target.fields}
     parts = []
     is_cut = False
-    for field in type_of_sql("", source).fields:
-        literal = field.name.replace("'", "''")
+    for name, theirs in _children(source).items():
+        literal = name.replace("'", "''")
         part = f"struct_extract({expression}, '{literal}')"
-        inner = cut(part, field.type.sql, mine[field.name], depth)
-        parts.append(f"{quoted(field.name)} := {inner}")
+        inner = cut(part, theirs, mine[name], depth)
+        parts.append(f"{quoted(name)} := {inner}")
         is_cut = is_cut or inner != part
     if not is_cut:
         return expression
@@ -172,6 +164,13 @@ def _cut_time(expression: str, source: str, target: Type) -> str:
     if unit is None or source in _COARSE[target.kind] or source == '"NULL"':
         return expression
     return f"date_trunc('{unit}', ({expression})::TIMESTAMP)"
+
+
+def _children(source: str) -> dict[str, str]:
+    """The types within a struct or a map by name, also such as cannot be stored themselves."""
+    import duckdb
+
+    return {name: str(child) for name, child in duckdb.sqltype(source).children}
 
 
 def _item(source: str) -> str:

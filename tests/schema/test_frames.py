@@ -749,6 +749,36 @@ def test_nanoseconds(log: streamhouse.Log) -> None:
     assert [record.timestamp for record in log.read("trades")] == [each // 1_000_000 for each in at]
 
 
+NS_TIME = pl.Series([1_999], dtype=pl.Time)
+NS_TIMES = pl.Series([-1], dtype=pl.Datetime("ns"))
+
+
+@pytest.mark.parametrize(
+    ("type_", "column", "stored"),
+    [
+        ("STRUCT(a TIME)", pl.DataFrame({"a": NS_TIME}).to_struct(), {"a": dt.time(microsecond=1)}),
+        ("STRUCT(a TIMESTAMP)", pl.DataFrame({"a": NS_TIMES}).to_struct(), {"a": BEFORE}),
+        ("STRUCT(a TIME)[]", pl.Series([[{"a": dt.time(1)}]]), [{"a": dt.time(1)}]),
+        ("STRUCT(a TIME, b BIGINT)", pl.Series([{"a": None, "b": 1}]), {"a": None, "b": 1}),
+        ("STRUCT(a STRUCT(x INT), b INT[])", pl.Series([{"a": None, "b": [None]}]), {"a": None, "b": [None]}),
+        (
+            "MAP(VARCHAR, TIME)",
+            pa.array([[("k", 1_999)]], pa.map_(pa.string(), pa.time64("ns"))),
+            {"k": dt.time(microsecond=1)},
+        ),
+        ("MAP(VARCHAR, INT)", pa.array([[("k", None)]], pa.map_(pa.string(), pa.null())), {"k": None}),
+    ],
+)
+def test_what_fits_a_field_fits_it_within_others(
+    log: streamhouse.Log, type_: str, column: Any, stored: Any
+) -> None:
+    log.create_topic("trades", schema={"v": type_})
+    frame = pl.DataFrame({"v": column}) if isinstance(column, pl.Series) else pa.table({"v": column})
+    with log.producer() as producer:
+        producer.send_many("trades", frame).result()
+    assert values(log) == [{"v": stored}]
+
+
 def struct_frames() -> dict[str, Any]:
     """The same records, the second and the last of which are tombstones."""
     children = {
