@@ -4,7 +4,7 @@ What hands on rows while they are made is DuckDB's own stream, and a consumer th
 nobody. But it asks the stream for the text of the error, and this is the one of its functions in whose place
 we put ours. The one that gives the next array stays DuckDB's: while Python runs in a call from C, it
 handles Ctrl-C there, where it can be raised to nobody. And so does the one that releases: consumers call it
-while an exception is on its way, when Python must not run.
+while an exception is on its way, which a call of Python from C would lose; see ``stream.py``.
 """
 
 from __future__ import annotations

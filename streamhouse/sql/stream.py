@@ -1,26 +1,26 @@
 """An iterator of Arrow arrays as a C stream, pulled from whichever thread wants the next.
 
 nanoarrow makes a stream of arrays that are all there already, pyarrow one of a generator; we have a
-generator and no pyarrow. So the four functions of the `C stream interface
+generator and no pyarrow. So three of the four functions of the `C stream interface
 <https://arrow.apache.org/docs/format/CStreamInterface.html>`_ are written here, with ctypes, which takes
-the interpreter's lock when native threads call.
+the interpreter's lock when native threads call. They are made once and never freed.
 
-The functions are made once and never freed. What a stream needs is kept in a table under a number that
-the C struct carries as its private data, until the consumer releases the stream.
-
-They are for DuckDB, which releases streams when no Python exception is on its way. Python runs no function
-while one is, so other consumers (pyarrow after an error) would abort the process.
+The fourth, which releases a stream, must not be Python's: consumers call it while an exception is on its way,
+which a call from C would lose, and the process with it. So each stream is one that nanoarrow made, of an
+array that nobody is given: its buffer is the object that holds what our functions need. nanoarrow's release
+lets go of that, and the finalizer of an object may run at any time.
 """
 
 from __future__ import annotations
 
 import ctypes
 import errno
-import itertools
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from nanoarrow.c_array_stream import allocate_c_array_stream
+import nanoarrow as na
+from nanoarrow.c_array_stream import CArrayStream
 
 _POINTER: Final = ctypes.sizeof(ctypes.c_void_p)
 _ARRAY_BYTES: Final = 5 * 8 + 5 * _POINTER
@@ -41,8 +41,8 @@ class Stream(ctypes.Structure):
     )
 
 
-class _Source:
-    """What a stream reads from."""
+class _Source(bytearray):
+    """What a stream reads from, as a buffer that an Arrow array can have: of one byte."""
 
     def __init__(
         self,
@@ -51,11 +51,21 @@ class _Source:
         failed: Callable[[BaseException], None],
         released: Callable[[], None] | None,
     ) -> None:
+        super().__init__(1)
         self.schema = schema
         self.arrays = arrays
         self.failed = failed
         self.released = released
         self.message = ctypes.create_string_buffer(b"")
+
+    def __del__(self) -> None:
+        try:
+            close = getattr(self.arrays, "close", None)
+            if close is not None:
+                close()
+        finally:
+            if self.released is not None:
+                self.released()
 
 
 def array_stream(
@@ -72,18 +82,18 @@ def array_stream(
         failed: Told of an exception of the iterator; the consumer sees only its text.
         released: Told when the stream is released.
     """
-    holder = allocate_c_array_stream()
-    number = next(_numbers)
-    _sources[number] = _Source(schema, arrays, failed, released)
+    source = _Source(schema, arrays, failed, released)
+    array = na.c_array_from_buffers(_BYTE, 1, [None, source], validation_level="none", move=True)
+    holder = CArrayStream.from_c_arrays([array], na.c_schema(_BYTE), move=True, validate=False)
     struct = Stream.from_address(holder._addr())
-    for name, function in _FUNCTIONS.items():
-        setattr(struct, name, ctypes.cast(function, ctypes.c_void_p))
-    struct.private_data = number
+    _sources[struct.private_data] = source
+    struct.get_schema, struct.get_next, struct.get_last_error = _FUNCTIONS
     return holder.__arrow_c_stream__()
 
 
-_numbers: Final = itertools.count(1)
-_sources: Final[dict[int, _Source]] = {}
+_BYTE: Final = na.int8()
+_sources: Final[weakref.WeakValueDictionary[int, _Source]] = weakref.WeakValueDictionary()
+"""By what a stream has as its private data, which stays the same wherever consumers move the struct."""
 
 
 def _get_schema(stream: int, out: int) -> int:
@@ -111,17 +121,6 @@ def _get_last_error(stream: int) -> int:
     return ctypes.addressof(_source(stream).message)
 
 
-def _release(stream: int) -> None:
-    struct = Stream.from_address(stream)
-    source = _sources.pop(struct.private_data or 0, None)
-    struct.release = None
-    close = getattr(source and source.arrays, "close", None)
-    if close is not None:
-        close()
-    if source is not None and source.released is not None:
-        source.released()
-
-
 def _source(stream: int) -> _Source:
     return _sources[Stream.from_address(stream).private_data or 0]
 
@@ -145,9 +144,6 @@ pointer_of: Final = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.
 """The address of the struct in a PyCapsule of that name."""
 
 _FILL: Final = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
-_FUNCTIONS: Final[dict[str, Any]] = {
-    "get_schema": _FILL(_get_schema),
-    "get_next": _FILL(_get_next),
-    "get_last_error": ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)(_get_last_error),
-    "release": ctypes.CFUNCTYPE(None, ctypes.c_void_p)(_release),
-}
+_TEXT: Final = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)
+_CALLBACKS: Final = (_FILL(_get_schema), _FILL(_get_next), _TEXT(_get_last_error))
+_FUNCTIONS: Final = tuple([ctypes.cast(callback, ctypes.c_void_p) for callback in _CALLBACKS])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -27,6 +29,7 @@ class Arrays:
     def __init__(self, *, fail: BaseException | None = None) -> None:
         self.given = 0
         self.closed = False
+        self.released = 0
         self.failures: list[BaseException] = []
         self._fail = fail
 
@@ -41,7 +44,10 @@ class Arrays:
             self.closed = True
 
     def capsule(self) -> object:
-        return stream.array_stream(SCHEMA, self.arrays(), self.failures.append)
+        return stream.array_stream(SCHEMA, self.arrays(), self.failures.append, self._release)
+
+    def _release(self) -> None:
+        self.released += 1
 
 
 class Holder:
@@ -81,7 +87,7 @@ def test_a_capsule_that_nobody_takes() -> None:
     source = Arrays()
     capsule = source.capsule()
     del capsule
-    assert source.given == 0
+    assert (source.given, source.released) == (0, 1)
 
 
 @pytest.mark.parametrize("error", [ValueError("broken ü"), KeyboardInterrupt()])
@@ -120,6 +126,64 @@ def test_consumers_of_results_that_stop(log: streamhouse.Log) -> None:
 
     with pytest.raises(RuntimeError, match="enough"):
         take_some()
+
+
+STOPPED = """
+import gc
+import sys
+import pyarrow as pa
+import streamhouse
+from streamhouse.sql import stream
+
+class Stop(Exception):
+    pass
+
+def stop(*_):
+    raise Stop
+
+def in_a_loop():
+    for batch in pa.RecordBatchReader.from_stream(log.sql("select value from t")):
+        stop()
+
+def in_a_call():
+    list(map(stop, pa.RecordBatchReader.from_stream(log.sql("select value from t"))))
+
+def as_an_argument():
+    print(log.sql("select value from t").__arrow_c_stream__(), stop())
+
+log = streamhouse.Log("memory://")
+log.create_topic("t")
+with log.producer() as producer:
+    for _ in range(40):
+        producer.send_many("t", [b"x" * 100] * 3000).result()
+try:
+    globals()[sys.argv[1]]()
+except Stop:
+    gc.collect()
+    (state, *_), *_ = log.sql("select state from streamhouse.queries").fetchall()
+    print("stopped", len(stream._sources), state)
+log.close()
+"""
+
+
+@pytest.mark.parametrize("how", ["in_a_loop", "in_a_call", "as_an_argument"])
+def test_streams_of_results_are_released_while_an_exception_is_on_its_way(how: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", STOPPED, how], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "stopped 0 done\n", "")
+
+
+def test_a_stream_is_released_while_an_exception_is_on_its_way() -> None:
+    source = Arrays()
+
+    def take_one() -> None:
+        for _ in pa.RecordBatchReader.from_stream(Holder(source.capsule())):
+            raise LookupError("enough")
+
+    with pytest.raises(LookupError, match="enough"):
+        take_one()
+    assert (source.given, source.closed, source.released) == (1, True, 1)
 
 
 def test_from_another_thread() -> None:
