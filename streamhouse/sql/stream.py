@@ -127,8 +127,8 @@ def _source(stream: int) -> _Source:
 
 def _note(stream: int, error: BaseException) -> int:
     source = _source(stream)
-    source.message = ctypes.create_string_buffer(f"{type(error).__name__}: {error}".encode())
     source.failed(error)
+    source.message = ctypes.create_string_buffer(f"{type(error).__name__}: {error}".encode(errors="replace"))
     return errno.EIO
 
 

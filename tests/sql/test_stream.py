@@ -90,7 +90,9 @@ def test_a_capsule_that_nobody_takes() -> None:
     assert (source.given, source.released) == (0, 1)
 
 
-@pytest.mark.parametrize("error", [ValueError("broken ü"), KeyboardInterrupt()])
+@pytest.mark.parametrize(
+    "error", [ValueError("broken ü"), ValueError("half a pair \ud800"), KeyboardInterrupt()], ids=repr
+)
 def test_errors(error: BaseException) -> None:
     source = Arrays(fail=error)
     with duckdb.connect() as connection:
