@@ -4,11 +4,17 @@
 through functions written in Python. Ctrl-C in one of them, on the main thread, can leave the lock
 taken for ever, and then the commit thread waits for it. A plain lock in a ``with`` statement is
 entered and left in C, so everything that senders share with other threads is made of those.
+
+It is waited for in slices. Ctrl-C does not end a wait that it came just before; nor any one where a library
+has told the kernel to go on waiting after a signal, as Polars does when it is imported.
 """
 
 from __future__ import annotations
 
 from threading import Lock
+from typing import Final
+
+_SLICE_SECONDS: Final = 0.1
 
 
 class Gate:
@@ -38,7 +44,7 @@ class Gate:
         if not self._enter(waiter):
             return True
         try:
-            return waiter.acquire(timeout=-1 if timeout is None else max(0.0, timeout))
+            return _acquired(waiter, timeout)
         finally:
             with self._guard:
                 if waiter in self._waiters:
@@ -49,3 +55,12 @@ class Gate:
             if not self.opened:
                 self._waiters.append(waiter)
             return not self.opened
+
+
+def _acquired(waiter: Lock, timeout: float | None) -> bool:
+    left = float("inf") if timeout is None else timeout
+    while left > _SLICE_SECONDS:
+        if waiter.acquire(timeout=_SLICE_SECONDS):
+            return True
+        left -= _SLICE_SECONDS
+    return waiter.acquire(timeout=max(0.0, left))

@@ -107,19 +107,15 @@ def test_ctrl_c_while_waiting_leaves_the_line() -> None:
     memory.try_take(100)
     main = threading.main_thread().ident
     assert main is not None
-    over = threading.Event()
 
     def press() -> None:
         eventually(lambda: bool(memory._line))
-        for delay in (0.05, 10):  # Python loses a signal that comes just before a wait begins
-            if not over.wait(delay):
-                signal.pthread_kill(main, signal.SIGINT)
+        signal.pthread_kill(main, signal.SIGINT)
 
     presser = threading.Thread(target=press)
     presser.start()
     with pytest.raises(KeyboardInterrupt):
         memory.take(1)
-    over.set()
     presser.join()
     memory.give(100)
     assert memory.used == 0
