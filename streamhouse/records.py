@@ -93,7 +93,7 @@ def whole_number(value: Any) -> int:
     Raises:
         TypeError: It is none; truth values are not meant as numbers.
     """
-    if isinstance(value, bool):
+    if type(value).__name__ in {"bool", "bool_"}:  # NumPy's had the other name, and an index
         raise TypeError("a truth value is no number")
     return operator.index(value)
 

@@ -8,7 +8,6 @@ read back first, on the thread of whoever proposes it.
 
 from __future__ import annotations
 
-import operator
 import re
 from typing import Any, Final
 
@@ -16,6 +15,7 @@ import msgspec
 
 from streamhouse.errors import InvalidInputError
 from streamhouse.format.operations import Operation
+from streamhouse.records import whole_number
 
 _PATH: Final = re.compile(r"\$\[(\d+)\]")  # in what msgspec says; the tag comes first
 
@@ -40,7 +40,7 @@ def read_back(operation: Operation) -> Operation:
 
 def _plain(value: Any) -> str | int:
     """What a subclass stands for, as those of NumPy do."""
-    return str.__str__(value) if isinstance(value, str) else operator.index(value)
+    return str.__str__(value) if isinstance(value, str) else whole_number(value)
 
 
 _encode: Final = msgspec.msgpack.Encoder(enc_hook=_plain).encode
