@@ -111,7 +111,7 @@ def test_partitions_are_checked(topic: TopicInfo) -> None:
     for wrong in (2, -1, "0", 0.0, False, np.float64(0), np.bool_(False), None):
         with pytest.raises(PartitionNotFoundError, match="partitions 0 to 1, not"):
             checked_partitions(topic, [wrong])
-    with pytest.raises(InvalidInputError, match="partitions is a list of numbers, not 0"):
+    with pytest.raises(InvalidInputError, match="partitions are a list of numbers, not 0"):
         checked_partitions(topic, 0)  # type: ignore[arg-type]
 
 
