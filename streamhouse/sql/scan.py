@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import math
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future
+from contextlib import suppress
 from functools import partial
 from itertools import chain, groupby, islice
-from typing import Any, Final
+from queue import Empty, SimpleQueue
+from typing import Any, Final, TypeAlias
 
 from streamhouse.errors import LOG_CLOSED, ClosedError
 from streamhouse.format.columns import Columns
@@ -40,6 +43,9 @@ _DECODED_PER_STORED: Final = 4  # usual for JSON
 
 class Workers:
     """The threads that read and decode, and how far they may run ahead.
+
+    Who submits holds no lock that another one needs, as he would with an executor. The garbage collector may
+    run there, and free a query that was not read to its end, which waits until its scans have stopped.
 
     Args:
         reader: Reads blocks.
@@ -68,29 +74,76 @@ class Workers:
             self.parts_at_once = 1
         self.decoded_ahead = _DECODED_PER_STORED * self.bytes_ahead
         self._closed = False
-        self._threads = threads
-        self._pool: ThreadPoolExecutor | None = None
-        self._lock = threading.Lock()
+        self._threads_max = threads
+        self._threads: list[threading.Thread] = []
+        self._starting = threading.Lock()
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        weakref.finalize(self, self._jobs.put, None).atexit = False
 
     def submit(self, function: Any, *args: Any) -> Future[Any]:
-        """Run something on one of the threads, which are started by the first call.
+        """Run something on one of the threads, which the first calls start.
 
         Raises:
             ClosedError: The log was closed.
         """
-        with self._lock:
-            if self._closed:
-                raise ClosedError(LOG_CLOSED)
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(self._threads, "streamhouse-sql")
-            return self._pool.submit(function, *args)
+        future: Future[Any] = Future()
+        if not self._closed:
+            self._jobs.put((future, partial(function, *args)))
+            self._start_one()
+        if self._closed:  # perhaps meanwhile
+            future.cancel()
+            raise ClosedError(LOG_CLOSED)
+        return future
 
     def close(self) -> None:
-        """End the threads."""
-        with self._lock:
-            self._closed = True
-            if self._pool is not None:
-                self._pool.shutdown(wait=True, cancel_futures=True)
+        """End the threads. What they have not begun is cancelled."""
+        self._closed = True
+        with suppress(Empty):
+            while True:
+                job = self._jobs.get_nowait()
+                if job is not None:
+                    job[0].cancel()
+        self._jobs.put(None)
+        for thread in tuple(self._threads):
+            thread.join()
+
+    def _start_one(self) -> None:
+        """Start another thread, if there may be more, and unless somebody is at it."""
+        if len(self._threads) < self._threads_max and self._starting.acquire(blocking=False):
+            try:
+                if len(self._threads) < self._threads_max:
+                    self._threads.append(_started(self._jobs))
+            finally:
+                self._starting.release()
+
+
+_Job: TypeAlias = tuple[Future[Any], Callable[[], Any]]
+
+
+def _started(jobs: SimpleQueue[_Job | None]) -> threading.Thread:
+    thread = threading.Thread(target=_work, args=(jobs,), name="streamhouse-sql", daemon=True)
+    thread.start()
+    return thread
+
+
+def _work(jobs: SimpleQueue[_Job | None]) -> None:
+    while _has_done(jobs.get()):
+        pass
+    jobs.put(None)  # for the next thread
+
+
+def _has_done(job: _Job | None) -> bool:
+    """Do something, unless that is the end."""
+    if job is None:
+        return False
+    future, make = job
+    if future.set_running_or_notify_cancel():
+        try:
+            future.set_result(make())
+        except BaseException as error:  # noqa: BLE001 - raised where the result is waited for
+            future.set_exception(error)
+            del future, job  # a circle: the error knows this frame
+    return True
 
 
 class TopicScan:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future
-from contextlib import closing, contextmanager
+from concurrent.futures import CancelledError, Future
+from contextlib import closing, contextmanager, suppress
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import pytest
@@ -162,6 +164,81 @@ def test_who_waits_for_a_block_that_nobody_has_begun_decodes_it(away: Away) -> N
     with away.open() as log, busy_workers(log) as workers:
         arrays = list(scan_of(log, workers).arrays())
     assert sum(len(array) for array in arrays) == 2 * COUNT
+
+
+def test_nobody_waits_for_who_is_held_up_where_he_submits(away: Away) -> None:
+    """The garbage collector may run there, and what it frees wait for another scan."""
+    asked: SimpleQueue[bool] = SimpleQueue()
+    submitted: SimpleQueue[Future[int]] = SimpleQueue()
+    others: list[Future[int]] = []
+
+    def submit_too() -> None:
+        while asked.get():
+            submitted.put(workers.submit(int))
+
+    def held_up(phase: str, _info: object) -> None:
+        if phase == "start" and threading.current_thread() is threading.main_thread():
+            asked.put(True)
+            with suppress(Empty):
+                others.append(submitted.get(timeout=5))
+
+    with away.open() as log, closing(Workers(log._inside.reader, 1, 0)) as workers:
+        thread = threading.Thread(target=submit_too)
+        thread.start()
+        usual = gc.get_threshold()
+        gc.callbacks.append(held_up)
+        gc.set_threshold(1)
+        try:
+            own = workers.submit(int, 7)
+        finally:
+            gc.set_threshold(*usual)
+            gc.callbacks.remove(held_up)
+            asked.put(False)
+            thread.join()
+        assert (own.result(), {other.result() for other in others}) == (7, {0})
+        assert submitted.empty()
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_workers_end(away: Away, threads: int) -> None:
+    with away.open() as log:
+        known = set(threading.enumerate())
+        workers, begun, over = Workers(log._inside.reader, threads, 0), threading.Event(), threading.Event()
+        under_way = workers.submit(lambda: begun.set() or over.wait())
+        begun.wait()
+        rest = [workers.submit(over.wait) for _ in range(10)]
+        assert len(set(threading.enumerate()) - known) == threads
+        closing_thread = threading.Thread(target=workers.close)
+        closing_thread.start()
+        with pytest.raises(CancelledError):
+            rest[-1].result()
+        assert not under_way.done()
+        over.set()
+        closing_thread.join()
+        assert under_way.result()
+        assert all(future.done() for future in rest)
+        assert not set(threading.enumerate()) - known
+        with pytest.raises(ClosedError, match="the log is closed"):
+            workers.submit(over.wait)
+        workers.close()
+
+
+def test_workers_end_that_nobody_refers_to(away: Away) -> None:
+    with away.open() as log:
+        workers = Workers(log._inside.reader, 2, 0)
+        threads = [workers.submit(threading.current_thread).result() for _ in range(2)]
+        del workers
+        gc.collect()
+        for thread in threads:
+            thread.join()
+
+
+def test_what_fails_on_a_worker_fails_for_who_waits(away: Away) -> None:
+    with away.open() as log, closing(Workers(log._inside.reader, 1, 0)) as workers:
+        failed = workers.submit(int, "x")
+        with pytest.raises(ValueError, match="invalid literal"):
+            failed.result()
+        assert workers.submit(int, 7).result() == 7
 
 
 class CountingWorkers(Workers):
