@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 from streamhouse.format.operations import ClassicGroup as KeptGroup
 from streamhouse.kafka.groups.classic_messages import Answer, Effect, JoinAnswer, Leaver, SyncAnswer
 from streamhouse.kafka.protocol.errors import ErrorCode
-from tests.kafka.groups.driving import ILLEGAL, NONE, REBALANCE, UNKNOWN, Driver, Log
+from tests.kafka.groups.driving import FENCED, ILLEGAL, NONE, REBALANCE, UNKNOWN, Driver, Log
 
 PARTITIONS = 5
 CLIENTS = 4
@@ -193,9 +193,14 @@ class Groups(RuleBasedStateMachine):
 
     def hear(self, client: Self, error: ErrorCode) -> None:
         """Do as clients do that are told so."""
-        assert error in {NONE, REBALANCE, ILLEGAL, UNKNOWN, *AWAY}, (client.step, error)
+        assert error in {NONE, REBALANCE, ILLEGAL, UNKNOWN, FENCED, *AWAY}, (client.step, error)
         if error in {REBALANCE, ILLEGAL}:
             self.stop(client, "out")
+        elif error is FENCED:
+            # It has its id of a coordinator whose round was not kept. It ends then, and is started again.
+            assert client.instance
+            assert not client.id.startswith(f"{client.instance}-{client.coordinator.number}-")
+            self.start_over(client)
         elif error is UNKNOWN:
             self.start_over(client)
         elif error in AWAY:
