@@ -54,8 +54,6 @@ from streamhouse.write.outbox import Outbox
 
 Phase = Literal["open", "committing", "committed", "aborted", "failed", "unknown"]
 
-_SLICE_SECONDS: Final = 0.1  # Ctrl-C gets through on every platform
-
 
 class TransactionMetadata(msgspec.Struct, frozen=True):
     """Where the records of a transaction were stored.
@@ -418,8 +416,7 @@ class Transaction:
         self._identity.proposed()
         try:
             self._enter(proposal)
-            while not self._answered.wait(_SLICE_SECONDS):
-                pass
+            self._answered.wait()
         except BaseException:  # Ctrl-C: the answer will come, but nobody waits here to act on it
             self._outbox.adopt(partial(self._enter, proposal))
             self._draft.release(doubtful=True)
