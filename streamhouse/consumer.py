@@ -404,13 +404,8 @@ class Consumer(Generic[K, V]):
                 "this consumer has no group whose offsets could be committed: make it with "
                 "log.consumer(..., group=...)"
             )
-        self._commit_by_transactions()
+        self._session.auto_commit = False  # it would take back what a transaction has committed
         return self._session.transaction_offsets()
-
-    def _commit_by_transactions(self) -> None:
-        """Commit nothing automatically from now on: it would take back what a transaction has committed."""
-        if self._session is not None:
-            self._session.auto_commit = False
 
     def _begun_at(self) -> dict[TopicPartition, int]:
         """Where reading began in each partition, or was sent by a seek."""

@@ -118,7 +118,6 @@ class Process:
         self._stop = stop
         self._group = consumer._offsets_for_transaction().group
         self._ends: dict[TopicPartition, int] = {}
-        consumer._commit_by_transactions()
 
     def run(self) -> int:
         """Work until the end, or until told to stop; how many records were processed."""
