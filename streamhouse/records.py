@@ -98,6 +98,15 @@ def whole_number(value: Any) -> int:
     return operator.index(value)
 
 
+def is_unicode(text: str) -> bool:
+    """Whether it can be encoded: Python's strings may have halves of characters in them."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def describe_position(position: Any) -> str:
     """The position as an error message shows it."""
     return position.isoformat() if isinstance(position, dt.datetime) else repr(position)

@@ -8,7 +8,7 @@ from typing import Any
 from streamhouse import limits
 from streamhouse.catalog.catalog import Catalog
 from streamhouse.errors import InvalidInputError, OffsetOutOfRangeError
-from streamhouse.records import OffsetAndMetadata, whole_number
+from streamhouse.records import OffsetAndMetadata, is_unicode, whole_number
 
 
 def check_group_name(name: object) -> None:
@@ -46,10 +46,8 @@ def check_encodable(name: str, value: str) -> None:
     Raises:
         InvalidInputError: There is half a surrogate pair in it.
     """
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise InvalidInputError(f"{name} {value!r} is no valid text (half a surrogate pair)") from None
+    if not is_unicode(value):
+        raise InvalidInputError(f"{name} {value!r} is no valid text (half a surrogate pair)")
 
 
 def checked_place(place: object) -> tuple[str, int]:

@@ -36,6 +36,7 @@ from streamhouse.cli.sql import sql
 from streamhouse.cli.topic import topics
 from streamhouse.cli.upkeep import upkeep
 from streamhouse.cli.verify import verify
+from streamhouse.records import is_unicode
 
 _EXIT_CODES: Final[Sequence[tuple[type[Exception], int]]] = (
     (errors.CorruptionError, 1),
@@ -81,7 +82,7 @@ app.command()(verify)
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code; nothing but an interpreter error is raised."""
     for number, argument in enumerate(arguments, 1):
-        if not _is_text(argument):  # not repeated: it may be a secret
+        if not is_unicode(argument):  # not repeated: it may be a secret
             return _fail(f"argument {number} is no UTF-8 text", 2)
     try:
         code = app(list(arguments) or ["--help"], prog_name="streamctl", standalone_mode=False)
@@ -99,14 +100,6 @@ def run(arguments: Sequence[str]) -> int:
     except OSError as error:  # an input file that cannot be read, for one
         return _fail(str(error), 2)
     return code if isinstance(code, int) else 0
-
-
-def _is_text(argument: str) -> bool:
-    try:
-        argument.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _fail(message: str, code: int) -> int:

@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol, cast
 
 from streamhouse.config import Settings
 from streamhouse.errors import InvalidSettingError, InvalidUrlError, NotALogError
+from streamhouse.records import is_unicode
 from streamhouse.runtime import Runtime
 from streamhouse.store.base import ObjectInfo
 from streamhouse.store.open import open_fsspec_store, open_store, without_credentials
@@ -118,10 +119,8 @@ def _text(url: object) -> str:
     text = os.fspath(url) if isinstance(url, str | os.PathLike) else None
     if not isinstance(text, str):
         raise InvalidUrlError(f"a folder is a path or a URL, not {type(url).__name__}")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise InvalidUrlError(f"{without_credentials(text)!r} is no Unicode text") from None
+    if not is_unicode(text):
+        raise InvalidUrlError(f"{without_credentials(text)!r} is no Unicode text")
     return text
 
 

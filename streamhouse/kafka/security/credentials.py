@@ -31,8 +31,8 @@ from streamhouse.kafka.security.passwords import (
     derive,
     is_password,
     is_textual,
-    is_unicode,
 )
+from streamhouse.records import is_unicode
 from streamhouse.runtime import Runtime
 
 USER_CHARS_MAX: Final = 255

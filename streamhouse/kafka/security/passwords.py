@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from streamhouse.errors import InvalidInputError
+from streamhouse.records import is_unicode
 
 ITERATIONS_MIN: Final = 4096
 ITERATIONS_MAX: Final = 16384
@@ -150,15 +151,6 @@ def decoy(mechanism: Mechanism, user: str, secret: bytes, like: ScramCredential 
         server_key=drawn("server key", mechanism.digest_bytes),
         iterations=ITERATIONS_MIN if like is None else like.iterations,
     )
-
-
-def is_unicode(text: str) -> bool:
-    """Whether it can be encoded: Python's strings may have halves of characters in them."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def is_textual(salt: bytes) -> bool:
