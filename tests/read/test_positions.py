@@ -1,4 +1,6 @@
 import datetime as dt
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -125,37 +127,43 @@ def test_partitions_and_offsets_of_numpy_become_numbers(topic: TopicInfo) -> Non
             checked_offset(wrong)
 
 
-@settings(max_examples=25, deadline=None)
-@given(
-    st.lists(st.lists(st.integers(0, 30), min_size=1, max_size=4), max_size=6),
-    st.lists(st.integers(0, 32), min_size=1, max_size=5),
-)
-def test_a_time_means_the_first_record_at_or_after_it(blocks: list[list[int]], times: list[int]) -> None:
+STAMPS = st.lists(st.lists(st.integers(0, 30), min_size=1, max_size=4), max_size=6)
+
+
+@contextmanager
+def of_blocks(blocks: list[list[int]]) -> Iterator[tuple[MiniLog, TopicInfo]]:
+    """A log with a topic of records that have these timestamps."""
     log = MiniLog()
     try:
         topic = log.topic()
         for stamps in blocks:
             log.append(topic, values=[b""] * len(stamps), timestamps=stamps)
+        yield log, topic
+    finally:
+        log.close()
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    STAMPS,
+    st.lists(st.integers(0, 32), min_size=1, max_size=5),
+)
+def test_a_time_means_the_first_record_at_or_after_it(blocks: list[list[int]], times: list[int]) -> None:
+    with of_blocks(blocks) as (log, topic):
         everything = [stamp for stamps in blocks for stamp in stamps]
         for time in times:
             later = [offset for offset, stamp in enumerate(everything) if stamp >= time]
             expected = later[0] if later else len(everything)
             assert resolve(log.catalog, log.reader, topic, 0, at(time)) == expected
-    finally:
-        log.close()
 
 
 @settings(max_examples=100, deadline=None)
 @given(
-    st.lists(st.lists(st.integers(0, 30), min_size=1, max_size=4), max_size=6),
+    STAMPS,
     st.integers(0, 24),
 )
 def test_the_newest_record_is_one_that_is_there(blocks: list[list[int]], log_start: int) -> None:
-    log = MiniLog()
-    try:
-        topic = log.topic()
-        for stamps in blocks:
-            log.append(topic, values=[b""] * len(stamps), timestamps=stamps)
+    with of_blocks(blocks) as (log, topic):
         everything = [stamp for stamps in blocks for stamp in stamps]
         log.commits.propose(Trim(topic.id, ((0, min(log_start, len(everything))),)))
         left = dict(enumerate(everything[log_start:], log_start))
@@ -167,5 +175,3 @@ def test_the_newest_record_is_one_that_is_there(blocks: list[list[int]], log_sta
             assert left[offset] == largest == max(left.values())
             if log_start == 0:
                 assert offset == everything.index(largest)
-    finally:
-        log.close()
